@@ -1,0 +1,67 @@
+// A mutex, a scoped lock and a condition variable that clang's thread-safety analysis understands.
+// The lock order of the project is written in docs/architecture.md.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#if defined(__clang__)
+#define REFAULT_ANNOTATE(x) __attribute__((x))
+#else
+#define REFAULT_ANNOTATE(x)
+#endif
+#define CAPABILITY(x) REFAULT_ANNOTATE(capability(x))
+#define SCOPED_CAPABILITY REFAULT_ANNOTATE(scoped_lockable)
+#define GUARDED_BY(x) REFAULT_ANNOTATE(guarded_by(x))
+#define REQUIRES(...) REFAULT_ANNOTATE(requires_capability(__VA_ARGS__))
+#define EXCLUDES(...) REFAULT_ANNOTATE(locks_excluded(__VA_ARGS__))
+#define ACQUIRE(...) REFAULT_ANNOTATE(acquire_capability(__VA_ARGS__))
+#define RELEASE(...) REFAULT_ANNOTATE(release_capability(__VA_ARGS__))
+
+namespace refault::base {
+
+class CAPABILITY("mutex") Mutex {
+  public:
+    void lock() ACQUIRE() { mutex_.lock(); }
+    void unlock() RELEASE() { mutex_.unlock(); }
+
+  private:
+    friend class CondVar;
+    std::mutex mutex_;
+};
+
+class SCOPED_CAPABILITY MutexLock {
+  public:
+    explicit MutexLock(Mutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex_.lock(); }
+    ~MutexLock() RELEASE() { mutex_.unlock(); }
+    MutexLock(const MutexLock&) = delete;
+    MutexLock& operator=(const MutexLock&) = delete;
+
+  private:
+    Mutex& mutex_;
+};
+
+// Waits are always in a loop over a condition: wake-ups may be spurious.
+class CondVar {
+  public:
+    void wait(Mutex& mutex) REQUIRES(mutex) {
+        std::unique_lock lock(mutex.mutex_, std::adopt_lock);
+        condition_.wait(lock);
+        (void)lock.release();
+    }
+    // False when the deadline has passed.
+    bool wait_until(Mutex& mutex, std::chrono::steady_clock::time_point deadline) REQUIRES(mutex) {
+        std::unique_lock lock(mutex.mutex_, std::adopt_lock);
+        const auto status = condition_.wait_until(lock, deadline);
+        (void)lock.release();
+        return status == std::cv_status::no_timeout;
+    }
+    void notify_one() { condition_.notify_one(); }
+    void notify_all() { condition_.notify_all(); }
+
+  private:
+    std::condition_variable condition_;
+};
+
+}  // namespace refault::base

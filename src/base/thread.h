@@ -1,0 +1,28 @@
+// A named thread that is joined when its owner goes. The body must return soon after its owner asks it to stop (each
+// owner has its own way of asking: an eventfd, a condition variable).
+#pragma once
+
+#include <functional>
+#include <string>
+#include <thread>
+
+namespace refault::base {
+
+class NamedThread {
+  public:
+    NamedThread() = default;
+    // `name` is shown by ps and gdb; the kernel keeps 15 characters. An exception leaving `body` ends the process.
+    NamedThread(std::string name, std::function<void()> body);
+    NamedThread(NamedThread&&) = default;
+    NamedThread& operator=(NamedThread&&) = default;
+
+    void join() {
+        if (thread_.joinable()) thread_.join();
+    }
+    bool joinable() const { return thread_.joinable(); }
+
+  private:
+    std::jthread thread_;
+};
+
+}  // namespace refault::base

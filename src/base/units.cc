@@ -1,0 +1,38 @@
+// Sizes with binary suffixes.
+#include "base/units.h"
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+
+namespace refault::base {
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+    const Error bad(Code::Invalid, "not a size: '" + std::string(text) + "' (write for example 4096, 512M or 2G)");
+    std::uint64_t number = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (failure != std::errc{}) return bad;
+    std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    if (suffix.ends_with("iB")) suffix.remove_suffix(2);
+    else if (suffix.ends_with("B")) suffix.remove_suffix(1);
+    int shift = 0;
+    if (!suffix.empty()) {
+        const auto unit = std::string_view("KMGT").find(suffix[0] >= 'a' ? static_cast<char>(suffix[0] - 32) : suffix[0]);
+        if (unit == std::string_view::npos || suffix.size() != 1) return bad;
+        shift = 10 * static_cast<int>(unit + 1);
+    }
+    if (number > UINT64_MAX >> shift) return bad;
+    return number << shift;
+}
+
+std::string format_size(std::uint64_t bytes) {
+    constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    auto value = static_cast<double>(bytes);
+    std::size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+    char text[32];
+    std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+    return text;
+}
+
+}  // namespace refault::base

@@ -1,0 +1,139 @@
+// A device: a memory with an address space of its own, cut into segments, each a file of a host filesystem.
+//
+//     device address   0 ........ S ........ 2S ........ 3S ..          S = segment_bytes, a power of two
+//     file             seg-00000   seg-00001   seg-00002
+//
+// Invariants:
+//  - A segment's file exists only while the segment has an owner (store) and is made anew for each ownership, so a
+//    descriptor or a mapping kept from an earlier ownership reaches an unlinked, truncated file and nothing else.
+//  - The daemon reaches device memory by pread, pwrite and splice alone: a dying device gives an error, not a signal.
+// Thread-safe: all calls may come from any thread; create/release of the same segment are ordered by the caller.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/cred.h"
+#include "base/ids.h"
+#include "base/mutex.h"
+#include "base/range.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "base/uuid.h"
+#include "device/label.h"
+#include "device/spec.h"
+
+namespace refault::device {
+
+using base::Access;
+using base::DeviceRange;
+using base::Result;
+using base::SegmentNo;
+using base::Status;
+using base::UniqueFd;
+using base::Uuid;
+
+// Where segment files of one kind take which barrier and how a new place is filled.
+enum class MemoryKind : std::uint8_t {
+    Shmem,  // tmpfs and hugetlbfs: pages take userfaultfd
+    Other,  // ext4, XFS, fsdax ...: they do not
+};
+
+class Device {
+  public:
+    // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet. Fails with Exists
+    // when the directory of a dir: device holds a label or segment files already, with NotFound when it is not there.
+    static Result<std::unique_ptr<Device>> create(const DeviceSpec& spec, const Uuid& pool);
+    // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer version).
+    static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec);
+    // Unmounts and removes what create() made for a ram: device; leaves a dir: device's files alone.
+    ~Device();
+    Device(const Device&) = delete;
+    Device& operator=(const Device&) = delete;
+
+    const DeviceSpec& spec() const noexcept { return spec_; }
+    const std::string& name() const noexcept { return spec_.name; }
+    // Absolute path of the directory with the segment files.
+    const std::string& directory() const noexcept { return directory_; }
+    MemoryKind memory_kind() const noexcept { return memory_kind_; }
+    std::uint64_t capacity_bytes() const noexcept { return segment_bytes_ * segment_count_; }
+    std::uint64_t segment_bytes() const noexcept { return segment_bytes_; }
+    std::uint32_t segment_count() const noexcept { return segment_count_; }
+    // True when a private tmpfs is mounted for this device.
+    bool is_private_mount() const noexcept { return is_private_mount_; }
+
+    SegmentNo segment_at(std::uint64_t offset) const noexcept {
+        return SegmentNo(static_cast<std::uint32_t>(offset / segment_bytes_));
+    }
+    DeviceRange segment_range(SegmentNo segment) const noexcept {
+        return DeviceRange::of_length(segment.raw() * segment_bytes_, segment_bytes_);
+    }
+
+    // Makes the segment's file, all holes, of full size. Fails with Exists when there is one (see ensure_fresh).
+    Status create_segment(SegmentNo segment);
+    // Removes a left-over file of that number first, if there is one: for segments the metadata says are free.
+    Status create_fresh_segment(SegmentNo segment);
+    // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and unlinks it.
+    // Ok when there is none.
+    Status release_segment(SegmentNo segment);
+    bool has_segment(SegmentNo segment) const;
+    // Every segment file in the directory, ascending.
+    Result<std::vector<SegmentNo>> list_segments() const;
+    // A new open file description for a client. The client's rights end with what `access` says.
+    Result<UniqueFd> open_segment(SegmentNo segment, Access access) const;
+    // (st_dev, st_ino) of the segment's file: how /proc names it.
+    struct FileIdentity {
+        std::uint64_t device = 0;
+        std::uint64_t inode = 0;
+        auto operator<=>(const FileIdentity&) const = default;
+    };
+    Result<FileIdentity> segment_identity(SegmentNo segment) const;
+
+    // Byte access; ranges may cross segments, all of which must exist. Holes read as zero.
+    Status read(std::uint64_t offset, std::span<std::uint8_t> into) const;
+    Status write(std::uint64_t offset, std::span<const std::uint8_t> from);
+    // Drops the range's pages: every mapping loses its page-table entries, the next touch is a missing page.
+    Status punch(DeviceRange range);
+    // Gives the range memory now (fallocate), so that a later touch cannot find the host filesystem full.
+    Status populate(DeviceRange range);
+    // Durable on the medium (fdatasync); free on tmpfs.
+    Status sync(DeviceRange range);
+    // The next part at or after range.begin() that holds data (not a hole), cut to `range`; nothing when there is none.
+    Result<std::optional<DeviceRange>> next_data(DeviceRange range) const;
+
+    // The label is replaced as a whole and durably (write, sync, rename, sync directory).
+    Status write_label(const Label& label);
+    Result<Label> read_label() const;
+    Status remove_label();
+    // A copy of what was last read or written.
+    Label label() const;
+
+    // Bytes free on the host filesystem under a dir: device, or of the tmpfs.
+    Result<std::uint64_t> host_free_bytes() const;
+
+  private:
+    friend Result<std::uint64_t> copy_range(const Device&, DeviceRange, Device&, std::uint64_t);
+    Device(DeviceSpec spec, std::string directory);
+
+    DeviceSpec spec_;
+    std::string directory_;
+    UniqueFd directory_fd_;
+    MemoryKind memory_kind_ = MemoryKind::Other;
+    bool is_private_mount_ = false;
+    bool owns_directory_ = false;
+    std::uint64_t segment_bytes_ = 0;
+    std::uint32_t segment_count_ = 0;
+    // Descriptors of segments in use, opened on first access. Guarded by mutex_. A leaf lock.
+    mutable base::Mutex mutex_;
+};
+
+// Copies the data parts of `from_range` to `to_offset` of another (or the same) device through a pipe (splice): one
+// copy in the kernel, no mapping in this process. Holes stay holes (the target range must be all holes).
+// Neither range may cross a segment boundary. Returns the bytes copied.
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset);
+
+}  // namespace refault::device

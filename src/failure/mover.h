@@ -1,0 +1,58 @@
+// Live migration of extents under running programs: one batch at a time,
+//
+//   fence (no new places) -> barrier (no stores) -> copy -> journal -> punch (no page-table entry is left, anywhere)
+//     -> release -> lift (pagers fetch the new places, their waiters go on)
+//
+// The old pages are punched before anybody can map the new ones: no process ever sees two versions. A client that does
+// not answer is not waited for: its next touch waits in the kernel until its pager has fetched the new place.
+// Thread-safe; one batch holds the layout locks of its inodes, no other lock while copying.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <span>
+
+#include "base/event.h"
+#include "base/result.h"
+#include "failure/pin_watch.h"
+#include "session/registry.h"
+#include "session/file_service.h"
+#include "session/write_barrier.h"
+#include "store/store.h"
+
+namespace refault::failure {
+
+using base::Result;
+using base::Status;
+
+struct MoveOutcome {
+    std::uint64_t bytes_moved = 0;    // in extents moved
+    std::uint64_t bytes_copied = 0;   // without holes
+    double fence_ms = 0;              // how long the ranges were locked out
+    std::vector<store::Move> later;   // could not be fenced now: a pager is silent in the middle of placing them
+    std::string reason;               // why, naming the process
+};
+
+class Mover final : public session::Isolator {
+  public:
+    Mover(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier, base::EventSink& events);
+    ~Mover() override;
+
+    // Moves as far as possible; moves that are not current any more are dropped (aborted). On an error nothing of the
+    // batch has moved and all of it is aborted. Every move of `batch` is ended on return, except those in `later`.
+    Result<MoveOutcome> move_batch(std::span<const store::Move> batch,
+                                   session::Registry::OnSilence on_silence = session::Registry::OnSilence::Refuse);
+
+    Status isolate(base::InodeNo inode) override;
+
+  private:
+    class Batch;
+
+    store::Store& store_;
+    session::Registry& registry_;
+    session::WriteBarrier& barrier_;
+    base::EventSink& events_;
+    PinWatch pins_;
+};
+
+}  // namespace refault::failure

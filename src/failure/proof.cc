@@ -1,0 +1,150 @@
+// Looking through /proc, and asking the tmpfs for its count of inodes.
+#include "failure/proof.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+
+#include "base/units.h"
+#include "sys/process.h"
+
+namespace refault::failure {
+
+using base::Code;
+using base::sys_error;
+
+namespace {
+
+struct CloseDirectory {
+    void operator()(DIR* directory) const { ::closedir(directory); }
+};
+
+// Matches what /proc says of a file against the target.
+class Matcher {
+  public:
+    explicit Matcher(const ProofTarget& target) : target_(target), segment_prefix_(target.directory + "/seg-") {
+        struct stat status;
+        if (target.is_private_mount && ::stat(target.directory.c_str(), &status) == 0) filesystem_ = status.st_dev;
+    }
+
+    bool is_segment(std::uint64_t device, std::uint64_t inode, const std::string& path) const {
+        // By name: also a segment of an earlier ownership, which has no entry in the list. A btrfs subvolume or an
+        // overlay shows another device number in maps than in stat, so the number alone does not decide.
+        if (path.starts_with(segment_prefix_)) return true;
+        // A private tmpfs has nothing but segments, the label and the lock in it, whatever name another mount
+        // namespace gives them.
+        if (filesystem_ && device == *filesystem_) return path.find("/seg-") != path.npos;
+        return std::binary_search(target_.segments.begin(), target_.segments.end(),
+                                  device::Device::FileIdentity{device, inode});
+    }
+
+  private:
+    const ProofTarget& target_;
+    const std::string segment_prefix_;
+    std::optional<std::uint64_t> filesystem_;
+};
+
+void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries, const Matcher& matcher, ProofReport& report) {
+    for (const auto& entry : entries) {
+        if (entry.inode == 0 || !matcher.is_segment(entry.device, entry.inode, entry.path)) continue;
+        Holder holder;
+        holder.pid = pid;
+        holder.path = entry.path;
+        holder.addresses = entry.addresses;
+        holder.file_range = FileRange::of_length(entry.file_offset, entry.addresses.length());
+        report.holders.push_back(std::move(holder));
+    }
+}
+
+void add_descriptors(pid_t pid, const std::vector<sys::OpenDescriptor>& descriptors, const Matcher& matcher,
+                     ProofReport& report) {
+    for (const auto& open : descriptors) {
+        if (!matcher.is_segment(open.device, open.inode, open.path)) continue;
+        Holder holder;
+        holder.pid = pid;
+        holder.kind = Holder::Kind::Descriptor;
+        holder.path = open.path;
+        holder.descriptor = open.number;
+        report.holders.push_back(std::move(holder));
+    }
+}
+
+// Both tables of one process. False when they could not be read although it is alive.
+bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matcher, ProofReport& report) {
+    const auto maps = sys::read_maps(pid, proc_root);
+    const auto descriptors = sys::read_descriptors(pid, proc_root);
+    if (maps) add_mappings(pid, *maps, matcher, report);
+    if (descriptors) add_descriptors(pid, *descriptors, matcher, report);
+    const auto is_answered = [](const auto& result) { return result.ok() || result.error().code() == Code::Gone; };
+    return is_answered(maps) && is_answered(descriptors);
+}
+
+// Every inode of a tmpfs counts as long as a name, a descriptor (also one in flight) or a mapping keeps it alive.
+std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
+    struct statvfs status;
+    if (::statvfs(directory.c_str(), &status) != 0 || status.f_files == 0) return std::nullopt;
+    std::unique_ptr<DIR, CloseDirectory> listing(::opendir(directory.c_str()));
+    if (!listing) return std::nullopt;
+    std::uint64_t named = 1;  // the root directory itself
+    while (const dirent* entry = ::readdir(listing.get()))
+        if (std::string_view(entry->d_name) != "." && std::string_view(entry->d_name) != "..") ++named;
+    const auto alive = status.f_files - status.f_ffree;
+    return alive > named ? alive - named : 0;
+}
+
+}  // namespace
+
+Result<ProofTarget> proof_target(const device::Device& device) {
+    ProofTarget target{device.directory(), {}, device.is_private_mount()};
+    auto segments = device.list_segments();
+    if (!segments) return segments.error();
+    for (const auto segment : *segments)
+        if (auto identity = device.segment_identity(segment)) target.segments.push_back(*identity);
+    std::sort(target.segments.begin(), target.segments.end());
+    return target;
+}
+
+Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_root) {
+    const auto start = std::chrono::steady_clock::now();
+    auto processes = sys::list_processes(proc_root);
+    if (!processes) return processes.error();
+    const Matcher matcher(target);
+    ProofReport report;
+    for (const pid_t pid : *processes) {
+        if (read_process(pid, proc_root, matcher, report))
+            ++report.processes_read;
+        else
+            report.unreadable.push_back(pid);
+    }
+    for (auto& holder : report.holders) holder.command = sys::command_of(holder.pid, proc_root);
+    if (target.is_private_mount) report.hidden_inodes = count_hidden_inodes(target.directory);
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return report;
+}
+
+std::string ProofReport::summary() const {
+    if (!holders.empty()) {
+        const Holder& first = holders.front();
+        std::string text = "pid " + std::to_string(first.pid) + " (" + first.command + ") still " +
+                           (first.kind == Holder::Kind::Mapping ? "maps " : "holds a descriptor of ") + first.path;
+        if (holders.size() > 1) text += ", and " + std::to_string(holders.size() - 1) + " more holdings";
+        return text + "; end the process or let it go on";
+    }
+    if (hidden_inodes && *hidden_inodes > 0)
+        return std::to_string(*hidden_inodes) +
+               " removed segments are still held by something that no process table shows (a descriptor in flight, "
+               "another mount namespace)";
+    if (!is_proven())
+        return "the tables of " + std::to_string(unreadable.size()) + " processes could not be read (first: pid " +
+               std::to_string(unreadable.front()) + "); run the daemon as root to prove it";
+    return "proven: " + std::to_string(processes_read) + " processes read, none holds a segment" +
+           (hidden_inodes ? "; the filesystem has no hidden inode" : "");
+}
+
+}  // namespace refault::failure

@@ -1,0 +1,64 @@
+// Proof: what the kernel's own tables say of a device. Reads /proc/*/maps, /proc/*/fd (and /proc/*/map_files where
+// allowed) of every process, willing or not, and for a private tmpfs the kernel's count of live inodes, which also sees
+// holders that no process table shows (descriptors in flight, other namespaces). Never trusts what a client says.
+// Stateless but for what is passed in; any thread; takes no lock of ours.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/range.h"
+#include "base/result.h"
+#include "device/device.h"
+
+namespace refault::failure {
+
+using base::AddressRange;
+using base::FileRange;
+using base::Result;
+using base::Status;
+
+struct Holder {
+    pid_t pid = 0;
+    std::string command;
+    enum class Kind { Mapping, Descriptor } kind = Kind::Mapping;
+    std::string path;        // as the kernel names it
+    AddressRange addresses;  // Mapping
+    FileRange file_range;    // Mapping: of the segment's file
+    int descriptor = -1;     // Descriptor
+};
+
+struct ProofReport {
+    std::vector<Holder> holders;
+    std::uint64_t processes_read = 0;
+    std::vector<pid_t> unreadable;  // alive, but their tables could not be read: the light stays amber
+    // Private tmpfs only: inodes alive beyond those the device's directory shows. 0 is the kernel's word that nobody
+    // holds a removed segment.
+    std::optional<std::uint64_t> hidden_inodes;
+    double seconds = 0;
+
+    // Rule 8: nobody holds, nobody unseen. With hidden_inodes == 0 unreadable processes do not count: the kernel has
+    // answered for them.
+    bool is_proven() const {
+        return holders.empty() && (hidden_inodes ? *hidden_inodes == 0 : unreadable.empty());
+    }
+    // One line for a person: "proven: 212 processes read, none holds a segment" or who holds what.
+    std::string summary() const;
+};
+
+// What to look for. Taken before the segments are released, because afterwards their files have no names.
+struct ProofTarget {
+    std::string directory;
+    std::vector<device::Device::FileIdentity> segments;
+    bool is_private_mount = false;
+};
+Result<ProofTarget> proof_target(const device::Device& device);
+
+// `proc_root` is "/proc" but in tests.
+Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_root = "/proc");
+
+}  // namespace refault::failure

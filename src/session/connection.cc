@@ -1,0 +1,110 @@
+// A session from handshake to end.
+#include "session/connection.h"
+
+#include <poll.h>
+
+#include <array>
+
+#include "base/log.h"
+#include "sys/process.h"
+#include "sys/socket.h"
+#include "sys/userfaultfd.h"
+
+namespace refault::session {
+
+using base::Code;
+using base::Error;
+
+namespace {
+// A client says Hello right after it connects.
+constexpr int kHelloTimeoutMs = 5000;
+}  // namespace
+
+Connection::Connection(const ConnectionContext& context, base::SessionId id, base::UniqueFd socket)
+    : context_(context), id_(id), socket_(std::move(socket)) {}
+
+void Connection::run() {
+    auto ended = shake_hands();
+    if (ended) ended = serve();
+    if (!ended && ended.error().code() != Code::Gone) {
+        base::log_line(base::LogLevel::Warning,
+                       "session " + std::to_string(id_.raw()) + " ended: " + ended.error().message());
+        context_.events.publish(
+            {"session-refused", {{"session", id_.raw()}, {"reason", ended.error().message()}}});
+    }
+    close_all();
+}
+
+Status Connection::shake_hands() {
+    pollfd first{socket_.get(), POLLIN, 0};
+    if (::poll(&first, 1, kHelloTimeoutMs) <= 0) return Error(Code::TimedOut, "the client said nothing");
+    auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
+    if (!message) return message.error();
+    auto hello = wire::decode_hello(message->bytes);
+    if (!hello) return hello.error();
+    auto cred = sys::peer_cred(socket_.get());
+    if (!cred) return cred.error();
+    wire::Reply reply;
+    Status accepted;
+    if (message->descriptors.size() != 2)
+        accepted = Error(Code::Corrupt, "Hello needs two descriptors: a userfaultfd and a pager channel");
+    else
+        accepted = sys::userfaultfd_handshake(message->descriptors[0].get());
+    if (accepted) {
+        session_ = std::make_shared<Session>(id_, *cred, std::move(message->descriptors[0]),
+                                             std::move(message->descriptors[1]), hello->handles_kernel_faults);
+        if (auto process = sys::open_pidfd(cred->pid)) process_ = std::move(*process);
+        reply.session = id_.raw();
+        reply.pool = context_.store.pool_name();
+    } else {
+        reply.error = accepted.error().sys_errno();
+        reply.message = accepted.error().message();
+    }
+    RETURN_IF_ERROR(sys::send_message(socket_.get(), wire::encode(reply)));
+    if (!accepted) return accepted;
+    context_.registry.add_session(session_);
+    context_.watch_pager(session_);
+    context_.events.publish({"session-opened",
+                             {{"session", id_.raw()},
+                              {"pid", std::uint64_t(cred->pid)},
+                              {"command", session_->command()}}});
+    return {};
+}
+
+bool Connection::wait_for_message() {
+    std::array<pollfd, 3> events{pollfd{socket_.get(), POLLIN, 0}, pollfd{context_.stop_event, POLLIN, 0},
+                                 pollfd{process_.get(), POLLIN, 0}};
+    while (::poll(events.data(), events.size(), -1) < 0) {
+    }
+    return events[1].revents == 0 && events[2].revents == 0;
+}
+
+Status Connection::serve() {
+    while (wait_for_message()) {
+        auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
+        if (!message) return message.error();
+        auto request = wire::decode_request(message->bytes);
+        if (!request) return request.error();
+        auto result = std::visit([this](const auto& typed) { return handle(typed); }, *request);
+        wire::Reply reply;
+        if (result) {
+            reply = std::move(*result);
+        } else {
+            reply.error = result.error().sys_errno();
+            reply.message = result.error().message();
+        }
+        RETURN_IF_ERROR(sys::send_message(socket_.get(), wire::encode(reply)));
+    }
+    return {};
+}
+
+void Connection::close_all() {
+    if (!session_) return;
+    context_.forget_pager(id_);
+    context_.registry.remove_session(id_);
+    for (const auto& [id, mapped] : mapped_) context_.store.unpin(mapped.inode);
+    for (const auto& [handle, file] : files_) context_.store.unpin(file.inode);
+    context_.events.publish({"session-closed", {{"session", id_.raw()}, {"pid", std::uint64_t(session_->cred().pid)}}});
+}
+
+}  // namespace refault::session

@@ -1,0 +1,81 @@
+// One client's session channel: the handshake, then its requests one by one. Runs on its own thread, "session-N"; files
+// it has open are its own, unlocked state.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+
+#include "base/event.h"
+#include "session/file_service.h"
+#include "session/registry.h"
+#include "session/server.h"
+#include "wire/message.h"
+
+namespace refault::session {
+
+// What a connection needs of its server.
+struct ConnectionContext {
+    store::Store& store;
+    Registry& registry;
+    FileService& files;
+    base::EventSink& events;
+    const ServerOptions& options;
+    int stop_event;                                              // readable: the server ends
+    std::function<void(std::shared_ptr<Session>)> watch_pager;   // from now on answer its fetches
+    std::function<void(base::SessionId)> forget_pager;
+};
+
+class Connection {
+  public:
+    Connection(const ConnectionContext& context, base::SessionId id, base::UniqueFd socket);
+
+    // Serves until the client is gone or the server stops; then gives back all that the client held.
+    void run();
+
+  private:
+    struct OpenFile {
+        InodeNo inode;
+        base::Access access = base::Access::Read;
+    };
+
+    Status shake_hands();
+    Status serve();
+    // False when there is nothing more to read: the peer or the server is ending.
+    bool wait_for_message();
+    void close_all();
+
+    Result<wire::Reply> handle(const wire::CreateFile& request);
+    Result<wire::Reply> handle(const wire::OpenFile& request);
+    Result<wire::Reply> handle(const wire::CloseFile& request);
+    Result<wire::Reply> handle(const wire::Resize& request);
+    Result<wire::Reply> handle(const wire::StatHandle& request);
+    Result<wire::Reply> handle(const wire::StatPath& request);
+    Result<wire::Reply> handle(const wire::Map& request);
+    Result<wire::Reply> handle(const wire::Unmap& request);
+    Result<wire::Reply> handle(const wire::List& request);
+    Result<wire::Reply> handle(const wire::Unlink& request);
+    Result<wire::Reply> handle(const wire::MakeDirectory& request);
+    Result<wire::Reply> handle(const wire::RemoveDirectory& request);
+    Result<wire::Reply> handle(const wire::Rename& request);
+
+    Result<OpenFile> file_of(std::uint32_t handle) const;
+    Result<wire::Reply> opened(const std::string& path, base::Access access);
+    Status check_map(const wire::Map& request, const OpenFile& file) const;
+
+    const ConnectionContext& context_;
+    const base::SessionId id_;
+    base::UniqueFd socket_;
+    base::UniqueFd process_;  // pidfd: a forked child may keep the socket open after the client itself has ended
+    std::shared_ptr<Session> session_;
+    std::map<std::uint32_t, OpenFile> files_;
+    std::uint32_t next_handle_ = 1;
+    struct Mapped {
+        AddressRange addresses;
+        InodeNo inode;
+    };
+    std::map<MappingId, Mapped> mapped_;
+};
+
+}  // namespace refault::session

@@ -1,0 +1,108 @@
+// Resizing, reading and writing with fences and layout locks.
+#include "session/file_service.h"
+
+namespace refault::session {
+
+using base::align_up;
+using base::kPageBytes;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+namespace {
+// How long a shrink waits for pagers that are just placing what it cuts off.
+constexpr milliseconds kFencePatience{2000};
+// How long a growing resize waits for the mappings that reach into the new part.
+constexpr milliseconds kPlacePatience{1000};
+}  // namespace
+
+Status FileService::resize(InodeNo inode, std::uint64_t size_bytes) {
+    for (;;) {
+        auto attributes = store_.stat(inode);
+        if (!attributes) return attributes.error();
+        const auto old_size_bytes = attributes->size_bytes;
+        auto is_done = size_bytes < old_size_bytes ? shrink(inode, old_size_bytes, size_bytes)
+                                                   : grow(inode, old_size_bytes, size_bytes);
+        if (!is_done) return is_done.error();
+        if (*is_done) return {};
+    }
+}
+
+bool FileService::has_size(InodeNo inode, std::uint64_t size_bytes) const {
+    const auto attributes = store_.stat(inode);
+    return attributes && attributes->size_bytes == size_bytes;
+}
+
+// A page that holds both kept and cut bytes stays mapped:
+//
+//   old   [=====|=====|===)          page borders |
+//   new   [=====|==)
+//   fence       kept  [---------)    from the first page that is cut off as a whole
+Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes) {
+    const FileRange cut(align_up(size_bytes, kPageBytes), align_up(old_size_bytes, kPageBytes));
+    auto targets = registry_.fence(inode, cut, steady_clock::now() + kFencePatience);
+    if (!targets) return targets.error();
+    Status resized;
+    bool is_current = false;
+    {
+        auto layout = store_.lock_layout(inode);
+        is_current = has_size(inode, old_size_bytes);
+        // Processes that cannot be stopped see zeros instead of SIGBUS for the moment until their pager is done.
+        if (is_current) {
+            (void)barrier_.close(*targets);
+            resized = store_.resize(inode, size_bytes);
+            if (!resized) barrier_.open(*targets);
+        }
+    }
+    registry_.lift(inode, cut, is_current && resized.ok());
+    if (!resized) return resized.error();
+    return is_current;
+}
+
+Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes) {
+    {
+        auto layout = store_.lock_layout(inode);
+        if (!has_size(inode, old_size_bytes)) return false;
+        RETURN_IF_ERROR(store_.resize(inode, size_bytes));
+    }
+    const FileRange added(base::align_down(old_size_bytes, kPageBytes), align_up(size_bytes, kPageBytes));
+    const auto users = registry_.users_of(inode);
+    if (users.empty() || added.empty()) return true;
+    for (const auto& user : users) RETURN_IF_ERROR(make_mappable(inode, user));
+    registry_.mark_stale(inode, FileRange(align_up(old_size_bytes, kPageBytes), added.end()));
+    // Who stores into the new part right after this call finds it there; a client that is stopped finds it later.
+    (void)registry_.wait_until_placed(inode, added, steady_clock::now() + kPlacePatience);
+    return true;
+}
+
+Status FileService::make_mappable(InodeNo inode, const base::Cred& who) {
+    if (who.uid == 0) return {};
+    for (const auto& extent : store_.extents(inode, FileRange(0, UINT64_MAX))) {
+        auto device = store_.device(extent.device);
+        if (!device) return device.error();
+        auto owner = store_.segment_owner(extent.device, (*device)->segment_at(extent.device_offset));
+        if (!owner) return owner.error();
+        if (owner->kind == store::SegmentOwner::Kind::SharedByUser && owner->uid != who.uid)
+            return isolator_.isolate(inode);
+    }
+    return {};
+}
+
+Result<std::size_t> FileService::read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into) {
+    auto layout = store_.lock_layout(inode);
+    return store_.read(inode, offset, into);
+}
+
+Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from) {
+    if (offset + from.size() < offset) return base::Error(base::Code::Invalid, "the write would end beyond 2^64");
+    auto attributes = store_.stat(inode);
+    if (!attributes) return attributes.error();
+    while (offset + from.size() > attributes->size_bytes) {
+        auto is_done = grow(inode, attributes->size_bytes, offset + from.size());
+        if (!is_done) return is_done.error();
+        if (attributes = store_.stat(inode); !attributes) return attributes.error();
+    }
+    auto layout = store_.lock_layout(inode);
+    return store_.write(inode, offset, from);
+}
+
+}  // namespace refault::session

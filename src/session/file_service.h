@@ -1,0 +1,52 @@
+// What changes or reads a file's bytes on behalf of clients and tools, with the locks and fences that this needs:
+// one path for the session channel and the control API.
+// Thread-safe. Takes the inode's layout lock for each call; bounded work per call.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/result.h"
+#include "session/registry.h"
+#include "session/write_barrier.h"
+#include "store/store.h"
+
+namespace refault::session {
+
+// Moves a file out of segments that it shares with other files, so that its descriptors may go to another user.
+// Implemented by the mover, which lies above this folder.
+class Isolator {
+  public:
+    virtual ~Isolator() = default;
+    virtual Status isolate(InodeNo inode) = 0;
+};
+
+class FileService {
+  public:
+    FileService(store::Store& store, Registry& registry, WriteBarrier& barrier, Isolator& isolator)
+        : store_(store), registry_(registry), barrier_(barrier), isolator_(isolator) {}
+
+    // Sees to it that descriptors of the file's segments may go to this user: moves it to segments of its own when they
+    // hold other files of another user.
+    Status make_mappable(InodeNo inode, const base::Cred& who);
+
+    // Shrinking revokes the mappings of what is cut off (a later touch is SIGBUS) before its space is given back;
+    // growing tells mappings that reach beyond the old end.
+    Status resize(InodeNo inode, std::uint64_t size_bytes);
+    Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into);
+    // Grows the file when it has to.
+    Result<std::size_t> write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from);
+
+  private:
+    store::Store& store_;
+    Registry& registry_;
+    WriteBarrier& barrier_;
+    Isolator& isolator_;
+
+    // False, and nothing done, when the size is not old_size_bytes any more.
+    Result<bool> shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes);
+    Result<bool> grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes);
+    bool has_size(InodeNo inode, std::uint64_t size_bytes) const;
+};
+
+}  // namespace refault::session

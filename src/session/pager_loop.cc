@@ -1,0 +1,120 @@
+// The epoll loop over pager channels.
+#include "session/pager_loop.h"
+
+#include <fcntl.h>
+
+#include <array>
+
+#include "base/log.h"
+#include "sys/event_fd.h"
+#include "sys/socket.h"
+
+namespace refault::session {
+
+using base::Code;
+using base::Error;
+using base::MutexLock;
+
+namespace {
+constexpr std::uint64_t kStopTag = 0;  // session numbers begin at 1
+// When a place could not be had (out of descriptors, say), ask again after this long.
+constexpr int kRetryMs = 10;
+}  // namespace
+
+Status PagerLoop::start() {
+    auto epoll = sys::create_epoll();
+    if (!epoll) return epoll.error();
+    auto stop = sys::create_event();
+    if (!stop) return stop.error();
+    epoll_ = std::move(*epoll);
+    stop_event_ = std::move(*stop);
+    RETURN_IF_ERROR(sys::epoll_add(epoll_.get(), stop_event_.get(), kStopTag));
+    thread_ = base::NamedThread("pagers", [this] { run(); });
+    return {};
+}
+
+PagerLoop::~PagerLoop() {
+    if (stop_event_) sys::signal_event(stop_event_.get());
+    thread_.join();
+}
+
+void PagerLoop::watch(std::shared_ptr<Session> session) {
+    const int channel = session->pager_channel();
+    (void)::fcntl(channel, F_SETFL, O_RDWR | O_NONBLOCK);
+    const auto id = session->id();
+    {
+        MutexLock lock(mutex_);
+        sessions_.emplace(id, std::move(session));
+    }
+    if (auto added = sys::epoll_add(epoll_.get(), channel, id.raw()); !added)
+        base::log_line(base::LogLevel::Error, "cannot watch a pager: " + added.error().message());
+}
+
+void PagerLoop::forget(SessionId session) {
+    MutexLock lock(mutex_);
+    const auto at = sessions_.find(session);
+    if (at == sessions_.end()) return;
+    (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, at->second->pager_channel(), nullptr);
+    sessions_.erase(at);
+}
+
+void PagerLoop::run() {
+    std::array<epoll_event, 64> events;
+    for (;;) {
+        const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                                       to_retry_.empty() ? -1 : kRetryMs);
+        for (int i = 0; i < ready; ++i) {
+            const auto tag = events[static_cast<std::size_t>(i)].data.u64;
+            if (tag == kStopTag) return;
+            answer(SessionId(tag));
+        }
+        if (ready == 0) retry();
+    }
+}
+
+void PagerLoop::retry() {
+    MutexLock lock(mutex_);
+    for (const auto id : to_retry_)
+        if (const auto at = sessions_.find(id); at != sessions_.end()) at->second->ring();
+    to_retry_.clear();
+}
+
+void PagerLoop::answer(SessionId id) {
+    std::shared_ptr<Session> session;
+    {
+        MutexLock lock(mutex_);
+        const auto at = sessions_.find(id);
+        if (at == sessions_.end()) return;
+        session = at->second;
+    }
+    const auto refuse = [&](const Error& error) {
+        if (error.code() != Code::Gone)
+            base::log_line(base::LogLevel::Warning, session->describe() + ": pager dropped: " + error.message());
+        forget(id);
+    };
+    auto message = sys::receive_message(session->pager_channel(), wire::kMessageBytesMax);
+    if (!message) {
+        if (message.error().code() != Code::Busy) refuse(message.error());
+        return;
+    }
+    auto decoded = wire::decode_pager_message(message->bytes);
+    if (!decoded) return refuse(decoded.error());
+    const auto* fetch = std::get_if<wire::Fetch>(&*decoded);
+    if (fetch == nullptr) return refuse(Error(Code::Corrupt, "a pager sent something else than Fetch"));
+    if (auto answered = answer_fetch(session, fetch->placed); !answered) refuse(answered.error());
+}
+
+Status PagerLoop::answer_fetch(const std::shared_ptr<Session>& session, std::uint64_t placed) {
+    auto batch = registry_.next_places(session, placed);
+    if (!batch) {
+        base::log_line(base::LogLevel::Warning, "no place for " + session->describe() + ": " + batch.error().message());
+        to_retry_.insert(session->id());
+        return sys::send_message(session->pager_channel(), wire::encode(wire::PagerMessage(wire::Places{})), {}, false);
+    }
+    std::vector<int> descriptors;
+    for (const auto& descriptor : batch->descriptors) descriptors.push_back(descriptor.get());
+    return sys::send_message(session->pager_channel(), wire::encode(wire::PagerMessage(batch->places)), descriptors,
+                             false);
+}
+
+}  // namespace refault::session

@@ -1,0 +1,42 @@
+// Answers the pagers of all sessions: one thread, "pagers". It waits for nothing but short locks, so no client can hold
+// up another. A pager that breaks the protocol loses its channel: its process keeps what it has mapped, and whatever
+// moves from then on stays out of its reach.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <unordered_map>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "base/thread.h"
+#include "session/registry.h"
+
+namespace refault::session {
+
+class PagerLoop {
+  public:
+    explicit PagerLoop(Registry& registry) : registry_(registry) {}
+    Status start();
+    ~PagerLoop();
+
+    void watch(std::shared_ptr<Session> session);
+    void forget(SessionId session);
+
+  private:
+    void run();
+    void answer(SessionId id);
+    // Ok also when nothing could be sent now and the session is to be tried again.
+    Status answer_fetch(const std::shared_ptr<Session>& session, std::uint64_t placed);
+    void retry();
+
+    Registry& registry_;
+    base::UniqueFd epoll_;
+    base::UniqueFd stop_event_;
+    base::Mutex mutex_;
+    std::unordered_map<SessionId, std::shared_ptr<Session>> sessions_ GUARDED_BY(mutex_);
+    std::set<SessionId> to_retry_;  // the loop's own
+    base::NamedThread thread_;
+};
+
+}  // namespace refault::session

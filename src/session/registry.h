@@ -1,0 +1,148 @@
+// Who maps what: every session's mappings, which parts of them are in place, and which file ranges are fenced.
+//
+// Each part of a mapping is, at any time, one of
+//   stale     nothing of the file is mapped there (or an old place that was punched); the pager shall fetch it
+//   placing   sent to the pager as part of a Places message; not yet reported to be in force
+//   live      mapped to the extent that the store names
+// A fence on a file range: no place in it is handed out until it is lifted; the mover holds one while bytes move.
+//
+// Thread-safe; mutex_ is taken after layout locks and before Store::mutex_; never held while waiting for a client.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "session/range_set.h"
+#include "session/session.h"
+#include "store/store.h"
+#include "wire/message.h"
+
+namespace refault::session {
+
+using base::AddressRange;
+using base::FileRange;
+using base::InodeNo;
+using base::MappingId;
+using base::Result;
+using base::SessionId;
+using base::Status;
+
+// For `refault maps`.
+struct MappingInfo {
+    SessionId session;
+    MappingId mapping;
+    pid_t pid = 0;
+    uid_t uid = 0;
+    std::string command;
+    InodeNo inode;
+    std::string path;
+    FileRange file_range;
+    AddressRange addresses;
+    base::Access access = base::Access::Read;
+    std::uint64_t stale_bytes = 0;  // not in place now
+};
+
+struct SessionInfo {
+    SessionId session;
+    pid_t pid = 0;
+    uid_t uid = 0;
+    std::string command;
+    std::uint64_t mappings = 0;
+    std::uint64_t mapped_bytes = 0;
+    bool handles_kernel_faults = false;
+};
+
+// A live part of a mapping that a fence has to stop.
+struct FenceTarget {
+    std::shared_ptr<Session> session;
+    AddressRange addresses;
+    base::Access access = base::Access::Read;
+};
+
+class Registry {
+  public:
+    explicit Registry(store::Store& store);
+    ~Registry();
+
+    // ---- sessions (called by the session server)
+    void add_session(std::shared_ptr<Session> session);
+    // Forgets the session and its mappings.
+    void remove_session(SessionId session);
+
+    // All of it stale at first; rings the session's doorbell.
+    MappingId add_mapping(const std::shared_ptr<Session>& session, InodeNo inode, FileRange file_range,
+                          std::uint64_t address, base::Access access);
+    // Waits (bounded by the fences' short life) until no fence overlaps the mapping, then forgets it.
+    Status remove_mapping(SessionId session, MappingId mapping);
+
+    // ---- pagers
+    // What was sent as `placed` is in force; takes up to wire::kPlacesMax stale parts that are not fenced, marks them
+    // placing, and opens their segments. Empty when nothing is to be placed now.
+    struct Batch {
+        wire::Places places;
+        std::vector<base::UniqueFd> descriptors;
+    };
+    Result<Batch> next_places(const std::shared_ptr<Session>& session, std::uint64_t placed);
+
+    // ---- the mover
+    // Shuts the range: no place in it is handed out from now on. Waits until `deadline` for another fence there and for
+    // pagers that are just placing parts of it. Returns the live parts; TimedOut (and no fence) when a pager stays
+    // silent: its process is named in the error. The caller holds no layout lock; who needs several fences takes them
+    // in order of (inode, offset).
+    //
+    // OnSilence::GoOn takes a silent pager's part for stale instead: see "A stopped pager" in docs/architecture.md.
+    enum class OnSilence { Refuse, GoOn };
+    Result<std::vector<FenceTarget>> fence(InodeNo inode, FileRange range,
+                                           std::chrono::steady_clock::time_point deadline,
+                                           OnSilence on_silence = OnSilence::Refuse);
+    // Lifts the fence. has_moved: every part is stale now and the doorbells ring; else the parts are live as before.
+    void lift(InodeNo inode, FileRange range, bool has_moved);
+    // The file has grown into the range: parts of it that were mapped as beyond the end are stale now.
+    void mark_stale(InodeNo inode, FileRange range);
+    // Waits until no part of the range is stale or being placed, or the deadline has passed (false).
+    bool wait_until_placed(InodeNo inode, FileRange range, std::chrono::steady_clock::time_point deadline);
+    // Waits until nothing is stale or being placed, or the deadline has passed; returns how many sessions still lag.
+    std::size_t wait_until_placed(std::chrono::steady_clock::time_point deadline);
+
+    // ---- views
+    // The users of the sessions that map the file.
+    std::vector<base::Cred> users_of(InodeNo inode) const;
+    std::vector<MappingInfo> mappings() const;
+    std::vector<SessionInfo> sessions() const;
+
+  private:
+    struct Mapping;
+    struct Fence {
+        InodeNo inode;
+        FileRange range;
+    };
+
+    class BatchBuilder;
+
+    bool is_fenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    // The parts of `range` that no fence covers.
+    std::vector<FileRange> unfenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
+    // The command and pid of a session that is placing a part of the range, empty when there is none.
+    std::string placer_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+
+    store::Store& store_;
+    mutable base::Mutex mutex_;
+    // Signalled when a fence is lifted, a place reported, a mapping or session removed.
+    mutable base::CondVar changed_;
+    std::map<SessionId, std::shared_ptr<Session>> sessions_ GUARDED_BY(mutex_);
+    std::map<MappingId, std::unique_ptr<Mapping>> mappings_ GUARDED_BY(mutex_);
+    std::multimap<InodeNo, Mapping*> by_inode_ GUARDED_BY(mutex_);
+    std::vector<Fence> fences_ GUARDED_BY(mutex_);
+    std::uint64_t next_mapping_ GUARDED_BY(mutex_) = 1;
+    std::uint64_t next_sequence_ GUARDED_BY(mutex_) = 1;
+};
+
+}  // namespace refault::session

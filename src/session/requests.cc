@@ -1,0 +1,170 @@
+// The requests of a session, each checked against the client's own credentials.
+#include "session/connection.h"
+
+namespace refault::session {
+
+using base::Access;
+using base::Code;
+using base::Error;
+using base::kPageBytes;
+using wire::Reply;
+
+namespace {
+
+// The end of the addresses that a program may use on x86-64 and arm64 with 48-bit tables.
+constexpr std::uint64_t kAddressEnd = 1ull << 47;
+// Entries in one answer to List; keeps it below wire::kMessageBytesMax with the longest names.
+constexpr std::size_t kEntriesMax = 128;
+
+wire::FileInfo info_of(const store::Attributes& attributes) {
+    return {attributes.inode.raw(), attributes.type == store::FileType::Directory,
+            attributes.mode,        attributes.uid,
+            attributes.gid,         attributes.links,
+            attributes.size_bytes,  attributes.modified_ns,
+            attributes.changed_ns};
+}
+
+Result<Reply> done(const Status& status) {
+    if (!status) return status.error();
+    return Reply{};
+}
+
+}  // namespace
+
+Result<Connection::OpenFile> Connection::file_of(std::uint32_t handle) const {
+    const auto at = files_.find(handle);
+    if (at == files_.end()) return Error(Code::Invalid, "no open file has this handle", EBADF);
+    return at->second;
+}
+
+Result<Reply> Connection::opened(const std::string& path, Access access) {
+    if (files_.size() >= context_.options.files_per_session_max)
+        return Error(Code::NoSpace, "this session has too many open files; close some", EMFILE);
+    auto attributes = context_.store.open_file(path, access, session_->cred());
+    if (!attributes) return attributes.error();
+    Reply reply;
+    reply.handle = next_handle_++;
+    reply.info = info_of(*attributes);
+    files_.emplace(reply.handle, OpenFile{attributes->inode, access});
+    return reply;
+}
+
+Result<Reply> Connection::handle(const wire::CreateFile& request) {
+    auto created = context_.store.create_file(request.path, request.mode & 07777, session_->cred());
+    if (!created && (request.exclusive || created.error().code() != Code::Exists)) return created.error();
+    return opened(request.path, Access::ReadWrite);
+}
+
+Result<Reply> Connection::handle(const wire::OpenFile& request) { return opened(request.path, request.access); }
+
+Result<Reply> Connection::handle(const wire::CloseFile& request) {
+    auto file = file_of(request.handle);
+    if (!file) return file.error();
+    files_.erase(request.handle);
+    context_.store.unpin(file->inode);
+    return Reply{};
+}
+
+Result<Reply> Connection::handle(const wire::Resize& request) {
+    auto file = file_of(request.handle);
+    if (!file) return file.error();
+    if (file->access != Access::ReadWrite) return Error(Code::Invalid, "the file is open for reading only", EBADF);
+    return done(context_.files.resize(file->inode, request.size_bytes));
+}
+
+Result<Reply> Connection::handle(const wire::StatHandle& request) {
+    auto file = file_of(request.handle);
+    if (!file) return file.error();
+    auto attributes = context_.store.stat(file->inode);
+    if (!attributes) return attributes.error();
+    Reply reply;
+    reply.info = info_of(*attributes);
+    return reply;
+}
+
+Result<Reply> Connection::handle(const wire::StatPath& request) {
+    auto attributes = context_.store.stat(request.path, session_->cred());
+    if (!attributes) return attributes.error();
+    Reply reply;
+    reply.info = info_of(*attributes);
+    return reply;
+}
+
+Status Connection::check_map(const wire::Map& request, const OpenFile& file) const {
+    if (request.access == Access::ReadWrite && file.access != Access::ReadWrite)
+        return Error(Code::Denied, "the file is open for reading only; open it for writing to map it so");
+    for (const auto value : {request.offset, request.length, request.address})
+        if (value % kPageBytes != 0) return Error(Code::Invalid, "offset, length and address are whole pages of 4096");
+    if (request.length == 0 || request.length > kAddressEnd || request.address > kAddressEnd - request.length ||
+        request.offset > UINT64_MAX / 2)
+        return Error(Code::Invalid, "the range to map is empty or out of bounds");
+    if (mapped_.size() >= context_.options.mappings_per_session_max)
+        return Error(Code::NoSpace, "this session has too many mappings; unmap some", ENOMEM);
+    const auto wanted = AddressRange::of_length(request.address, request.length);
+    for (const auto& [id, mapped] : mapped_)
+        if (mapped.addresses.overlaps(wanted))
+            return Error(Code::Invalid, "the addresses overlap those of another mapping of this session");
+    return {};
+}
+
+Result<Reply> Connection::handle(const wire::Map& request) {
+    auto file = file_of(request.handle);
+    if (!file) return file.error();
+    RETURN_IF_ERROR(check_map(request, *file));
+    RETURN_IF_ERROR(context_.files.make_mappable(file->inode, session_->cred()));
+    const auto range = FileRange::of_length(request.offset, request.length);
+    if (request.populate) {
+        auto layout = context_.store.lock_layout(file->inode);
+        RETURN_IF_ERROR(context_.store.populate(file->inode, range));
+    }
+    RETURN_IF_ERROR(context_.store.pin(file->inode));  // the mapping outlives the handle
+    Reply reply;
+    reply.mapping = context_.registry.add_mapping(session_, file->inode, range, request.address, request.access);
+    mapped_.emplace(reply.mapping, Mapped{AddressRange::of_length(request.address, request.length), file->inode});
+    return reply;
+}
+
+Result<Reply> Connection::handle(const wire::Unmap& request) {
+    const auto at = mapped_.find(request.mapping);
+    if (at == mapped_.end()) return Error(Code::NotFound, "no such mapping in this session");
+    RETURN_IF_ERROR(context_.registry.remove_mapping(id_, request.mapping));
+    const auto inode = at->second.inode;
+    mapped_.erase(at);
+    context_.store.unpin(inode);
+    return Reply{};
+}
+
+Result<Reply> Connection::handle(const wire::List& request) {
+    auto entries = context_.store.list(request.path, session_->cred());
+    if (!entries) return entries.error();
+    Reply reply;
+    for (const auto& entry : *entries) {
+        if (entry.name <= request.after) continue;
+        if (reply.entries.size() == kEntriesMax) {
+            reply.has_more = true;
+            break;
+        }
+        reply.entries.push_back({entry.name, info_of(entry.attributes)});
+    }
+    return reply;
+}
+
+Result<Reply> Connection::handle(const wire::Unlink& request) {
+    return done(context_.store.unlink(request.path, session_->cred()));
+}
+
+Result<Reply> Connection::handle(const wire::MakeDirectory& request) {
+    auto made = context_.store.make_directory(request.path, request.mode & 07777, session_->cred());
+    if (!made) return made.error();
+    return Reply{};
+}
+
+Result<Reply> Connection::handle(const wire::RemoveDirectory& request) {
+    return done(context_.store.remove_directory(request.path, session_->cred()));
+}
+
+Result<Reply> Connection::handle(const wire::Rename& request) {
+    return done(context_.store.rename(request.from, request.to, session_->cred()));
+}
+
+}  // namespace refault::session

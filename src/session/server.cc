@@ -1,0 +1,103 @@
+// Accepting clients and joining their threads.
+#include "session/server.h"
+
+#include <fcntl.h>
+#include <poll.h>
+
+#include <array>
+#include <atomic>
+
+#include "base/log.h"
+#include "session/connection.h"
+#include "session/pager_loop.h"
+#include "sys/event_fd.h"
+#include "sys/socket.h"
+
+namespace refault::session {
+
+struct Server::Running {
+    std::unique_ptr<Connection> connection;
+    std::atomic<bool> has_ended{false};
+    base::NamedThread thread;
+};
+
+Server::Server(store::Store& store, Registry& registry, FileService& files, base::EventSink& events,
+               ServerOptions options)
+    : store_(store), registry_(registry), files_(files), events_(events), options_(std::move(options)) {}
+
+Status Server::start() {
+    auto listener = sys::listen_seqpacket(options_.socket_path, options_.socket_mode);
+    if (!listener) return listener.error();
+    auto stop = sys::create_event();
+    if (!stop) return stop.error();
+    auto reaped = sys::create_event();
+    if (!reaped) return reaped.error();
+    listener_ = std::move(*listener);
+    stop_event_ = std::move(*stop);
+    reap_event_ = std::move(*reaped);
+    (void)::fcntl(listener_.get(), F_SETFL, O_RDWR | O_NONBLOCK);
+    pagers_ = std::make_unique<PagerLoop>(registry_);
+    RETURN_IF_ERROR(pagers_->start());
+    context_.reset(new ConnectionContext{
+        store_, registry_, files_, events_, options_, stop_event_.get(),
+        [this](std::shared_ptr<Session> session) { pagers_->watch(std::move(session)); },
+        [this](base::SessionId session) { pagers_->forget(session); }});
+    accept_thread_ = base::NamedThread("sessions", [this] { accept_loop(); });
+    return {};
+}
+
+Server::~Server() {
+    if (!stop_event_) return;
+    sys::signal_event(stop_event_.get());
+    accept_thread_.join();
+    reap(/*all=*/true);
+    pagers_.reset();
+    if (listener_) ::unlink(options_.socket_path.c_str());
+}
+
+void Server::accept_loop() {
+    std::array<pollfd, 3> events{pollfd{listener_.get(), POLLIN, 0}, pollfd{stop_event_.get(), POLLIN, 0},
+                                 pollfd{reap_event_.get(), POLLIN, 0}};
+    for (;;) {
+        if (::poll(events.data(), events.size(), -1) < 0) continue;
+        if (events[1].revents != 0) return;
+        if (events[2].revents != 0) {
+            sys::clear_event(reap_event_.get());
+            reap(/*all=*/false);
+        }
+        if (events[0].revents != 0) accept_one();
+    }
+}
+
+void Server::accept_one() {
+    auto socket = sys::accept_connection(listener_.get());
+    if (!socket) {
+        if (socket.error().code() != base::Code::Busy)
+            base::log_line(base::LogLevel::Error, "cannot accept a client: " + socket.error().message());
+        return;
+    }
+    if (running_.size() >= options_.sessions_max) {
+        base::log_line(base::LogLevel::Warning, "a client was turned away: too many sessions");
+        return;
+    }
+    const base::SessionId id(next_session_++);
+    Running& running = running_.emplace_back();
+    running.connection = std::make_unique<Connection>(*context_, id, std::move(*socket));
+    running.thread = base::NamedThread(
+        "session-" + std::to_string(id.raw()),
+        [&running, event = reap_event_.get()] {  // list nodes stay where they are
+            running.connection->run();
+            running.has_ended.store(true);
+            sys::signal_event(event);
+        });
+}
+
+void Server::reap(bool all) {
+    std::erase_if(running_, [&](Running& running) {
+        if (!all && !running.has_ended.load()) return false;
+        running.thread.join();
+        return true;
+    });
+}
+
+}  // namespace refault::session

@@ -1,0 +1,62 @@
+// The session socket: accepts clients, shakes hands, serves their requests, answers their pagers.
+//
+// Threads: "sessions" accepts; "session-N" serves one client's requests; "pagers" answers all pager channels (epoll) and
+// never waits for anything but short locks. A client is gone when its channel closes or its process ends.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <string>
+
+#include "base/event.h"
+#include "base/result.h"
+#include "base/thread.h"
+#include "session/file_service.h"
+#include "session/registry.h"
+#include "store/store.h"
+
+namespace refault::session {
+
+class PagerLoop;
+struct ConnectionContext;
+
+struct ServerOptions {
+    std::string socket_path;
+    std::uint32_t socket_mode = 0666;  // who may connect; what a client may open is checked file by file
+    std::uint32_t sessions_max = 1024;
+    std::uint32_t files_per_session_max = 4096;
+    std::uint32_t mappings_per_session_max = 4096;
+};
+
+class Server {
+  public:
+    Server(store::Store& store, Registry& registry, FileService& files, base::EventSink& events,
+           ServerOptions options);
+    // Listens and starts the threads; the socket is there on return.
+    Status start();
+    // Closes the socket and all sessions, joins. Clients keep what they have mapped.
+    ~Server();
+
+  private:
+    struct Running;
+    void accept_loop();
+    void accept_one();
+    void reap(bool all);
+
+    store::Store& store_;
+    Registry& registry_;
+    FileService& files_;
+    base::EventSink& events_;
+    const ServerOptions options_;
+    base::UniqueFd listener_;
+    base::UniqueFd stop_event_;  // stays readable once the server ends
+    base::UniqueFd reap_event_;  // a connection has ended
+    std::unique_ptr<PagerLoop> pagers_;
+    std::unique_ptr<ConnectionContext> context_;
+    // Touched by the accept thread alone, and by the destructor after it.
+    std::list<Running> running_;
+    std::uint64_t next_session_ = 1;
+    base::NamedThread accept_thread_;
+};
+
+}  // namespace refault::session

@@ -1,0 +1,80 @@
+// The metadata log: an append-only stream of records, kept in step on up to two devices, in segments of their own.
+//
+//   stream of one epoch:   [header][checkpoint record]...[checkpoint end][transaction][transaction]...
+//   on each device:        the stream cut into segments, in the order that the device's label lists
+//
+// A checkpoint starts a new epoch in fresh segments; the labels switch to it one by one, then the old segments are given
+// back. Records are framed with length, sequence number and CRC32C, so a torn tail is seen and cut; damage before the
+// tail is read from the other copy. Format: docs/format.md.
+//
+// Invariant: a transaction is on every copy (written and synced) before append() returns ok. When a copy's device fails,
+// the log goes on with the rest and says so in failed_copies(); with no copy left append() fails and nothing is applied.
+// Not thread-safe: guarded by the store's lock.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/codec.h"
+#include "base/result.h"
+#include "base/uuid.h"
+#include "device/device.h"
+
+namespace refault::store {
+
+using base::Result;
+using base::Status;
+using DevicePtr = std::shared_ptr<device::Device>;
+
+// Where the log gets segments from. `take` returns a segment whose file exists, all holes; `give_back` removes the file.
+// Implemented over the allocator; neither may append to the log.
+class MetadataSpace {
+  public:
+    virtual ~MetadataSpace() = default;
+    virtual Result<base::SegmentNo> take(base::DeviceId device) = 0;
+    virtual void give_back(base::DeviceId device, base::SegmentNo segment) = 0;
+};
+
+class MetadataLog {
+  public:
+    struct Copy {
+        base::DeviceId id;
+        DevicePtr device;
+    };
+    // What a pool's members remember, longest valid first.
+    struct History {
+        std::uint64_t epoch = 0;
+        std::vector<base::Bytes> checkpoint;    // payloads, in order
+        std::vector<base::Bytes> transactions;  // payloads after it, in order
+        std::string notes;                      // what was cut or repaired, for the log; empty when nothing was
+    };
+    // Reads all labels and copies; members without metadata are passed over. A record damaged on one copy is taken
+    // from the other. Corrupt when no copy has a complete checkpoint.
+    static Result<History> read_longest(std::span<const DevicePtr> members);
+
+    MetadataLog(const base::Uuid& pool, MetadataSpace& space) : pool_(pool), space_(space) {}
+
+    // Starts epoch `epoch() + 1` (or `first_epoch` when nothing was written yet) with `image` on exactly these devices,
+    // switches their labels, and takes the metadata off every device that had a copy and is not among them. On failure
+    // the old epoch stays in force and every segment taken is given back.
+    Status checkpoint(std::vector<Copy> copies, std::span<const base::Bytes> image, std::uint64_t first_epoch = 1);
+    // One transaction, durable on every copy. NoSpace when no segment is left on any copy's device.
+    Status append(std::span<const std::uint8_t> transaction);
+
+    std::uint64_t epoch() const noexcept { return epoch_; }
+    std::uint64_t log_bytes() const noexcept;         // transactions since the checkpoint
+    std::uint64_t checkpoint_bytes() const noexcept;
+    // True when the log is longer than its checkpoint by so much that a new checkpoint pays.
+    bool wants_checkpoint() const noexcept;
+    std::vector<base::DeviceId> copies() const;
+    std::vector<base::DeviceId> failed_copies() const;
+
+  private:
+    const base::Uuid pool_;
+    MetadataSpace& space_;
+    std::uint64_t epoch_ = 0;
+};
+
+}  // namespace refault::store

@@ -1,0 +1,166 @@
+// The store: namespace, inodes, extents, reverse map, allocator and their journal. All of it is in memory while the
+// daemon runs; every change is one transaction in the metadata log (metadata_log.h) before it is applied.
+//
+// Invariants (checked by check()):
+//  - extents of one file do not overlap; extents of one device do not overlap, nor overlap metadata or free space;
+//  - the reverse map and the files' extent maps say the same;
+//  - a segment holds extents of its owner alone; a segment without extents has no owner and no file;
+//  - free space is all holes, so that new extents read as zero;
+//  - a file's whole size has extents: space is taken at resize, so a store into a mapping never finds the pool full.
+// Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write; per-inode layout locks are
+// taken before it. Nothing here waits for a client.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/cred.h"
+#include "base/mutex.h"
+#include "base/result.h"
+#include "device/device.h"
+#include "store/types.h"
+
+namespace refault::store {
+
+using base::Result;
+using base::Status;
+// Shared: a device that is being removed lives until the last copy or segment descriptor in flight is done with it.
+using DevicePtr = std::shared_ptr<device::Device>;
+
+class State;        // state.h: the in-memory image, changed only by applying operations
+class MetadataLog;  // metadata_log.h
+
+// Holds one inode's layout (extents and size) still. Taken before Store::mutex_, never while holding it; a thread
+// holds at most one, except through lock_layouts, which orders them.
+class LayoutLock {
+  public:
+    LayoutLock() = default;
+    explicit LayoutLock(std::vector<std::shared_ptr<base::Mutex>> mutexes);
+    ~LayoutLock();
+    LayoutLock(LayoutLock&&) noexcept = default;
+    LayoutLock& operator=(LayoutLock&&) noexcept;
+
+  private:
+    std::vector<std::shared_ptr<base::Mutex>> mutexes_;
+};
+
+class Store {
+  public:
+    // A new pool on fresh devices (Device::create). Writes labels and the first checkpoint. Root directory: 0755 for
+    // `owner`, or 01777 when `owner` is root, so that every user can make files.
+    static Result<std::unique_ptr<Store>> create(const std::string& pool_name, std::vector<DevicePtr> devices,
+                                                 const Cred& owner);
+    // Opens a pool from its members (Device::open). Takes the longest valid history that any of them has, removes
+    // segment files that no history owns, punches what is free, and writes a fresh checkpoint on the metadata devices.
+    // NotFound names members that are missing; Corrupt when no member has a readable history.
+    static Result<std::unique_ptr<Store>> open(std::vector<DevicePtr> devices);
+    // Writes nothing: every change is in the log already.
+    ~Store();
+
+    const base::Uuid& pool_uuid() const noexcept;
+    std::string pool_name() const;
+
+    // ---- namespace. Paths are absolute, "/" separated; names are 1..255 bytes without "/" or NUL, not "." or "..".
+    // Errors: NotFound, Exists, Denied (search, write or sticky-bit rule), Invalid (not a directory, name too long ...).
+    Result<Attributes> stat(const std::string& path, const Cred& who) const;
+    Result<Attributes> stat(InodeNo inode) const;
+    Result<Attributes> create_file(const std::string& path, mode_t mode, const Cred& who);
+    Result<Attributes> make_directory(const std::string& path, mode_t mode, const Cred& who);
+    Status unlink(const std::string& path, const Cred& who);  // files
+    Status remove_directory(const std::string& path, const Cred& who);
+    Status rename(const std::string& from, const std::string& to, const Cred& who);  // replaces like rename(2)
+    Result<std::vector<DirectoryEntry>> list(const std::string& path, const Cred& who) const;
+    Status set_mode(const std::string& path, mode_t mode, const Cred& who);
+    Status set_owner(const std::string& path, uid_t uid, gid_t gid, const Cred& who);
+    Status set_modified(const std::string& path, std::uint64_t modified_ns, const Cred& who);
+    // Resolves and checks permission to read or write the file's bytes, and pins it: it outlives its last name until
+    // unpin. Every successful call is paired with one unpin.
+    Result<Attributes> open_file(const std::string& path, base::Access access, const Cred& who);
+    void unpin(InodeNo inode);
+    // One more pin of an inode that is pinned already (by the caller); paired with one unpin.
+    Status pin(InodeNo inode);
+    // One path of the inode, or "(unlinked)".
+    std::string path_of(InodeNo inode) const;
+
+    // ---- bytes. The caller holds the inode's layout lock.
+    // Growing allocates, shrinking drops extents (the caller has revoked the mappings of the range). NoSpace changes
+    // nothing.
+    Status resize(InodeNo inode, std::uint64_t size_bytes);
+    // Short at the end of the file. Never waits for clients.
+    Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into) const;
+    // Within the size only (resize first). Sets the modification time.
+    Result<std::size_t> write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from);
+    Status populate(InodeNo inode, FileRange range);
+    // Durable on the medium.
+    Status sync(InodeNo inode, FileRange range);
+
+    // ---- layout.
+    LayoutLock lock_layout(InodeNo inode);
+    LayoutLock lock_layouts(std::vector<InodeNo> inodes);  // sorted and deduplicated inside
+    // The extents that overlap the range, cut to it, ascending.
+    std::vector<Extent> extents(InodeNo inode, FileRange range) const;
+    Result<SegmentOwner> segment_owner(DeviceId device, SegmentNo segment) const;
+    // Device range to owners, ascending. The reverse map.
+    std::vector<Located> locate(DeviceId device, DeviceRange range) const;
+
+    // ---- moves.
+    // Reserves a place on devices that stay for every extent of the device, none on a leaving device; pieces are at
+    // most `piece_bytes_max` and keep 2 MiB alignment. All or nothing: NoSpace says with figures what is short.
+    Result<std::vector<Move>> reserve_evacuation(DeviceId device, std::uint64_t piece_bytes_max);
+    // Reserves segments of its own for the parts of the file that lie in segments shared with other files.
+    Result<std::vector<Move>> reserve_isolation(InodeNo inode, std::uint64_t piece_bytes_max);
+    // True when the move can still be done: the extent is unchanged and the target device is not leaving.
+    bool is_current(const Move& move) const;
+    // Reserves another place for the same extent, for a move whose target is leaving; the old reservation is dropped.
+    Result<Move> reserve_again(const Move& move);
+    // Makes the target's segment file if it is not there yet. Before the copy.
+    Status prepare_target(const Move& move);
+    // Journals all of them as one transaction; from now on the file's bytes are at the new place. The old ranges stay
+    // taken until release_moved. The caller holds the inodes' layout locks and has copied the bytes.
+    Status commit_moves(std::span<const Move> moves);
+    // After the old ranges were punched: they are free now; segments left empty are truncated and unlinked.
+    Status release_moved(std::span<const Move> moves);
+    void abort_moves(std::span<const Move> moves);
+
+    // ---- devices.
+    // A fresh device (Device::create) joins; writes its label; takes a metadata copy when there are fewer than two.
+    Result<DeviceId> add_device(DevicePtr device);
+    Result<DevicePtr> device(DeviceId id) const;
+    Result<DeviceId> find_device(const std::string& name) const;
+    std::vector<DeviceUsage> usage() const;
+    // A leaving device gets no new extents and is nobody's target.
+    void set_leaving(DeviceId device, bool is_leaving);
+    // Moves the metadata copy, if the device has one, to a device that stays (or drops it when another copy is left
+    // and no device can take it... never the last one: then NoSpace or Busy).
+    Status evacuate_metadata(DeviceId device);
+    // Back to two copies when there are two devices that stay.
+    Status ensure_metadata_copies();
+    // Forgets an empty device (no extent, no metadata): journals it, bumps the generation, writes the tombstone label.
+    // The caller has proved that nobody maps it. Busy when it still holds something.
+    Status remove_device(DeviceId device);
+
+    // ---- checks.
+    // Every violated invariant as one line; empty when all is well. Reads the metadata only.
+    std::vector<std::string> check() const;
+    // Bytes of log since the last checkpoint, epoch, devices with a copy: for status.
+    struct LogStatus {
+        std::uint64_t epoch = 0;
+        std::uint64_t log_bytes = 0;
+        std::uint64_t checkpoint_bytes = 0;
+        std::vector<DeviceId> devices;
+    };
+    LogStatus log_status() const;
+
+  private:
+    Store();
+
+    mutable base::Mutex mutex_;
+    std::unique_ptr<State> state_ GUARDED_BY(mutex_);
+    std::unique_ptr<MetadataLog> log_ GUARDED_BY(mutex_);
+};
+
+}  // namespace refault::store

@@ -1,0 +1,100 @@
+// The store's value types: inodes as seen from outside, extents, owners of segments, moves.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/cred.h"
+#include "base/ids.h"
+#include "base/range.h"
+
+namespace refault::store {
+
+using base::Cred;
+using base::DeviceId;
+using base::DeviceRange;
+using base::FileRange;
+using base::InodeNo;
+using base::SegmentNo;
+
+enum class FileType : std::uint8_t { Regular = 1, Directory = 2 };
+
+struct Attributes {
+    InodeNo inode;
+    FileType type = FileType::Regular;
+    mode_t mode = 0;  // permission bits alone
+    uid_t uid = 0;
+    gid_t gid = 0;
+    std::uint32_t links = 0;
+    std::uint64_t size_bytes = 0;
+    std::uint64_t modified_ns = 0;  // since the epoch
+    std::uint64_t changed_ns = 0;
+    std::uint64_t created_ns = 0;
+};
+
+struct DirectoryEntry {
+    std::string name;
+    Attributes attributes;
+};
+
+// A contiguous run of a device that holds a contiguous run of a file. Never crosses a segment boundary.
+struct Extent {
+    InodeNo inode;
+    std::uint64_t file_offset = 0;
+    DeviceId device;
+    std::uint64_t device_offset = 0;
+    std::uint64_t length = 0;
+    std::uint32_t replica = 0;  // which of the file's copies; 0 is the primary
+
+    FileRange file_range() const { return FileRange::of_length(file_offset, length); }
+    DeviceRange device_range() const { return DeviceRange::of_length(device_offset, length); }
+    bool operator==(const Extent&) const = default;
+};
+
+// Who may have bytes in a segment. A descriptor of a segment shows all of it, so:
+//  - SharedByUser: small files of one user; its descriptor goes to that user and to root alone.
+//  - Exclusive: one file; its descriptor goes to whoever may open that file.
+//  - Metadata: the store's own; no descriptor ever leaves the daemon.
+struct SegmentOwner {
+    enum class Kind : std::uint8_t { SharedByUser = 1, Exclusive = 2, Metadata = 3 };
+    Kind kind = Kind::Metadata;
+    uid_t uid = 0;   // SharedByUser
+    InodeNo inode;   // Exclusive
+    bool operator==(const SegmentOwner&) const = default;
+};
+
+// One answer of the reverse map.
+struct Located {
+    DeviceRange device_range;
+    bool is_metadata = false;
+    // For file data:
+    InodeNo inode;
+    FileRange file_range;
+    std::uint32_t replica = 0;
+};
+
+// An extent (or a part of one) on its way to a reserved place. Made by Store::reserve_*, ended by exactly one of
+// commit_moves + release_moved, or abort_moves.
+struct Move {
+    Extent from;
+    DeviceId to_device;
+    std::uint64_t to_offset = 0;
+};
+
+struct DeviceUsage {
+    DeviceId id;
+    std::string name;
+    std::uint64_t capacity_bytes = 0;
+    std::uint64_t data_bytes = 0;      // in extents
+    std::uint64_t metadata_bytes = 0;  // whole segments of metadata
+    std::uint64_t free_bytes = 0;      // what new data may take (metadata's reserve is not counted)
+    std::uint64_t extents = 0;
+    bool is_leaving = false;
+    bool has_metadata = false;
+};
+
+}  // namespace refault::store

@@ -1,0 +1,51 @@
+// What /proc tells of processes. Every function copes with a process that ends while it is read. Stateless.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/range.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace refault::sys {
+
+using base::AddressRange;
+using base::Result;
+using base::UniqueFd;
+
+// The short name of a process (comm), "?" when it cannot be had.
+std::string command_of(pid_t pid, const std::string& proc_root = "/proc");
+// Every process, ascending.
+Result<std::vector<pid_t>> list_processes(const std::string& proc_root = "/proc");
+
+// One line of /proc/PID/maps.
+struct MapsEntry {
+    AddressRange addresses;
+    std::uint64_t file_offset = 0;
+    std::uint64_t device = 0;  // st_dev form
+    std::uint64_t inode = 0;
+    std::string path;  // with " (deleted)" when the name is gone
+};
+// Nothing for a line that does not parse.
+bool parse_maps_line(std::string_view line, MapsEntry& entry);
+
+// Gone when the process has ended, Denied when its tables may not be read.
+Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root = "/proc");
+
+struct OpenDescriptor {
+    int number = -1;
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::string path;
+};
+Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid, const std::string& proc_root = "/proc");
+
+// A descriptor that becomes readable when the process ends.
+Result<UniqueFd> open_pidfd(pid_t pid);
+
+}  // namespace refault::sys

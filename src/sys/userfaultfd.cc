@@ -1,0 +1,83 @@
+// The userfaultfd system call and ioctls.
+#include "sys/userfaultfd.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace refault::sys {
+
+using base::Code;
+using base::Error;
+using base::sys_error;
+
+namespace {
+
+int new_userfaultfd(int flags) { return static_cast<int>(::syscall(SYS_userfaultfd, flags)); }
+
+uffdio_range kernel_range(AddressRange range) { return {range.begin(), range.length()}; }
+
+// EAGAIN: a change of mappings is under way in that process (it ends by itself); try again.
+template <typename Argument>
+Status request(int fd, unsigned long code, Argument& argument, const char* what) {
+    for (;;) {
+        if (::ioctl(fd, code, &argument) == 0) return {};
+        if (errno != EINTR && errno != EAGAIN) return sys_error(what);
+    }
+}
+
+}  // namespace
+
+Result<Userfaultfd> create_userfaultfd() {
+    constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
+    if (UniqueFd fd(new_userfaultfd(kFlags)); fd) return Userfaultfd{std::move(fd), true};
+    if (UniqueFd node(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC)); node)
+        if (UniqueFd fd(::ioctl(node.get(), USERFAULTFD_IOC_NEW, kFlags)); fd) return Userfaultfd{std::move(fd), true};
+    if (UniqueFd fd(new_userfaultfd(kFlags | UFFD_USER_MODE_ONLY)); fd) return Userfaultfd{std::move(fd), false};
+    return Error(Code::NotSupported,
+                 "userfaultfd is not allowed to this process, so its memory could not be moved under it: check for a "
+                 "seccomp filter (containers), CONFIG_USERFAULTFD, or give access to /dev/userfaultfd",
+                 errno);
+}
+
+Status userfaultfd_handshake(int fd) {
+    uffdio_api api{};
+    api.api = UFFD_API;
+    api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+    if (::ioctl(fd, UFFDIO_API, &api) != 0) return sys_error("userfaultfd handshake");
+    if ((api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) == 0 || (api.features & UFFD_FEATURE_MISSING_SHMEM) == 0)
+        return Error(Code::NotSupported, "this kernel cannot write-protect shared memory by userfaultfd; Linux 5.19 "
+                                         "or newer is needed");
+    return {};
+}
+
+Status userfaultfd_register(int fd, AddressRange range, FaultModes modes) {
+    uffdio_register argument{};
+    argument.range = kernel_range(range);
+    argument.mode = (modes.missing ? UFFDIO_REGISTER_MODE_MISSING : 0) |
+                    (modes.write_protect ? UFFDIO_REGISTER_MODE_WP : 0);
+    return request(fd, UFFDIO_REGISTER, argument, "UFFDIO_REGISTER");
+}
+
+Status userfaultfd_unregister(int fd, AddressRange range) {
+    auto argument = kernel_range(range);
+    return request(fd, UFFDIO_UNREGISTER, argument, "UFFDIO_UNREGISTER");
+}
+
+Status userfaultfd_write_protect(int fd, AddressRange range) {
+    uffdio_writeprotect argument{};
+    argument.range = kernel_range(range);
+    argument.mode = UFFDIO_WRITEPROTECT_MODE_WP;
+    return request(fd, UFFDIO_WRITEPROTECT, argument, "UFFDIO_WRITEPROTECT");
+}
+
+Status userfaultfd_wake(int fd, AddressRange range) {
+    auto argument = kernel_range(range);
+    return request(fd, UFFDIO_WAKE, argument, "UFFDIO_WAKE");
+}
+
+}  // namespace refault::sys

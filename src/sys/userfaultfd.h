@@ -1,0 +1,44 @@
+// userfaultfd, one function a request. The descriptor acts on the address space of the process that created it, from
+// whichever process holds it. Stateless functions; the kernel serialises.
+//
+// What the errors mean here: Gone (ESRCH) the process has exited; NotFound (ENOENT) the addresses are not registered or
+// not mapped any more; NotSupported: this kind of memory takes no userfaultfd.
+#pragma once
+
+#include "base/range.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace refault::sys {
+
+using base::AddressRange;
+using base::Result;
+using base::Status;
+using base::UniqueFd;
+
+struct Userfaultfd {
+    UniqueFd fd;
+    // False when only accesses made in user mode wait for a fault's resolution, because the process may not ask for
+    // more: then a system call that touches a fenced page fails with EFAULT.
+    bool handles_kernel_faults = false;
+};
+// For the calling process. Tries full rights, then /dev/userfaultfd, then user mode only. NotSupported, with what to
+// do, when none is allowed.
+Result<Userfaultfd> create_userfaultfd();
+// The handshake (UFFDIO_API), once a descriptor. NotSupported when the kernel lacks write protection of shared memory.
+Status userfaultfd_handshake(int fd);
+
+// missing: a touch of a page that is not there waits. write_protect: so does a write to a page marked by
+// userfaultfd_write_protect. Ranges may span several mappings.
+struct FaultModes {
+    bool missing = false;
+    bool write_protect = false;
+};
+Status userfaultfd_register(int fd, AddressRange range, FaultModes modes);
+// Lifts marks, drops the registration, wakes who waits.
+Status userfaultfd_unregister(int fd, AddressRange range);
+Status userfaultfd_write_protect(int fd, AddressRange range);
+// Lets everybody who waits in the range try again. The range need not be registered any more.
+Status userfaultfd_wake(int fd, AddressRange range);
+
+}  // namespace refault::sys

@@ -1,0 +1,167 @@
+// The client protocol: what a session's two channels carry. Specified in docs/protocol.md.
+//
+//   session channel   client -> daemon   Hello, then one Request at a time; a Reply to each
+//   pager channel     daemon -> client   Doorbell: "some of your addresses have no place any more"
+//                     client -> daemon   Fetch{placed}: "what you sent as `placed` is in force; what is stale now?"
+//                     daemon -> client   Places{sequence, places}: map these; none: all is in place
+//
+// Places are fetched, never sent ahead: a place that waits in a queue could be outdated when it is read.
+// Both channels are SOCK_SEQPACKET; a message is a header (magic, version, type) and fields in base/codec encoding.
+// Decoders check every field and give Code::Corrupt. Value types and functions without state.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/codec.h"
+#include "base/cred.h"
+#include "base/ids.h"
+#include "base/range.h"
+
+namespace refault::wire {
+
+using base::Access;
+using base::Bytes;
+using base::MappingId;
+using base::Result;
+
+inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::size_t kMessageBytesMax = 64 * 1024;
+inline constexpr std::uint32_t kPathBytesMax = 4096;
+// Places in one message; each may need a descriptor, of which 253 fit in one message.
+inline constexpr std::size_t kPlacesMax = 128;
+
+// ---- session channel
+
+// Carries two descriptors: the client's userfaultfd (no handshake done) and its daemon's end of the pager channel.
+struct Hello {
+    bool handles_kernel_faults = false;
+};
+
+struct CreateFile {
+    std::string path;
+    std::uint32_t mode = 0600;
+    bool exclusive = true;  // false: opening an existing file is fine
+};
+struct OpenFile {
+    std::string path;
+    Access access = Access::Read;
+};
+struct CloseFile {
+    std::uint32_t handle = 0;
+};
+struct Resize {
+    std::uint32_t handle = 0;
+    std::uint64_t size_bytes = 0;
+};
+struct StatHandle {
+    std::uint32_t handle = 0;
+};
+struct StatPath {
+    std::string path;
+};
+// The client has reserved [address, address + length) and is ready to place. offset and length are page-aligned.
+struct Map {
+    std::uint32_t handle = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    std::uint64_t address = 0;
+    Access access = Access::Read;
+    bool populate = false;
+};
+// After the reply no fence touches the addresses any more; the client unmaps them then.
+struct Unmap {
+    MappingId mapping;
+};
+struct List {
+    std::string path;
+    std::string after;  // names greater than this one; empty: from the start
+};
+struct Unlink {
+    std::string path;
+};
+struct MakeDirectory {
+    std::string path;
+    std::uint32_t mode = 0700;
+};
+struct RemoveDirectory {
+    std::string path;
+};
+struct Rename {
+    std::string from;
+    std::string to;
+};
+
+using Request = std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map, Unmap, List, Unlink,
+                             MakeDirectory, RemoveDirectory, Rename>;
+
+struct FileInfo {
+    std::uint64_t inode = 0;
+    bool is_directory = false;
+    std::uint32_t mode = 0;
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::uint32_t links = 0;
+    std::uint64_t size_bytes = 0;
+    std::uint64_t modified_ns = 0;
+    std::uint64_t changed_ns = 0;
+};
+
+struct NamedInfo {
+    std::string name;
+    FileInfo info;
+};
+
+// One shape for all: what a request does not fill stays empty.
+struct Reply {
+    std::int32_t error = 0;  // 0 or a positive errno
+    std::string message;     // for a person, when error != 0
+    std::uint32_t handle = 0;
+    MappingId mapping;
+    FileInfo info;
+    std::vector<NamedInfo> entries;
+    bool has_more = false;   // List: ask again after the last name
+    std::string pool;        // reply to Hello
+    std::uint64_t session = 0;
+};
+
+Bytes encode(const Hello& hello);
+Bytes encode(const Request& request);
+Bytes encode(const Reply& reply);
+Result<Hello> decode_hello(std::span<const std::uint8_t> bytes);
+Result<Request> decode_request(std::span<const std::uint8_t> bytes);
+Result<Reply> decode_reply(std::span<const std::uint8_t> bytes);
+
+// ---- pager channel
+
+struct Doorbell {};
+
+struct Fetch {
+    std::uint64_t placed = 0;  // sequence of the last Places that is in force; 0: none yet
+};
+
+inline constexpr std::uint16_t kNoDescriptor = 0xffff;
+
+struct Place {
+    MappingId mapping;
+    std::uint64_t address = 0;
+    std::uint64_t length = 0;
+    // Index among the message's descriptors; kNoDescriptor: beyond the end of the file, a touch is SIGBUS.
+    std::uint16_t descriptor = kNoDescriptor;
+    std::uint64_t segment_offset = 0;
+    Access access = Access::Read;
+};
+
+struct Places {
+    std::uint64_t sequence = 0;
+    std::vector<Place> places;
+};
+
+using PagerMessage = std::variant<Doorbell, Fetch, Places>;
+Bytes encode(const PagerMessage& message);
+Result<PagerMessage> decode_pager_message(std::span<const std::uint8_t> bytes);
+
+}  // namespace refault::wire
