@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -117,18 +118,31 @@ class Device {
 
   private:
     friend Result<std::uint64_t> copy_range(const Device&, DeviceRange, Device&, std::uint64_t);
+    // Descriptors of segments stay open between calls; shared, because a release may come while a copy runs.
+    using SharedFd = std::shared_ptr<UniqueFd>;
+
     Device(DeviceSpec spec, std::string directory);
+    Status open_directory();
+    Status prepare_ram_directory(const Uuid& pool);
+    Status choose_geometry();
+    Result<SharedFd> segment_fd(SegmentNo segment) const;
+    void forget_fd(SegmentNo segment) const;
+    // Calls action(descriptor, offset in the segment, length) for each segment's part of the range.
+    template <typename Action>
+    Status for_each_part(DeviceRange range, Action action) const;
 
     DeviceSpec spec_;
     std::string directory_;
     UniqueFd directory_fd_;
+    UniqueFd lock_fd_;  // flock: one daemon a device
     MemoryKind memory_kind_ = MemoryKind::Other;
     bool is_private_mount_ = false;
     bool owns_directory_ = false;
     std::uint64_t segment_bytes_ = 0;
     std::uint32_t segment_count_ = 0;
-    // Descriptors of segments in use, opened on first access. Guarded by mutex_. A leaf lock.
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_;  // a leaf lock
+    mutable std::map<SegmentNo, SharedFd> open_segments_ GUARDED_BY(mutex_);
+    mutable Label label_ GUARDED_BY(mutex_);
 };
 
 // Copies the data parts of `from_range` to `to_offset` of another (or the same) device through a pipe (splice): one

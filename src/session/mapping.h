@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "session/range_set.h"
+#include "base/range_set.h"
 #include "session/registry.h"
 
 namespace refault::session {

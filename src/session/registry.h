@@ -19,7 +19,7 @@
 
 #include "base/mutex.h"
 #include "base/result.h"
-#include "session/range_set.h"
+#include "base/range_set.h"
 #include "session/session.h"
 #include "store/store.h"
 #include "wire/message.h"
@@ -30,6 +30,7 @@ using base::AddressRange;
 using base::FileRange;
 using base::InodeNo;
 using base::MappingId;
+using base::RangeSet;
 using base::Result;
 using base::SessionId;
 using base::Status;

@@ -8,6 +8,7 @@
 // Thread-safe; holds its own leaf lock.
 #pragma once
 
+#include <initializer_list>
 #include <memory>
 #include <string_view>
 
@@ -37,6 +38,7 @@ class SlotMachine {
     const Slot& slot() const { return *slot_; }
 
   private:
+    base::Status change(std::initializer_list<SlotState> from, SlotState to);
     base::Status show_locked(SlotState state) REQUIRES(mutex_);
 
     const std::unique_ptr<Slot> slot_;

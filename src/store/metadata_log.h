@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/codec.h"
@@ -72,9 +73,28 @@ class MetadataLog {
     std::vector<base::DeviceId> failed_copies() const;
 
   private:
+    // One copy being written: where the stream's bytes lie on its device.
+    struct Stream {
+        Copy copy;
+        std::vector<base::SegmentNo> segments;
+    };
+
+    Result<Stream> write_new_stream(const Copy& copy, std::span<const std::uint8_t> bytes);
+    // Makes the stream long enough, then writes and syncs. With updates_label the label lists a new segment before any
+    // byte is written to it.
+    Status write_at(Stream& stream, std::uint64_t offset, std::span<const std::uint8_t> bytes, bool updates_label);
+    Status switch_label(const Stream& stream, std::uint64_t epoch);
+    void give_back(const Stream& stream);
+    void drop_label(const Copy& copy);
+
     const base::Uuid pool_;
     MetadataSpace& space_;
     std::uint64_t epoch_ = 0;
+    std::uint64_t next_sequence_ = 1;
+    std::uint64_t end_offset_ = 0;         // of the stream, the same on every copy
+    std::uint64_t checkpoint_bytes_ = 0;
+    std::vector<Stream> streams_;
+    std::vector<base::DeviceId> failed_;
 };
 
 }  // namespace refault::store

@@ -8,11 +8,13 @@
 //  - free space is all holes, so that new extents read as zero;
 //  - a file's whole size has extents: space is taken at resize, so a store into a mapping never finds the pool full.
 // Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write; per-inode layout locks are
-// taken before it. Nothing here waits for a client.
+// taken before it. What frees a file's space (unlink, rename, unpin) takes that file's layout lock itself: its caller
+// holds none. Nothing here waits for a client.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -31,8 +33,16 @@ using base::Status;
 // Shared: a device that is being removed lives until the last copy or segment descriptor in flight is done with it.
 using DevicePtr = std::shared_ptr<device::Device>;
 
-class State;        // state.h: the in-memory image, changed only by applying operations
-class MetadataLog;  // metadata_log.h
+class State;          // state.h: the in-memory image, changed only by applying operations
+class Allocator;      // allocator.h: which space is taken
+class MetadataLog;    // metadata_log.h
+class MetadataSpace;  // metadata_log.h
+class MoveBook;       // move_book.h: reservations
+class LayoutTable;    // layout_table.h
+struct Change;        // change.h: a transaction and the space that it frees
+struct Inode;
+struct Piece;
+struct SegmentKey;
 
 // Holds one inode's layout (extents and size) still. Taken before Store::mutex_, never while holding it; a thread
 // holds at most one, except through lock_layouts, which orders them.
@@ -156,11 +166,81 @@ class Store {
     LogStatus log_status() const;
 
   private:
+    using Devices = std::map<DeviceId, DevicePtr>;
+
     Store();
 
+    // ---- changes (store_change.cc).
+    // One transaction: journalled, then applied. On an error nothing has changed.
+    Status commit_locked(Change& change) REQUIRES(mutex_);
+    Status append_and_apply_locked(Change& change) REQUIRES(mutex_);
+    void checkpoint_if_due_locked() REQUIRES(mutex_);
+    // With `may_drop`, one of the copies will do when not all can be written.
+    Status checkpoint_locked(const std::vector<DeviceId>& copies, bool may_drop) REQUIRES(mutex_);
+    std::vector<DeviceId> choose_copies_locked(std::optional<DeviceId> excluded) const REQUIRES(mutex_);
+    std::vector<DeviceId> good_copies_locked() const REQUIRES(mutex_);
+    // Adds to the change that the extents are dropped.
+    void drop_extents_locked(const std::vector<Extent>& extents, Change& change) const REQUIRES(mutex_);
+    // Adds to the change that segments lose their owner when the change frees the last of what is taken in them.
+    void close_emptied_locked(Change& change) const REQUIRES(mutex_);
+    // After the commit: punches what was freed, removes the files of closed segments, and gives the space back.
+    Status vacate(Change change) EXCLUDES(mutex_);
+    void punch_freed(Change& change, const Devices& devices) const;
+    Change settle_locked(Change& change) REQUIRES(mutex_);
+
+    // ---- opening (store_open.cc).
+    void start_locked(const Devices& devices, const base::Uuid& pool, std::uint64_t first_epoch) REQUIRES(mutex_);
+    Status match_devices_locked(const std::vector<DevicePtr>& devices, Devices& matched) REQUIRES(mutex_);
+    Status protect_metadata_locked(const Devices& devices, std::uint64_t epoch) REQUIRES(mutex_);
+    Status settle_books_locked() REQUIRES(mutex_);
+    Status remove_orphans_locked() REQUIRES(mutex_);
+    Status clean_devices_locked() REQUIRES(mutex_);
+
+    // ---- namespace (namespace*.cc).
+    Result<Attributes> make_inode(const std::string& path, FileType type, mode_t mode, const Cred& who);
+    InodeNo inode_at(const std::string& path, const Cred& who) const;
+    void drop_inode_locked(const Inode& node, Change& change) const REQUIRES(mutex_);
+    Result<Change> plan_rename_locked(const std::string& from, const std::string& to, const Cred& who,
+                                      InodeNo replaced) const REQUIRES(mutex_);
+    void note_modified_locked(InodeNo inode) REQUIRES(mutex_);
+    Status save_times_locked() REQUIRES(mutex_);
+
+    // ---- bytes (store_bytes.cc).
+    Status grow_locked(const Inode& node, std::uint64_t size_bytes) REQUIRES(mutex_);
+    Status zero_tail(InodeNo inode, std::uint64_t offset) const;
+    Result<std::vector<Extent>> file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
+                                          Devices& devices) const;
+    Status make_segment_file_locked(SegmentKey key) REQUIRES(mutex_);
+    void unplace_locked(std::span<const Piece> pieces) REQUIRES(mutex_);
+
+    // ---- moves (store_moves.cc).
+    struct MovePlan;
+    void plan_moves_locked(const std::vector<Extent>& extents, std::optional<SegmentOwner> owner,
+                           std::uint64_t piece_bytes_max, MovePlan& plan) REQUIRES(mutex_);
+    Result<std::vector<Move>> reserve_locked(MovePlan& plan) REQUIRES(mutex_);
+    bool is_current_locked(const Move& move) const REQUIRES(mutex_);
+    std::string staying_room_locked(std::optional<DeviceId> excluded) const REQUIRES(mutex_);
+
+    const std::string& name_of_locked(DeviceId device) const REQUIRES(mutex_);
+    SegmentKey segment_key_locked(DeviceId device, std::uint64_t offset) const REQUIRES(mutex_);
+
+    base::Uuid pool_uuid_;                       // constant once the store is made
+    const std::shared_ptr<LayoutTable> layouts_;  // has a lock of its own
+
     mutable base::Mutex mutex_;
+    Devices devices_ GUARDED_BY(mutex_);
     std::unique_ptr<State> state_ GUARDED_BY(mutex_);
+    std::unique_ptr<Allocator> allocator_ GUARDED_BY(mutex_);
+    std::unique_ptr<MoveBook> moves_ GUARDED_BY(mutex_);
+    std::unique_ptr<MetadataSpace> space_ GUARDED_BY(mutex_);
     std::unique_ptr<MetadataLog> log_ GUARDED_BY(mutex_);
+    std::map<InodeNo, std::uint32_t> pins_ GUARDED_BY(mutex_);
+    // Modification times that wait for the next transaction.
+    std::set<InodeNo> unsaved_times_ GUARDED_BY(mutex_);
+    std::uint64_t first_epoch_ GUARDED_BY(mutex_) = 1;
+    // After a checkpoint that failed, the next one waits until the log has grown to this.
+    std::uint64_t checkpoint_retry_bytes_ GUARDED_BY(mutex_) = 0;
+    std::size_t known_failed_copies_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace refault::store

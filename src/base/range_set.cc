@@ -1,11 +1,10 @@
 // Disjoint ranges in an ordered map.
-#include "session/range_set.h"
+#include "base/range_set.h"
 
 #include <algorithm>
 
-namespace refault::session {
+namespace refault::base {
 
-using base::FileRange;
 
 // before:   [----)   [--)      [---)
 // add:          [-----------)
@@ -75,4 +74,4 @@ std::vector<FileRange> RangeSet::gaps(FileRange within) const {
     return found;
 }
 
-}  // namespace refault::session
+}  // namespace refault::base

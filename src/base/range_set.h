@@ -8,23 +8,23 @@
 
 #include "base/range.h"
 
-namespace refault::session {
+namespace refault::base {
 
 class RangeSet {
   public:
-    void add(base::FileRange range);
-    void subtract(base::FileRange range);
-    bool overlaps(base::FileRange range) const;
+    void add(FileRange range);
+    void subtract(FileRange range);
+    bool overlaps(FileRange range) const;
     bool empty() const noexcept { return ranges_.empty(); }
     std::uint64_t length_bytes() const noexcept;
     // The parts that lie in `within`, ascending.
-    std::vector<base::FileRange> parts(base::FileRange within) const;
-    std::vector<base::FileRange> parts() const;
+    std::vector<FileRange> parts(FileRange within) const;
+    std::vector<FileRange> parts() const;
     // The parts of `within` that are not in the set, ascending.
-    std::vector<base::FileRange> gaps(base::FileRange within) const;
+    std::vector<FileRange> gaps(FileRange within) const;
 
   private:
     std::map<std::uint64_t, std::uint64_t> ranges_;  // begin -> end
 };
 
-}  // namespace refault::session
+}  // namespace refault::base

@@ -1,0 +1,37 @@
+// The control API as a client sees it: one request, one JSON answer (docs/control-api.md). Not thread-safe.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace refault::cli {
+
+using Json = nlohmann::json;
+
+class ControlClient {
+  public:
+    explicit ControlClient(std::string socket_path) : socket_path_(std::move(socket_path)) {}
+
+    // `target` is path and query, encoded. An answer of 4xx or 5xx becomes the Error that the daemon stated.
+    base::Result<Json> get(const std::string& target) const;
+    base::Result<Json> post(const std::string& target, const Json& body) const;
+    // Raw bytes both ways.
+    base::Result<std::string> get_bytes(const std::string& target) const;
+    base::Result<Json> put_bytes(const std::string& target, std::string_view bytes) const;
+    // Reads server-sent events until `on_event` returns false (ok) or the connection ends (Gone).
+    base::Status follow_events(std::uint64_t after, const std::function<bool(const Json&)>& on_event) const;
+
+    const std::string& socket_path() const noexcept { return socket_path_; }
+
+  private:
+    std::string socket_path_;
+};
+
+// Percent-encodes a value for a query.
+std::string url_encode(std::string_view text);
+
+}  // namespace refault::cli

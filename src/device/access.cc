@@ -1,0 +1,102 @@
+// Byte access to a device's address space, cut at segment borders:
+//
+//   range          [------------------------)
+//   segments  |.........|.........|.........|
+//   parts          [----)[--------)[--------)
+#include <algorithm>
+
+#include "device/device.h"
+#include "sys/file.h"
+
+namespace refault::device {
+
+using base::Code;
+using base::Error;
+
+template <typename Action>
+Status Device::for_each_part(DeviceRange range, Action action) const {
+    CHECK(range.end() <= capacity_bytes());
+    for (std::uint64_t at = range.begin(); at < range.end();) {
+        const auto segment = segment_at(at);
+        const auto end = std::min(range.end(), segment_range(segment).end());
+        auto fd = segment_fd(segment);
+        if (!fd) return fd.error().within("device " + name());
+        if (auto done = action((*fd)->get(), at % segment_bytes_, end - at); !done)
+            return done.error().within("device " + name());
+        at = end;
+    }
+    return {};
+}
+
+Status Device::read(std::uint64_t offset, std::span<std::uint8_t> into) const {
+    return for_each_part(DeviceRange::of_length(offset, into.size()),
+                         [&](int fd, std::uint64_t at, std::uint64_t length) {
+                             const auto part = into.first(length);
+                             into = into.subspan(length);
+                             return sys::read_fully(fd, at, part);
+                         });
+}
+
+Status Device::write(std::uint64_t offset, std::span<const std::uint8_t> from) {
+    return for_each_part(DeviceRange::of_length(offset, from.size()),
+                         [&](int fd, std::uint64_t at, std::uint64_t length) {
+                             const auto part = from.first(length);
+                             from = from.subspan(length);
+                             return sys::write_fully(fd, at, part);
+                         });
+}
+
+Status Device::punch(DeviceRange range) { return for_each_part(range, sys::punch_hole); }
+
+Status Device::populate(DeviceRange range) { return for_each_part(range, sys::allocate); }
+
+Status Device::sync(DeviceRange range) {
+    if (memory_kind_ == MemoryKind::Shmem) return {};
+    return for_each_part(range, [](int fd, std::uint64_t, std::uint64_t) { return sys::sync_data(fd); });
+}
+
+Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
+    for (std::uint64_t at = range.begin(); at < range.end();) {
+        const auto segment = segment_at(at);
+        const auto base = segment_range(segment).begin();
+        const auto end = std::min(range.end(), segment_range(segment).end());
+        auto fd = segment_fd(segment);
+        if (!fd) return fd.error();
+        auto data = sys::next_data((*fd)->get(), at - base, end - base);
+        if (!data) return data.error();
+        if (*data) return std::optional(DeviceRange(base + (*data)->begin, base + (*data)->end));
+        at = end;
+    }
+    return std::optional<DeviceRange>();
+}
+
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset) {
+    CHECK(from_range.empty() || from.segment_at(from_range.begin()) == from.segment_at(from_range.end() - 1));
+    CHECK(from_range.empty() || to.segment_at(to_offset) == to.segment_at(to_offset + from_range.length() - 1));
+    auto source = from.segment_fd(from.segment_at(from_range.begin()));
+    if (!source) return source.error().within("device " + from.name());
+    auto target = to.segment_fd(to.segment_at(to_offset));
+    if (!target) return target.error().within("device " + to.name());
+    auto pipe = sys::SplicePipe::create();
+    if (!pipe) return pipe.error();
+    std::uint64_t copied = 0;
+    for (auto rest = from_range; !rest.empty();) {
+        auto data = from.next_data(rest);
+        if (!data) return data.error();
+        if (!*data) break;
+        const auto from_at = (*data)->begin() % from.segment_bytes();
+        const auto to_at = (to_offset + ((*data)->begin() - from_range.begin())) % to.segment_bytes();
+        auto done = pipe->copy((*source)->get(), from_at, (*target)->get(), to_at, (*data)->length());
+        if (!done && done.error().code() == Code::Invalid) {
+            // The pipe may still hold bytes of the failed attempt.
+            if (pipe = sys::SplicePipe::create(); !pipe) return pipe.error();
+            done = sys::copy_through_buffer((*source)->get(), from_at, (*target)->get(), to_at, (*data)->length());
+        }
+        if (!done) return done.error().within("copy from " + from.name() + " to " + to.name());
+        copied += (*data)->length();
+        rest = DeviceRange((*data)->end(), rest.end());
+    }
+    return copied;
+}
+
+}  // namespace refault::device

@@ -1,0 +1,153 @@
+// Fields of the operations, in the order of their structs.
+#include "store/operation.h"
+
+namespace refault::store {
+
+using base::Code;
+using base::Decoder;
+using base::Encoder;
+using base::Error;
+
+namespace {
+
+constexpr std::uint32_t kDeviceNameBytesMax = 63;
+
+void put(Encoder& out, const Attributes& a) {
+    out.u64(a.inode.raw()).u8(static_cast<std::uint8_t>(a.type)).u32(a.mode).u32(a.uid).u32(a.gid);
+    out.u64(a.size_bytes).u64(a.modified_ns).u64(a.changed_ns).u64(a.created_ns);
+}
+
+Attributes get_attributes(Decoder& in) {
+    Attributes a;
+    a.inode = InodeNo(in.u64());
+    const auto type = in.u8();
+    if (type != static_cast<std::uint8_t>(FileType::Regular) && type != static_cast<std::uint8_t>(FileType::Directory))
+        in.fail();
+    else
+        a.type = static_cast<FileType>(type);
+    a.mode = in.u32();
+    if (a.mode > 07777) in.fail();
+    a.uid = in.u32();
+    a.gid = in.u32();
+    a.size_bytes = in.u64();
+    a.modified_ns = in.u64();
+    a.changed_ns = in.u64();
+    a.created_ns = in.u64();
+    return a;
+}
+
+void put(Encoder& out, const Extent& e) {
+    out.u64(e.inode.raw()).u32(e.replica).u64(e.file_offset);
+    out.u32(e.device.raw()).u64(e.device_offset).u64(e.length);
+}
+
+Extent get_extent(Decoder& in) {
+    Extent e;
+    e.inode = InodeNo(in.u64());
+    e.replica = in.u32();
+    e.file_offset = in.u64();
+    e.device = DeviceId(in.u32());
+    e.device_offset = in.u64();
+    e.length = in.u64();
+    // Ranges are made of these fields later, where an overflow would be a broken precondition.
+    if (e.file_offset + e.length < e.length || e.device_offset + e.length < e.length) in.fail();
+    return e;
+}
+
+void put(Encoder& out, const SegmentOwner& owner) {
+    out.u8(static_cast<std::uint8_t>(owner.kind));
+    out.u64(owner.kind == SegmentOwner::Kind::Exclusive ? owner.inode.raw() : owner.uid);
+}
+
+SegmentOwner get_owner(Decoder& in) {
+    SegmentOwner owner;
+    const auto kind = in.u8();
+    const auto who = in.u64();
+    if (kind == static_cast<std::uint8_t>(SegmentOwner::Kind::Exclusive)) {
+        owner.kind = SegmentOwner::Kind::Exclusive;
+        owner.inode = InodeNo(who);
+    } else if (kind == static_cast<std::uint8_t>(SegmentOwner::Kind::SharedByUser) && who <= UINT32_MAX) {
+        owner.kind = SegmentOwner::Kind::SharedByUser;
+        owner.uid = static_cast<uid_t>(who);
+    } else {
+        in.fail();
+    }
+    return owner;
+}
+
+base::Uuid get_uuid(Decoder& in) {
+    base::Uuid uuid;
+    const auto raw = in.raw(uuid.bytes.size());
+    std::copy(raw.begin(), raw.end(), uuid.bytes.begin());
+    return uuid;
+}
+
+struct Fields {
+    Encoder& out;
+    void operator()(const op::SetPool& o) { out.raw(o.uuid.bytes).text(o.name); }
+    void operator()(const op::SetCounters& o) { out.u64(o.next_inode.raw()).u32(o.next_device.raw()); }
+    void operator()(const op::AddDevice& o) {
+        out.u32(o.id.raw()).raw(o.uuid.bytes).text(o.name).u64(o.segment_bytes).u32(o.segment_count);
+    }
+    void operator()(const op::RemoveDevice& o) { out.u32(o.id.raw()); }
+    void operator()(const op::CreateInode& o) { put(out, o.attributes); }
+    void operator()(const op::UpdateInode& o) { put(out, o.attributes); }
+    void operator()(const op::RemoveInode& o) { out.u64(o.inode.raw()); }
+    void operator()(const op::LinkName& o) { out.u64(o.parent.raw()).text(o.name).u64(o.child.raw()); }
+    void operator()(const op::UnlinkName& o) { out.u64(o.parent.raw()).text(o.name); }
+    void operator()(const op::OwnSegment& o) {
+        out.u32(o.device.raw()).u32(o.segment.raw());
+        put(out, o.owner);
+    }
+    void operator()(const op::DisownSegment& o) { out.u32(o.device.raw()).u32(o.segment.raw()); }
+    void operator()(const op::AddExtent& o) { put(out, o.extent); }
+    void operator()(const op::CutExtent& o) { put(out, o.extent); }
+};
+
+// Function arguments have no fixed order of evaluation, braces have: every field is read in a braced list.
+Operation get_operation(Decoder& in) {
+    switch (in.u8()) {
+        case 1: return op::SetPool{get_uuid(in), in.text(kNameBytesMax)};
+        case 2: return op::SetCounters{InodeNo(in.u64()), DeviceId(in.u32())};
+        case 3:
+            return op::AddDevice{DeviceId(in.u32()), get_uuid(in), in.text(kDeviceNameBytesMax), in.u64(), in.u32()};
+        case 4: return op::RemoveDevice{DeviceId(in.u32())};
+        case 5: return op::CreateInode{get_attributes(in)};
+        case 6: return op::UpdateInode{get_attributes(in)};
+        case 7: return op::RemoveInode{InodeNo(in.u64())};
+        case 8: return op::LinkName{InodeNo(in.u64()), in.text(kNameBytesMax), InodeNo(in.u64())};
+        case 9: return op::UnlinkName{InodeNo(in.u64()), in.text(kNameBytesMax)};
+        case 10: return op::OwnSegment{DeviceId(in.u32()), SegmentNo(in.u32()), get_owner(in)};
+        case 11: return op::DisownSegment{DeviceId(in.u32()), SegmentNo(in.u32())};
+        case 12: return op::AddExtent{get_extent(in)};
+        case 13: return op::CutExtent{get_extent(in)};
+        default: in.fail(); return op::RemoveInode{};
+    }
+}
+
+}  // namespace
+
+void encode_operation(Encoder& encoder, const Operation& operation) {
+    static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
+                      std::is_same_v<std::variant_alternative_t<12, Operation>, op::CutExtent> &&
+                      std::variant_size_v<Operation> == 13,
+                  "the kind on media is the index in the variant plus one");
+    encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
+    std::visit(Fields{encoder}, operation);
+}
+
+Bytes encode_operations(std::span<const Operation> operations) {
+    Encoder encoder;
+    for (const auto& operation : operations) encode_operation(encoder, operation);
+    return encoder.take();
+}
+
+Result<std::vector<Operation>> decode_operations(std::span<const std::uint8_t> bytes) {
+    Decoder decoder(bytes);
+    std::vector<Operation> operations;
+    while (decoder.ok() && decoder.remaining() > 0) operations.push_back(get_operation(decoder));
+    RETURN_IF_ERROR(decoder.finish("a metadata record"));
+    return operations;
+}
+
+}  // namespace refault::store

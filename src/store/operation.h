@@ -1,0 +1,106 @@
+// The closed set of changes to the metadata. A transaction of the log and a chunk of a checkpoint image are both a
+// plain sequence of these, each a kind byte and its fields (base/codec.h); the state is the fold of all of them.
+//
+// Invariant: decoding gives Corrupt for anything that encoding does not write; whether an operation fits the state is
+// for State::apply to say. Attributes travel without `links`, which follows from the names. Value types.
+#pragma once
+
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/codec.h"
+#include "base/result.h"
+#include "base/uuid.h"
+#include "store/types.h"
+
+namespace refault::store {
+
+using base::Bytes;
+using base::Result;
+using base::Status;
+
+inline constexpr std::uint32_t kNameBytesMax = 255;
+
+namespace op {
+
+struct SetPool {  // kind 1
+    base::Uuid uuid;
+    std::string name;
+    bool operator==(const SetPool&) const = default;
+};
+// Numbers already given, so that none is given twice.
+struct SetCounters {  // kind 2
+    InodeNo next_inode;
+    DeviceId next_device;
+    bool operator==(const SetCounters&) const = default;
+};
+struct AddDevice {  // kind 3
+    DeviceId id;
+    base::Uuid uuid;
+    std::string name;
+    std::uint64_t segment_bytes = 0;
+    std::uint32_t segment_count = 0;
+    bool operator==(const AddDevice&) const = default;
+};
+struct RemoveDevice {  // kind 4
+    DeviceId id;
+    bool operator==(const RemoveDevice&) const = default;
+};
+struct CreateInode {  // kind 5
+    Attributes attributes;
+};
+struct UpdateInode {  // kind 6
+    Attributes attributes;
+};
+struct RemoveInode {  // kind 7
+    InodeNo inode;
+    bool operator==(const RemoveInode&) const = default;
+};
+struct LinkName {  // kind 8
+    InodeNo parent;
+    std::string name;
+    InodeNo child;
+    bool operator==(const LinkName&) const = default;
+};
+struct UnlinkName {  // kind 9
+    InodeNo parent;
+    std::string name;
+    bool operator==(const UnlinkName&) const = default;
+};
+// Owner SharedByUser or Exclusive; which segments hold metadata is written in the devices' labels.
+struct OwnSegment {  // kind 10
+    DeviceId device;
+    SegmentNo segment;
+    SegmentOwner owner;
+    bool operator==(const OwnSegment&) const = default;
+};
+struct DisownSegment {  // kind 11
+    DeviceId device;
+    SegmentNo segment;
+    bool operator==(const DisownSegment&) const = default;
+};
+// Joins its neighbours where they continue in file and device.
+struct AddExtent {  // kind 12
+    Extent extent;
+    bool operator==(const AddExtent&) const = default;
+};
+// Takes this part out of the extent that holds it.
+struct CutExtent {  // kind 13
+    Extent extent;
+    bool operator==(const CutExtent&) const = default;
+};
+
+}  // namespace op
+
+using Operation =
+    std::variant<op::SetPool, op::SetCounters, op::AddDevice, op::RemoveDevice, op::CreateInode, op::UpdateInode,
+                 op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment, op::DisownSegment, op::AddExtent,
+                 op::CutExtent>;
+
+void encode_operation(base::Encoder& encoder, const Operation& operation);
+Bytes encode_operations(std::span<const Operation> operations);
+Result<std::vector<Operation>> decode_operations(std::span<const std::uint8_t> bytes);
+
+}  // namespace refault::store

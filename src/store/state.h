@@ -1,0 +1,95 @@
+// The metadata in memory: the fold of all operations since the pool was made. Changed only by apply(), except that the
+// segments which hold metadata are set from outside: the devices' labels say which they are.
+//
+// Invariants: an operation that does not fit changes nothing and gives Corrupt, so that no history, however damaged,
+// can build a state that breaks the rules; extent maps and reverse maps say the same. A directory is never above
+// itself. Not thread-safe: the store's lock.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "store/extent_map.h"
+#include "store/operation.h"
+#include "store/reverse_map.h"
+
+namespace refault::store {
+
+struct Inode {
+    using Children = std::map<std::string, InodeNo, std::less<>>;
+
+    // What path_of reads comes first: one or two cache lines.
+    InodeNo parent;    // 0: has no name (the root names itself)
+    std::string name;
+    Attributes attributes;
+    ExtentMap extents;
+    std::unique_ptr<Children> children;  // directories
+
+    bool is_directory() const noexcept { return attributes.type == FileType::Directory; }
+    bool is_named() const noexcept { return parent != InodeNo(); }
+};
+
+class State {
+  public:
+    struct Device {
+        base::Uuid uuid;
+        std::string name;
+        ReverseMap map;
+    };
+
+    Status apply(const Operation& operation);
+    // Decodes and applies all of a transaction or a chunk of an image.
+    Status apply_record(std::span<const std::uint8_t> record);
+    // The operations that rebuild this state, in records of bounded size.
+    std::vector<Bytes> image() const;
+
+    const base::Uuid& pool_uuid() const noexcept { return pool_uuid_; }
+    const std::string& pool_name() const noexcept { return pool_name_; }
+    InodeNo next_inode() const noexcept { return next_inode_; }
+    DeviceId next_device() const noexcept { return next_device_; }
+
+    // nullptr when there is none.
+    const Inode* inode(InodeNo number) const;
+    const std::unordered_map<InodeNo, Inode>& inodes() const noexcept { return inodes_; }
+    const Device* device(DeviceId id) const;
+    const std::map<DeviceId, Device>& devices() const noexcept { return devices_; }
+    std::string path_of(InodeNo number) const;
+
+    // Where the metadata log lies. Precondition: set: no owner; clear: owner Metadata.
+    void set_metadata(DeviceId device, SegmentNo segment);
+    void clear_metadata(DeviceId device, SegmentNo segment);
+
+  private:
+    Status on(const op::SetPool& o);
+    Status on(const op::SetCounters& o);
+    Status on(const op::AddDevice& o);
+    Status on(const op::RemoveDevice& o);
+    Status on(const op::CreateInode& o);
+    Status on(const op::UpdateInode& o);
+    Status on(const op::RemoveInode& o);
+    Status on(const op::LinkName& o);
+    Status on(const op::UnlinkName& o);
+    Status on(const op::OwnSegment& o);
+    Status on(const op::DisownSegment& o);
+    Status on(const op::AddExtent& o);
+    Status on(const op::CutExtent& o);
+    Inode* find_inode(InodeNo number);
+    ReverseMap* find_map(DeviceId id);
+    bool is_above(InodeNo ancestor, InodeNo directory) const;
+
+    base::Uuid pool_uuid_;
+    std::string pool_name_;
+    InodeNo next_inode_{1};
+    DeviceId next_device_{1};
+    std::unordered_map<InodeNo, Inode> inodes_;
+    std::map<DeviceId, Device> devices_;
+};
+
+// 1..255 bytes without "/" or NUL, not "." or "..".
+bool is_valid_name(std::string_view name) noexcept;
+
+}  // namespace refault::store

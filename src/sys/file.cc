@@ -1,0 +1,180 @@
+// Wrappers of file system calls.
+#include "sys/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+namespace refault::sys {
+
+using base::Code;
+using base::Error;
+using base::sys_error;
+
+namespace {
+
+constexpr int kPipeBytesWanted = 1 << 20;
+constexpr std::size_t kBufferBytes = 256 * 1024;
+
+template <typename Call>
+auto retry(Call call) {
+    decltype(call()) rc;
+    do rc = call();
+    while (rc < 0 && errno == EINTR);
+    return rc;
+}
+
+}  // namespace
+
+Result<UniqueFd> open_at(int directory, const std::string& name, int flags, mode_t mode) {
+    UniqueFd fd(retry([&] { return ::openat(directory, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, mode); }));
+    if (!fd) return sys_error(name);
+    return fd;
+}
+
+Result<UniqueFd> open_directory(const std::string& path) {
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return sys_error(path);
+    return fd;
+}
+
+Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into) {
+    while (!into.empty()) {
+        const ssize_t got = ::pread(fd, into.data(), into.size(), static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return sys_error("read");
+        if (got == 0) return Error(Code::Io, "read: the file is shorter than it should be");
+        into = into.subspan(static_cast<std::size_t>(got));
+        offset += static_cast<std::uint64_t>(got);
+    }
+    return {};
+}
+
+Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> from) {
+    while (!from.empty()) {
+        const ssize_t put = ::pwrite(fd, from.data(), from.size(), static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return sys_error("write");
+        from = from.subspan(static_cast<std::size_t>(put));
+        offset += static_cast<std::uint64_t>(put);
+    }
+    return {};
+}
+
+Result<std::string> read_small_file(int directory, const std::string& name, std::size_t bytes_max) {
+    auto fd = open_at(directory, name, O_RDONLY);
+    if (!fd) return fd.error();
+    struct stat status;
+    if (::fstat(fd->get(), &status) != 0) return sys_error(name);
+    if (!S_ISREG(status.st_mode)) return Error(Code::Corrupt, name + " is not a regular file");
+    if (static_cast<std::uint64_t>(status.st_size) > bytes_max) return Error(Code::Corrupt, name + " is too large");
+    std::string text(static_cast<std::size_t>(status.st_size), '\0');
+    RETURN_IF_ERROR(read_fully(fd->get(), 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}));
+    return text;
+}
+
+Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes) {
+    const std::string temporary = name + ".new";
+    auto fd = open_at(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    if (!fd) return fd.error();
+    RETURN_IF_ERROR(write_fully(fd->get(), 0, bytes));
+    RETURN_IF_ERROR(sync_data(fd->get()));
+    if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0) return sys_error("rename " + name);
+    if (::fsync(directory) != 0) return sys_error("sync of the directory of " + name);
+    return {};
+}
+
+Status remove_file(int directory, const std::string& name) {
+    if (::unlinkat(directory, name.c_str(), 0) != 0 && errno != ENOENT) return sys_error("remove " + name);
+    return {};
+}
+
+Status set_size(int fd, std::uint64_t size_bytes) {
+    if (retry([&] { return ::ftruncate(fd, static_cast<off_t>(size_bytes)); }) != 0) return sys_error("truncate");
+    return {};
+}
+
+Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length) {
+    constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    if (retry([&] { return ::fallocate(fd, kMode, static_cast<off_t>(offset), static_cast<off_t>(length)); }) != 0)
+        return sys_error("punch");
+    return {};
+}
+
+Status allocate(int fd, std::uint64_t offset, std::uint64_t length) {
+    if (retry([&] { return ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(length)); }) != 0)
+        return sys_error("allocate");
+    return {};
+}
+
+Status sync_data(int fd) {
+    if (retry([&] { return ::fdatasync(fd); }) != 0) return sys_error("sync");
+    return {};
+}
+
+Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end) {
+    if (begin >= end) return std::optional<Span>();
+    const off_t data = ::lseek(fd, static_cast<off_t>(begin), SEEK_DATA);
+    if (data < 0) {
+        if (errno == ENXIO) return std::optional<Span>();  // holes up to the end of the file
+        if (errno == EINVAL || errno == EOPNOTSUPP) return std::optional(Span{begin, end});
+        return sys_error("SEEK_DATA");
+    }
+    const auto first = static_cast<std::uint64_t>(data);
+    if (first >= end) return std::optional<Span>();
+    const off_t hole = ::lseek(fd, data, SEEK_HOLE);
+    if (hole < 0) return sys_error("SEEK_HOLE");
+    return std::optional(Span{first, std::min(static_cast<std::uint64_t>(hole), end)});
+}
+
+Result<SplicePipe> SplicePipe::create() {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return sys_error("pipe");
+    SplicePipe pipe;
+    pipe.read_end_ = UniqueFd(ends[0]);
+    pipe.write_end_ = UniqueFd(ends[1]);
+    // Beyond /proc/sys/fs/pipe-max-size only for root: what was granted is asked for afterwards.
+    (void)::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytesWanted);
+    const int capacity = ::fcntl(ends[1], F_GETPIPE_SZ);
+    if (capacity <= 0) return sys_error("F_GETPIPE_SZ");
+    pipe.capacity_bytes_ = static_cast<std::size_t>(capacity);
+    return pipe;
+}
+
+Status SplicePipe::copy(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length) {
+    auto in = static_cast<off64_t>(from_offset);
+    auto out = static_cast<off64_t>(to_offset);
+    while (length > 0) {
+        const auto step = std::min<std::uint64_t>(length, capacity_bytes_);
+        ssize_t taken = retry([&] { return ::splice(from, &in, write_end_.get(), nullptr, step, SPLICE_F_MOVE); });
+        if (taken < 0) return sys_error("splice");
+        if (taken == 0) return Error(Code::Io, "splice: the file is shorter than it should be");
+        length -= static_cast<std::uint64_t>(taken);
+        while (taken > 0) {
+            const auto rest = static_cast<std::size_t>(taken);
+            const ssize_t put = retry([&] { return ::splice(read_end_.get(), nullptr, to, &out, rest, SPLICE_F_MOVE); });
+            if (put <= 0) return sys_error("splice");
+            taken -= put;
+        }
+    }
+    return {};
+}
+
+Status copy_through_buffer(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length) {
+    std::vector<std::uint8_t> buffer(std::min<std::uint64_t>(length, kBufferBytes));
+    while (length > 0) {
+        const std::span<std::uint8_t> piece(buffer.data(), std::min<std::uint64_t>(length, buffer.size()));
+        RETURN_IF_ERROR(read_fully(from, from_offset, piece));
+        RETURN_IF_ERROR(write_fully(to, to_offset, piece));
+        from_offset += piece.size();
+        to_offset += piece.size();
+        length -= piece.size();
+    }
+    return {};
+}
+
+}  // namespace refault::sys

@@ -1,0 +1,60 @@
+// Files by descriptor: each function wraps system calls once, repeats on EINTR, finishes short transfers and keeps errno.
+// Stateless; any thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+
+namespace refault::sys {
+
+using base::Result;
+using base::Status;
+using base::UniqueFd;
+
+// `name` relative to the directory; never follows a symbolic link at its end; close-on-exec.
+Result<UniqueFd> open_at(int directory, const std::string& name, int flags, mode_t mode = 0);
+Result<UniqueFd> open_directory(const std::string& path);
+
+Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into);
+Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> from);
+// The whole file, at most bytes_max (Corrupt when it is larger).
+Result<std::string> read_small_file(int directory, const std::string& name, std::size_t bytes_max);
+// Replaces the file as a whole, durably: temporary file, sync, rename, sync of the directory.
+Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes);
+Status remove_file(int directory, const std::string& name);
+
+Status set_size(int fd, std::uint64_t size_bytes);
+Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length);
+Status allocate(int fd, std::uint64_t offset, std::uint64_t length);
+Status sync_data(int fd);
+
+struct Span {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+};
+// The first run of data at or behind `begin` and before `end`. A filesystem that knows no holes is all data.
+Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end);
+
+// Copies bytes from file to file inside the kernel: the pipe carries references to the source's pages, so they are
+// copied once, and this process maps neither file.
+class SplicePipe {
+  public:
+    static Result<SplicePipe> create();
+    Status copy(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length);
+
+  private:
+    UniqueFd read_end_;
+    UniqueFd write_end_;
+    std::size_t capacity_bytes_ = 0;
+};
+// The same through a buffer, for filesystems that cannot splice.
+Status copy_through_buffer(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length);
+
+}  // namespace refault::sys

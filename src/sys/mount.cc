@@ -1,0 +1,48 @@
+// mount(2), statfs(2), libnuma.
+#include "sys/mount.h"
+
+#include <linux/magic.h>
+#include <numa.h>
+#include <sys/mount.h>
+#include <sys/vfs.h>
+
+#include <cerrno>
+
+namespace refault::sys {
+
+using base::sys_error;
+
+base::Status mount_tmpfs(const std::string& directory, const TmpfsOptions& options) {
+    std::string text = "mode=0700,size=" + std::to_string(options.size_bytes);
+    if (options.numa_node) text += ",mpol=bind:" + std::to_string(*options.numa_node);
+    constexpr unsigned long kFlags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    const auto try_mount = [&](const std::string& data) {
+        return ::mount("refault", directory.c_str(), "tmpfs", kFlags, data.c_str()) == 0;
+    };
+    // A kernel without transparent huge pages does not know the option.
+    if (!try_mount(text + ",huge=always") && (errno != EINVAL || !try_mount(text)))
+        return sys_error("mount a tmpfs at " + directory);
+    // Not into other mount namespaces: a copy of the mount there would keep the memory alive.
+    if (::mount(nullptr, directory.c_str(), nullptr, MS_PRIVATE, nullptr) != 0) return sys_error("make private");
+    return {};
+}
+
+base::Status unmount(const std::string& directory) {
+    if (::umount2(directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) return sys_error("unmount " + directory);
+    return {};
+}
+
+base::Result<FilesystemKind> filesystem_kind(int directory) {
+    struct statfs status;
+    if (::fstatfs(directory, &status) != 0) return sys_error("statfs");
+    if (status.f_type == TMPFS_MAGIC) return FilesystemKind::Tmpfs;
+    if (status.f_type == HUGETLBFS_MAGIC) return FilesystemKind::Hugetlbfs;
+    return FilesystemKind::Other;
+}
+
+bool numa_node_exists(int node) {
+    if (::numa_available() < 0) return node == 0;
+    return node >= 0 && node <= ::numa_max_node() && ::numa_bitmask_isbitset(::numa_all_nodes_ptr, static_cast<unsigned>(node)) != 0;
+}
+
+}  // namespace refault::sys

@@ -1,0 +1,174 @@
+// Planned removal under running programs: nothing is lost, nothing is disturbed, the light tells the truth.
+#include <signal.h>
+
+#include <random>
+
+#include "tests/support.h"
+
+namespace refault::tests {
+namespace {
+
+constexpr const char* kSize = "64M";
+
+std::string directory_of(Pool& pool, const std::string& device) {
+    return pool.get("/v1/devices/" + device).value("directory", "");
+}
+
+TEST(Pull, WritersKeepEveryRecord) {
+    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize, std::string("c=ram:") + kSize});
+    Writers writers(pool, 4, 24ull << 20);
+    const auto directory = directory_of(pool, "b");
+    ASSERT_FALSE(directory.empty());
+    EXPECT_FALSE(maps_lines_of(writers.pid(0), directory).empty()) << "the files should span the device";
+    writers.let_run(2000);
+    pool.pull({"b"});
+    const auto status = pool.wait_for_phase("b", "safe");
+    EXPECT_GT(status.value("bytes_moved", 0u), 0u);
+    EXPECT_EQ(status.value("bytes_done", 0u), status.value("bytes_total", 1u));
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(maps_lines_of(writers.pid(i), directory).empty());
+    EXPECT_EQ(pool.power("b"), "off");
+    writers.let_run(2000);
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Pull, SeveralDevicesLeaveAtOnceAndNoneIsATarget) {
+    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize, std::string("c=ram:") + kSize,
+               std::string("d=ram:") + kSize});
+    Writers writers(pool, 4, 16ull << 20);
+    pool.pull({"b", "c"});
+    pool.wait_for_phase("b", "safe");
+    pool.wait_for_phase("c", "safe");
+    writers.let_run(1000);
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Pull, ASecondPullTakesTheFirstOnesTargetsAway) {
+    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize, std::string("c=ram:") + kSize,
+               std::string("d=ram:") + kSize});
+    Writers writers(pool, 4, 16ull << 20);
+    pool.pull({"b"}, {{"rate_bytes_per_s", 40u << 20}});
+    pool.pull({"c"});
+    pool.wait_for_phase("c", "safe");
+    pool.wait_for_phase("b", "safe");
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Pull, IsRefusedBeforeAnythingMovesWhenTheRestIsTooSmall) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    Writers writers(pool, 3, 24ull << 20);
+    const auto before = pool.get("/v1/devices");
+    auto answer = pool.control().post("/v1/pull", Json{{"devices", {"b"}}});
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code(), base::Code::NoSpace);
+    EXPECT_NE(answer.error().message().find("MiB"), std::string::npos) << answer.error().message();
+    EXPECT_EQ(pool.get("/v1/devices"), before);
+    EXPECT_EQ(pool.power("b"), "on");
+    writers.let_run(1000);
+    writers.finish();
+}
+
+TEST(Pull, DryRunChangesNothing) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    Writers writers(pool, 2, 16ull << 20);
+    const auto before = pool.get("/v1/devices");
+    const auto plan = pool.post("/v1/pull", {{"devices", {"b"}}, {"dry_run", true}});
+    EXPECT_TRUE(plan.value("is_possible", false)) << plan.dump();
+    EXPECT_GT(plan.value("bytes_to_move", 0u), 0u);
+    EXPECT_EQ(plan["processes"].size(), 2u) << plan.dump();
+    EXPECT_EQ(pool.get("/v1/devices"), before);
+    writers.finish();
+}
+
+TEST(Pull, CancelledAtRandomMomentsDoesNoHarm) {
+    std::mt19937_64 random(test_seed());
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    Writers writers(pool, 4, 16ull << 20);
+    for (int round = 0; round < 8; ++round) {
+        const std::string device(1, static_cast<char>('a' + random() % 3));
+        pool.pull({device}, {{"rate_bytes_per_s", 100u << 20}});
+        const auto share = random() % 100;
+        EXPECT_TRUE(eventually([&] {
+            const auto status = pool.get("/v1/removals/" + device);
+            return status.value("bytes_done", 0ull) * 100 >= status.value("bytes_total", 0ull) * share;
+        }));
+        const auto cancelled = pool.control().post("/v1/devices/" + device + "/cancel", Json::object());
+        if (!cancelled) {  // it was quicker
+            pool.wait_for_phase(device, "safe");
+            pool.post("/v1/devices", {{"spec", device + "=ram:64M"}});
+            continue;
+        }
+        EXPECT_EQ(pool.get("/v1/removals/" + device).value("phase", ""), "cancelled");
+        EXPECT_EQ(pool.power(device), "on");
+        writers.let_run(200);
+    }
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Pull, ProgressNeverGoesBack) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    Writers writers(pool, 4, 16ull << 20);
+    pool.pull({"a"}, {{"rate_bytes_per_s", 60u << 20}});
+    std::uint64_t seen = 0, total = 0;
+    EXPECT_TRUE(eventually([&] {
+        const auto status = pool.get("/v1/removals/a");
+        const auto done = status.value("bytes_done", 0ull);
+        EXPECT_GE(done, seen);
+        if (total == 0) total = status.value("bytes_total", 0ull);
+        EXPECT_EQ(status.value("bytes_total", 0ull), total);
+        EXPECT_LE(done, total);
+        seen = done;
+        return status.value("phase", "") == "safe" || ::testing::Test::HasFailure();
+    }));
+    writers.finish();
+}
+
+TEST(Pull, AStoppedClientDoesNotBlockItAndFindsItsDataLater) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    Writers writers(pool, 3, 16ull << 20);
+    writers.let_run(500);
+    ::kill(writers.pid(1), SIGSTOP);
+    pool.pull({"b"});
+    // All has moved, but the kernel still shows the stopped process's mappings: amber, and the holder is named.
+    const auto status = pool.wait_for_phase("b", "unproven");
+    EXPECT_EQ(status.value("bytes_done", 0ull), status.value("bytes_total", 1ull));
+    ASSERT_FALSE(status["proof"]["holders"].empty()) << status.dump();
+    EXPECT_EQ(status["proof"]["holders"][0].value("pid", 0), writers.pid(1));
+    EXPECT_NE(pool.power("b"), "off");
+    writers.let_run(0);
+    ::kill(writers.pid(1), SIGCONT);
+    pool.wait_for_phase("b", "safe");
+    EXPECT_EQ(pool.power("b"), "off");
+    writers.let_run(500);
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Pull, AKilledClientDoesNotMatter) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    Writers writers(pool, 4, 16ull << 20);
+    pool.pull({"b"}, {{"rate_bytes_per_s", 200u << 20}});
+    writers.kill_one(2);
+    pool.wait_for_phase("b", "safe");
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Pull, TheDeviceCanComeBackAsANewOne) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    Writers writers(pool, 2, 16ull << 20);
+    for (int round = 0; round < 3; ++round) {
+        pool.pull({"b"});
+        pool.wait_for_phase("b", "safe");
+        pool.post("/v1/devices", {{"spec", "b=ram:64M"}});
+        EXPECT_EQ(pool.power("b"), "on");
+    }
+    writers.finish();
+    pool.expect_sound();
+}
+
+}  // namespace
+}  // namespace refault::tests

@@ -1,0 +1,150 @@
+// A client that keeps a descriptor and a mapping of its own reaches nothing after the pull, is named while it holds on,
+// and the light waits for it.
+#include <signal.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <optional>
+
+#include "sys/process.h"
+#include "sys/socket.h"
+#include "tests/support.h"
+
+namespace refault::tests {
+namespace {
+
+// refault-rogue with pipes to its stdin and from its stdout.
+class Rogue {
+  public:
+    Rogue(Pool& pool, const std::string& path, std::uint64_t size_bytes) {
+        int to[2], from[2];
+        if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+        const std::string socket = pool.daemon().session_socket(), size = std::to_string(size_bytes);
+        const std::string program = cli::program_directory() + "/refault-rogue";
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::dup2(to[0], STDIN_FILENO);
+            ::dup2(from[1], STDOUT_FILENO);
+            ::execl(program.c_str(), program.c_str(), socket.c_str(), path.c_str(), size.c_str(), nullptr);
+            ::_exit(127);
+        }
+        ::close(to[0]);
+        ::close(from[1]);
+        commands_ = base::UniqueFd(to[1]);
+        answers_ = ::fdopen(from[0], "r");
+        greeting_ = answer();
+    }
+    ~Rogue() {
+        commands_.reset();
+        ::fclose(answers_);
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+    std::string command(char letter) {
+        EXPECT_EQ(::write(commands_.get(), &letter, 1), 1);
+        return answer();
+    }
+    pid_t pid() const { return pid_; }
+    const std::string& greeting() const { return greeting_; }
+
+  private:
+    std::string answer() {
+        char line[256];
+        return ::fgets(line, sizeof line, answers_) != nullptr ? line : "";
+    }
+    pid_t pid_ = -1;
+    base::UniqueFd commands_;
+    std::FILE* answers_ = nullptr;
+    std::string greeting_;
+};
+
+// Page-table entries of the process that are present or swapped, in mappings of files below `directory`.
+std::uint64_t entries_of(pid_t pid, const std::string& directory) {
+    auto maps = sys::read_maps(pid);
+    if (!maps) return 0;
+    std::ifstream pagemap("/proc/" + std::to_string(pid) + "/pagemap", std::ios::binary);
+    std::uint64_t present = 0;
+    for (const auto& entry : *maps) {
+        if (!entry.path.starts_with(directory)) continue;
+        for (auto at = entry.addresses.begin(); at < entry.addresses.end(); at += 4096) {
+            std::uint64_t word = 0;
+            pagemap.seekg(static_cast<std::streamoff>(at / 4096 * sizeof word));
+            pagemap.read(reinterpret_cast<char*>(&word), sizeof word);
+            if ((word >> 62) != 0) ++present;
+        }
+    }
+    return present;
+}
+
+constexpr std::uint64_t kFileBytes = 8ull << 20;
+
+TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    Writers writers(pool, 2, kFileBytes);
+    Rogue rogue(pool, "/writer0", kFileBytes);
+    ASSERT_TRUE(rogue.greeting().starts_with("holding ")) << rogue.greeting();
+    const auto before = rogue.command('r');
+    EXPECT_NE(before, "bytes 0 signals 0\n") << "it should see the records at first";
+
+    const auto directory = pool.get("/v1/devices/b").value("directory", "");
+    ASSERT_GT(entries_of(rogue.pid(), directory), 0u);
+    pool.pull({"b"});
+    const auto status = pool.wait_for_phase("b", "unproven");
+    bool is_named = false;
+    for (const auto& holder : status["proof"]["holders"]) is_named = is_named || holder.value("pid", 0) == rogue.pid();
+    EXPECT_TRUE(is_named) << status.dump();
+    EXPECT_NE(pool.power("b"), "off");
+    EXPECT_EQ(entries_of(rogue.pid(), directory), 0u) << "no page-table entry may be left";
+
+    // What is on the device that stays is its file as ever; of b nothing is left to see or to change.
+    pool.post("/v1/devices/b/cancel", Json::object());
+    EXPECT_EQ(pool.power("b"), "on");
+    pool.pull({"a"});
+    pool.wait_for_phase("a", "unproven");
+    (void)rogue.command('w');
+    const auto after = rogue.command('r');
+    EXPECT_TRUE(after.starts_with("bytes 0 signals ")) << after;
+
+    // Its writes went nowhere: the writers find every record.
+    EXPECT_EQ(rogue.command('x'), "dropped\n");
+    pool.wait_for_phase("a", "safe");
+    EXPECT_EQ(pool.power("a"), "off");
+    writers.let_run(300);
+    writers.finish();
+    pool.expect_sound();
+}
+
+TEST(Rogue, DescriptorsInFlightKeepTheLightAmber) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    if (!pool.get("/v1/devices/b").value("is_private_mount", false)) GTEST_SKIP() << "needs the right to mount a tmpfs";
+    Writers writers(pool, 2, kFileBytes);
+    const auto directory = pool.get("/v1/devices/b").value("directory", "");
+    const auto lines = maps_lines_of(writers.pid(0), directory);
+    ASSERT_FALSE(lines.empty());
+    const auto path = lines[0].substr(lines[0].find('/'));
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+    base::UniqueFd near(ends[0]), far(ends[1]);
+    {
+        base::UniqueFd segment(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        ASSERT_TRUE(segment) << path;
+        const int fd = segment.get();
+        const std::uint8_t byte = 0;
+        ASSERT_TRUE(sys::send_message(near.get(), {&byte, 1}, {&fd, 1}));
+    }
+    pool.pull({"b"});
+    const auto status = pool.wait_for_phase("b", "unproven");
+    EXPECT_GT(status["proof"].value("hidden_inodes", 0), 0) << status.dump();
+    EXPECT_NE(pool.power("b"), "off");
+    near.reset();
+    far.reset();
+    pool.wait_for_phase("b", "safe");
+    writers.finish();
+}
+
+}  // namespace
+}  // namespace refault::tests
