@@ -102,6 +102,7 @@ struct Fields {
     void operator()(const op::DisownSegment& o) { out.u32(o.device.raw()).u32(o.segment.raw()); }
     void operator()(const op::AddExtent& o) { put(out, o.extent); }
     void operator()(const op::CutExtent& o) { put(out, o.extent); }
+    void operator()(const op::DropExtents& o) { out.u64(o.inode.raw()).u64(o.begin); }
 };
 
 // Function arguments have no fixed order of evaluation, braces have: every field is read in a braced list.
@@ -121,6 +122,7 @@ Operation get_operation(Decoder& in) {
         case 11: return op::DisownSegment{DeviceId(in.u32()), SegmentNo(in.u32())};
         case 12: return op::AddExtent{get_extent(in)};
         case 13: return op::CutExtent{get_extent(in)};
+        case 14: return op::DropExtents{InodeNo(in.u64()), in.u64()};
         default: in.fail(); return op::RemoveInode{};
     }
 }
@@ -129,8 +131,8 @@ Operation get_operation(Decoder& in) {
 
 void encode_operation(Encoder& encoder, const Operation& operation) {
     static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
-                      std::is_same_v<std::variant_alternative_t<12, Operation>, op::CutExtent> &&
-                      std::variant_size_v<Operation> == 13,
+                      std::is_same_v<std::variant_alternative_t<13, Operation>, op::DropExtents> &&
+                      std::variant_size_v<Operation> == 14,
                   "the kind on media is the index in the variant plus one");
     encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
     std::visit(Fields{encoder}, operation);

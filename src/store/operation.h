@@ -92,12 +92,19 @@ struct CutExtent {  // kind 13
     bool operator==(const CutExtent&) const = default;
 };
 
+// Takes everything at or behind a page of the file out, of all replicas: one short record, however many extents.
+struct DropExtents {  // kind 14
+    InodeNo inode;
+    std::uint64_t begin = 0;
+    bool operator==(const DropExtents&) const = default;
+};
+
 }  // namespace op
 
 using Operation =
     std::variant<op::SetPool, op::SetCounters, op::AddDevice, op::RemoveDevice, op::CreateInode, op::UpdateInode,
                  op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment, op::DisownSegment, op::AddExtent,
-                 op::CutExtent>;
+                 op::CutExtent, op::DropExtents>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

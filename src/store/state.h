@@ -77,6 +77,7 @@ class State {
     Status on(const op::DisownSegment& o);
     Status on(const op::AddExtent& o);
     Status on(const op::CutExtent& o);
+    Status on(const op::DropExtents& o);
     Inode* find_inode(InodeNo number);
     ReverseMap* find_map(DeviceId id);
     bool is_above(InodeNo ancestor, InodeNo directory) const;

@@ -177,4 +177,14 @@ Status State::on(const op::CutExtent& o) {
     return {};
 }
 
+Status State::on(const op::DropExtents& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || !base::is_aligned(o.begin, base::kPageBytes)) return misfit("extents without a file are dropped");
+    for (const auto& extent : node->extents.overlapping(o.inode, FileRange(o.begin, UINT64_MAX))) {
+        node->extents.cut(extent);
+        find_map(extent.device)->cut(extent);
+    }
+    return {};
+}
+
 }  // namespace refault::store

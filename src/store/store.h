@@ -179,8 +179,8 @@ class Store {
     Status checkpoint_locked(const std::vector<DeviceId>& copies, bool may_drop) REQUIRES(mutex_);
     std::vector<DeviceId> choose_copies_locked(std::optional<DeviceId> excluded) const REQUIRES(mutex_);
     std::vector<DeviceId> good_copies_locked() const REQUIRES(mutex_);
-    // Adds to the change that the extents are dropped.
-    void drop_extents_locked(const std::vector<Extent>& extents, Change& change) const REQUIRES(mutex_);
+    // Adds to the change that the file's extents at or behind a page are dropped.
+    void drop_extents_locked(const Inode& node, std::uint64_t begin, Change& change) const REQUIRES(mutex_);
     // Adds to the change that segments lose their owner when the change frees the last of what is taken in them.
     void close_emptied_locked(Change& change) const REQUIRES(mutex_);
     // After the commit: punches what was freed, removes the files of closed segments, and gives the space back.

@@ -1,0 +1,16 @@
+# One fuzzer for each fuzz/NAME_fuzz.cc, named NAME_fuzz, with every folder at hand. Needs clang's libFuzzer.
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "REFAULT_FUZZ needs clang++; use: cmake --preset fuzz")
+endif()
+
+file(GLOB fuzzers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/fuzz/*_fuzz.cc)
+foreach(source IN LISTS fuzzers)
+  cmake_path(GET source STEM name)
+  add_executable(${name} ${source})
+  foreach(folder daemon failure session store slot device client wire sys base)
+    if(TARGET refault_${folder})
+      target_link_libraries(${name} PRIVATE refault_${folder})
+    endif()
+  endforeach()
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endforeach()

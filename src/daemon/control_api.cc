@@ -1,0 +1,241 @@
+// Which pool is open, the routes' table, and the requests on pools and devices.
+#include "daemon/control_api.h"
+
+#include <charconv>
+
+#include "daemon/json_views.h"
+
+namespace refault::daemon {
+
+using base::Code;
+using base::Error;
+using base::MutexLock;
+
+namespace {
+
+Error wrong_field(const char* name, const char* what) {
+    return Error(Code::Invalid, std::string("'") + name + "' is missing or is not " + what);
+}
+
+Result<std::vector<std::string>> text_list(const Json& body, const char* name) {
+    const auto at = body.find(name);
+    if (at == body.end() || !at->is_array() || at->empty()) return wrong_field(name, "a list of text");
+    std::vector<std::string> list;
+    for (const auto& entry : *at) {
+        if (!entry.is_string()) return wrong_field(name, "a list of text");
+        list.push_back(entry.get<std::string>());
+    }
+    return list;
+}
+
+Result<std::vector<device::DeviceSpec>> parse_specs(const std::vector<std::string>& texts) {
+    std::vector<device::DeviceSpec> specs;
+    for (const auto& text : texts) {
+        auto spec = device::parse_device_spec(text, "device" + std::to_string(specs.size()));
+        if (!spec) return spec.error();
+        specs.push_back(std::move(*spec));
+    }
+    return specs;
+}
+
+}  // namespace
+
+Result<Json> parse_body(const std::string& body) {
+    auto json = Json::parse(body.empty() ? "{}" : body, nullptr, /*allow_exceptions=*/false);
+    if (json.is_discarded() || !json.is_object()) return Error(Code::Invalid, "the body is not a JSON object");
+    return json;
+}
+
+Result<std::string> text_field(const Json& body, const char* name) {
+    const auto at = body.find(name);
+    if (at == body.end() || !at->is_string()) return wrong_field(name, "text");
+    return at->get<std::string>();
+}
+
+Result<std::uint64_t> number_field(const Json& body, const char* name) {
+    const auto at = body.find(name);
+    if (at == body.end() || !at->is_number_unsigned()) return wrong_field(name, "a whole number");
+    return at->get<std::uint64_t>();
+}
+
+Result<std::uint64_t> number_query(const ApiRequest& request, const char* name, std::optional<std::uint64_t> fallback) {
+    const auto at = request.query.find(name);
+    if (at == request.query.end() && fallback) return *fallback;
+    if (at == request.query.end()) return wrong_field(name, "a whole number");
+    std::uint64_t number = 0;
+    const auto& text = at->second;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (failure != std::errc{} || end != text.data() + text.size()) return wrong_field(name, "a whole number");
+    return number;
+}
+
+Result<std::string> text_query(const ApiRequest& request, const char* name) {
+    const auto at = request.query.find(name);
+    if (at == request.query.end()) return wrong_field(name, "text");
+    return at->second;
+}
+
+ControlApi::~ControlApi() { base::discard(close_pool(), "there may be none"); }
+
+Result<std::shared_ptr<Pool>> ControlApi::pool() const {
+    MutexLock lock(mutex_);
+    if (!pool_)
+        return Error(Code::NotFound, "no pool is open; make one with: refault pool create NAME --device SPEC..., or open "
+                                     "one with: refault pool open SPEC...");
+    return pool_;
+}
+
+Status ControlApi::create_pool(const std::string& name, const std::vector<std::string>& specs) {
+    MutexLock one_at_a_time(change_mutex_);
+    if (auto open = pool()) return Error(Code::Busy, "pool " + (*open)->store().pool_name() + " is open; close it first");
+    if (name.empty() || name.size() > 63) return Error(Code::Invalid, "the pool's name has 1 to 63 characters");
+    auto parsed = parse_specs(specs);
+    if (!parsed) return parsed.error();
+    auto made = Pool::create(name, *parsed, server_, events_);
+    if (!made) return made.error();
+    MutexLock lock(mutex_);
+    pool_ = std::move(*made);
+    return {};
+}
+
+Status ControlApi::open_pool(const std::vector<std::string>& specs) {
+    MutexLock one_at_a_time(change_mutex_);
+    if (auto open = pool()) return Error(Code::Busy, "pool " + (*open)->store().pool_name() + " is open; close it first");
+    auto parsed = parse_specs(specs);
+    if (!parsed) return parsed.error();
+    auto opened = Pool::open(*parsed, server_, events_);
+    if (!opened) return opened.error();
+    MutexLock lock(mutex_);
+    pool_ = std::move(*opened);
+    return {};
+}
+
+Status ControlApi::close_pool() {
+    MutexLock one_at_a_time(change_mutex_);
+    std::shared_ptr<Pool> closing;
+    {
+        MutexLock lock(mutex_);
+        closing.swap(pool_);
+    }
+    if (!closing) return Error(Code::NotFound, "no pool is open");
+    events_.publish({"pool-closed", {{"pool", closing->store().pool_name()}}});
+    return {};
+}
+
+std::map<std::string, ControlApi::Handler> ControlApi::routes() {
+    std::map<std::string, Handler> routes;
+    add_pool_routes(routes);
+    add_device_routes(routes);
+    add_file_routes(routes);
+    add_view_routes(routes);
+    return routes;
+}
+
+void ControlApi::add_pool_routes(std::map<std::string, Handler>& routes) {
+    routes["POST /v1/pool/create"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto body = parse_body(request.body);
+        if (!body) return body.error();
+        auto name = text_field(*body, "name");
+        if (!name) return name.error();
+        auto devices = text_list(*body, "devices");
+        if (!devices) return devices.error();
+        RETURN_IF_ERROR(create_pool(*name, *devices));
+        return status();
+    };
+    routes["POST /v1/pool/open"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto body = parse_body(request.body);
+        if (!body) return body.error();
+        auto devices = text_list(*body, "devices");
+        if (!devices) return devices.error();
+        RETURN_IF_ERROR(open_pool(*devices));
+        return status();
+    };
+    routes["POST /v1/pool/close"] = [this](const ApiRequest&) -> Result<Json> {
+        RETURN_IF_ERROR(close_pool());
+        return Json{{"closed", true}};
+    };
+    routes["POST /v1/pool/check"] = [this](const ApiRequest&) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        return Json{{"problems", (*open)->store().check()}};
+    };
+    routes["GET /v1/status"] = [this](const ApiRequest&) { return status(); };
+}
+
+void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
+    routes["GET /v1/devices"] = [this](const ApiRequest&) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        Json devices = Json::array();
+        for (const auto& device : (*open)->devices()) devices.push_back(to_json(device));
+        return Json{{"devices", std::move(devices)}};
+    };
+    routes["GET /v1/devices/"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        auto device = (*open)->device(request.name);
+        if (!device) return device.error();
+        return to_json(*device);
+    };
+    routes["POST /v1/devices"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        auto body = parse_body(request.body);
+        if (!body) return body.error();
+        auto text = text_field(*body, "spec");
+        if (!text) return text.error();
+        auto spec = device::parse_device_spec(*text);
+        if (!spec) return spec.error();
+        std::string slot;
+        if (body->contains("slot")) {
+            auto given = text_field(*body, "slot");
+            if (!given) return given.error();
+            slot = *given;
+        }
+        RETURN_IF_ERROR((*open)->add_device(*spec, slot));
+        auto added = (*open)->device(spec->name);
+        if (!added) return added.error();
+        return to_json(*added);
+    };
+    routes["POST /v1/pull"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        auto body = parse_body(request.body);
+        if (!body) return body.error();
+        auto names = text_list(*body, "devices");
+        if (!names) return names.error();
+        failure::RemovalOptions options;
+        for (const auto& [key, set] :
+             std::initializer_list<std::pair<const char*, std::function<void(std::uint64_t)>>>{
+                 {"rate_bytes_per_s", [&](std::uint64_t value) { options.rate_bytes_per_s = value; }},
+                 {"timeout_ms", [&](std::uint64_t value) { options.timeout = std::chrono::milliseconds(value); }}}) {
+            if (!body->contains(key)) continue;
+            auto number = number_field(*body, key);
+            if (!number) return number.error();
+            if (*number == 0 || *number > INT64_MAX / 1'000'000) return wrong_field(key, "a positive number within reason");
+            set(*number);
+        }
+        if (body->value("dry_run", Json(false)) == true) {
+            auto plan = (*open)->plan_pull(*names);
+            if (!plan) return plan.error();
+            return to_json(*plan);
+        }
+        RETURN_IF_ERROR((*open)->pull(*names, options));
+        return Json{{"accepted", *names}};
+    };
+    routes["POST /v1/devices/*/cancel"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        RETURN_IF_ERROR((*open)->removals().cancel(request.name));
+        return Json{{"cancelled", request.name}};
+    };
+    routes["POST /v1/devices/*/prove"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        auto report = (*open)->prove(request.name);
+        if (!report) return report.error();
+        return to_json(*report);
+    };
+}
+
+}  // namespace refault::daemon

@@ -1,0 +1,67 @@
+// The control API without its transport: what each request does and answers (docs/control-api.md). The HTTP server turns
+// requests into ApiRequest and Errors into statuses.
+// Thread-safe. mutex_ guards which pool is open; a request keeps its pool alive by a shared pointer.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "daemon/event_log.h"
+#include "daemon/pool.h"
+
+namespace refault::daemon {
+
+using Json = nlohmann::json;
+
+struct ApiRequest {
+    std::string name;                          // the variable part of the path, if the route has one
+    std::map<std::string, std::string> query;  // decoded
+    std::string body;
+};
+
+// Fields of a request, checked: a missing or wrong one is an Invalid error that names it.
+Result<Json> parse_body(const std::string& body);
+Result<std::string> text_field(const Json& body, const char* name);
+Result<std::uint64_t> number_field(const Json& body, const char* name);
+// From the query; `fallback` when it is not there.
+Result<std::uint64_t> number_query(const ApiRequest& request, const char* name, std::optional<std::uint64_t> fallback = {});
+Result<std::string> text_query(const ApiRequest& request, const char* name);
+
+class ControlApi {
+  public:
+    ControlApi(EventLog& events, session::ServerOptions server) : events_(events), server_(std::move(server)) {}
+    ~ControlApi();
+
+    // Route "GET /v1/devices/" answers for any name behind it.
+    using Handler = std::function<Result<Json>(const ApiRequest&)>;
+    std::map<std::string, Handler> routes();
+
+    // NotFound, with what to do, when no pool is open.
+    Result<std::shared_ptr<Pool>> pool() const;
+    EventLog& events() { return events_; }
+
+    Status create_pool(const std::string& name, const std::vector<std::string>& specs);
+    Status open_pool(const std::vector<std::string>& specs);
+    Status close_pool();
+
+  private:
+    void add_pool_routes(std::map<std::string, Handler>& routes);
+    void add_device_routes(std::map<std::string, Handler>& routes);
+    void add_file_routes(std::map<std::string, Handler>& routes);
+    void add_view_routes(std::map<std::string, Handler>& routes);
+    Result<Json> status() const;
+
+    EventLog& events_;
+    const session::ServerOptions server_;
+    base::Mutex change_mutex_;  // one create, open or close at a time; before mutex_
+    mutable base::Mutex mutex_;
+    // Shared with requests under way, which may still be answered while the pool is being closed.
+    std::shared_ptr<Pool> pool_ GUARDED_BY(mutex_);
+};
+
+}  // namespace refault::daemon

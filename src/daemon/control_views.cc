@@ -1,0 +1,129 @@
+// The requests that look: status, removals, reverse map, mappings, sessions, events.
+#include "daemon/control_api.h"
+#include "daemon/json_views.h"
+
+namespace refault::daemon {
+
+using base::Code;
+using base::Error;
+
+namespace {
+constexpr std::uint64_t kWaitMsMax = 30'000;
+constexpr std::size_t kEventsInOneAnswer = 10'000;
+}  // namespace
+
+Result<Json> ControlApi::status() const {
+    auto open = pool();
+    if (!open) return Json{{"pool", nullptr}};
+    auto& store = (*open)->store();
+    std::uint64_t capacity = 0, data = 0, free_bytes = 0;
+    Json devices = Json::array();
+    for (const auto& device : (*open)->devices()) {
+        capacity += device.usage.capacity_bytes;
+        data += device.usage.data_bytes;
+        if (!device.usage.is_leaving) free_bytes += device.usage.free_bytes;
+        devices.push_back(to_json(device));
+    }
+    Json removals = Json::array();
+    for (const auto& removal : (*open)->removals().all())
+        if (!failure::is_ended(removal.phase)) removals.push_back(to_json(removal));
+    const auto log = store.log_status();
+    return Json{{"pool", store.pool_name()},
+                {"uuid", store.pool_uuid().to_string()},
+                {"capacity_bytes", capacity},
+                {"data_bytes", data},
+                {"free_bytes", free_bytes},
+                {"devices", std::move(devices)},
+                {"removals", std::move(removals)},
+                {"sessions", (*open)->registry().sessions().size()},
+                {"metadata",
+                 {{"epoch", log.epoch},
+                  {"log_bytes", log.log_bytes},
+                  {"checkpoint_bytes", log.checkpoint_bytes},
+                  {"copies", log.devices.size()}}},
+                {"last_event", events_.last_sequence()}};
+}
+
+void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
+    routes["GET /v1/removals"] = [this](const ApiRequest&) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        Json removals = Json::array();
+        for (const auto& removal : (*open)->removals().all()) removals.push_back(to_json(removal));
+        return Json{{"removals", std::move(removals)}};
+    };
+    routes["GET /v1/removals/"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        auto seen = number_query(request, "wait_version", 0);
+        if (!seen) return seen.error();
+        auto wait_ms = number_query(request, "wait_ms", 0);
+        if (!wait_ms) return wait_ms.error();
+        const auto version = (*open)->removals().wait_for_change(
+            *seen, std::chrono::milliseconds(std::min(*wait_ms, kWaitMsMax)));
+        auto status = (*open)->removals().status(request.name);
+        if (!status) return status.error();
+        Json json = to_json(*status);
+        json["version"] = version;
+        return json;
+    };
+    routes["GET /v1/locate"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        auto& store = (*open)->store();
+        auto name = text_query(request, "device");
+        if (!name) return name.error();
+        auto offset = number_query(request, "offset");
+        if (!offset) return offset.error();
+        auto length = number_query(request, "length");
+        if (!length) return length.error();
+        auto id = store.find_device(*name);
+        if (!id) return id.error();
+        auto device = store.device(*id);
+        if (!device) return device.error();
+        if (*length == 0 || *offset > (*device)->capacity_bytes() || *length > (*device)->capacity_bytes() - *offset)
+            return Error(Code::Invalid, "the range is empty or ends beyond the device's " +
+                                            std::to_string((*device)->capacity_bytes()) + " bytes");
+        Json owners = Json::array();
+        for (const auto& hit : store.locate(*id, base::DeviceRange::of_length(*offset, *length))) {
+            Json owner = {{"device_begin", hit.device_range.begin()}, {"device_end", hit.device_range.end()}};
+            if (hit.is_metadata) {
+                owner["owner"] = "metadata";
+            } else {
+                owner["owner"] = "file";
+                owner["inode"] = hit.inode.raw();
+                owner["path"] = store.path_of(hit.inode);
+                owner["file_begin"] = hit.file_range.begin();
+                owner["file_end"] = hit.file_range.end();
+                owner["replica"] = hit.replica;
+            }
+            owners.push_back(std::move(owner));
+        }
+        return Json{{"device", *name}, {"owners", std::move(owners)}};
+    };
+    routes["GET /v1/maps"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        const auto path = text_query(request, "path");
+        Json mappings = Json::array();
+        for (const auto& mapping : (*open)->registry().mappings())
+            if (!path || mapping.path == *path) mappings.push_back(to_json(mapping, (*open)->store()));
+        return Json{{"mappings", std::move(mappings)}};
+    };
+    routes["GET /v1/sessions"] = [this](const ApiRequest&) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        Json sessions = Json::array();
+        for (const auto& session : (*open)->registry().sessions()) sessions.push_back(to_json(session));
+        return Json{{"sessions", std::move(sessions)}};
+    };
+    routes["GET /v1/events/list"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto after = number_query(request, "after", 0);
+        if (!after) return after.error();
+        Json list = Json::array();
+        for (const auto& event : events_.events_after(*after, kEventsInOneAnswer)) list.push_back(to_json(event));
+        return Json{{"events", std::move(list)}};
+    };
+}
+
+}  // namespace refault::daemon

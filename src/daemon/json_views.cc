@@ -1,0 +1,143 @@
+// Conversions to JSON.
+#include "daemon/json_views.h"
+
+namespace refault::daemon {
+
+using nlohmann::json;
+
+namespace {
+
+json holder_json(const failure::Holder& holder) {
+    json result = {{"pid", holder.pid}, {"command", holder.command}, {"path", holder.path}};
+    if (holder.kind == failure::Holder::Kind::Mapping) {
+        result["kind"] = "mapping";
+        result["address_begin"] = holder.addresses.begin();
+        result["address_end"] = holder.addresses.end();
+        result["file_offset"] = holder.file_range.begin();
+    } else {
+        result["kind"] = "descriptor";
+        result["descriptor"] = holder.descriptor;
+    }
+    return result;
+}
+
+}  // namespace
+
+json to_json(const DeviceView& device) {
+    const char* const state = !device.is_member ? "removed" : device.usage.is_leaving ? "leaving" : "in-service";
+    return {{"name", device.name},
+            {"kind", device.kind},
+            {"state", state},
+            {"directory", device.directory},
+            {"is_private_mount", device.is_private_mount},
+            {"takes_userfaultfd", device.takes_userfaultfd},
+            {"segment_bytes", device.segment_bytes},
+            {"generation", device.generation},
+            {"capacity_bytes", device.usage.capacity_bytes},
+            {"data_bytes", device.usage.data_bytes},
+            {"metadata_bytes", device.usage.metadata_bytes},
+            {"free_bytes", device.usage.free_bytes},
+            {"extents", device.usage.extents},
+            {"has_metadata", device.usage.has_metadata},
+            {"slot",
+             {{"kind", device.slot},
+              {"state", std::string(slot::slot_state_name(device.slot_state))},
+              {"power", std::string(slot::indicator_name(device.power))},
+              {"attention", std::string(slot::indicator_name(device.attention))}}}};
+}
+
+json to_json(const failure::ProofReport& report) {
+    json holders = json::array();
+    for (const auto& holder : report.holders) holders.push_back(holder_json(holder));
+    json result = {{"is_proven", report.is_proven()},
+                   {"summary", report.summary()},
+                   {"holders", std::move(holders)},
+                   {"processes_read", report.processes_read},
+                   {"unreadable_pids", report.unreadable},
+                   {"seconds", report.seconds}};
+    if (report.hidden_inodes) result["hidden_inodes"] = *report.hidden_inodes;
+    return result;
+}
+
+json to_json(const failure::RemovalStatus& status) {
+    json result = {{"device", status.device},
+                   {"phase", std::string(failure::phase_name(status.phase))},
+                   {"has_ended", failure::is_ended(status.phase)},
+                   {"bytes_total", status.bytes_total},
+                   {"bytes_done", status.bytes_done},
+                   {"bytes_moved", status.bytes_moved},
+                   {"extents_total", status.extents_total},
+                   {"extents_done", status.extents_done},
+                   {"moving_seconds", status.moving_seconds},
+                   {"proving_seconds", status.proving_seconds},
+                   {"worst_fence_ms", status.worst_fence_ms},
+                   {"late_clients", status.late_clients},
+                   {"reason", status.reason},
+                   {"slot_state", std::string(slot::slot_state_name(status.slot_state))}};
+    if (status.proof) result["proof"] = to_json(*status.proof);
+    return result;
+}
+
+json to_json(const failure::RemovalPlan& plan) {
+    json processes = json::array();
+    for (const auto& process : plan.processes)
+        processes.push_back({{"pid", process.pid}, {"command", process.command}, {"mapped_bytes", process.mapped_bytes}});
+    return {{"devices", plan.devices},
+            {"bytes_to_move", plan.bytes_to_move},
+            {"extents_to_move", plan.extents_to_move},
+            {"free_bytes_elsewhere", plan.free_bytes_elsewhere},
+            {"moves_metadata", plan.moves_metadata},
+            {"processes", std::move(processes)},
+            {"is_possible", plan.is_possible},
+            {"reason", plan.reason}};
+}
+
+json to_json(const store::Attributes& attributes) {
+    return {{"inode", attributes.inode.raw()},
+            {"type", attributes.type == store::FileType::Directory ? "directory" : "file"},
+            {"mode", attributes.mode},
+            {"uid", attributes.uid},
+            {"gid", attributes.gid},
+            {"links", attributes.links},
+            {"size_bytes", attributes.size_bytes},
+            {"modified_ns", attributes.modified_ns},
+            {"changed_ns", attributes.changed_ns},
+            {"created_ns", attributes.created_ns}};
+}
+
+json to_json(const session::SessionInfo& session) {
+    return {{"session", session.session.raw()},
+            {"pid", session.pid},
+            {"uid", session.uid},
+            {"command", session.command},
+            {"mappings", session.mappings},
+            {"mapped_bytes", session.mapped_bytes},
+            {"handles_kernel_faults", session.handles_kernel_faults}};
+}
+
+json to_json(const session::MappingInfo& mapping, const store::Store& store) {
+    json ranges = json::array();
+    for (const auto& extent : store.extents(mapping.inode, mapping.file_range)) {
+        const auto device = store.device(extent.device);
+        ranges.push_back({{"device", device ? (*device)->name() : "?"},
+                          {"offset", extent.device_offset},
+                          {"length", extent.length},
+                          {"file_offset", extent.file_offset}});
+    }
+    return {{"session", mapping.session.raw()},
+            {"mapping", mapping.mapping.raw()},
+            {"pid", mapping.pid},
+            {"uid", mapping.uid},
+            {"command", mapping.command},
+            {"inode", mapping.inode.raw()},
+            {"path", mapping.path},
+            {"file_begin", mapping.file_range.begin()},
+            {"file_end", mapping.file_range.end()},
+            {"address_begin", mapping.addresses.begin()},
+            {"address_end", mapping.addresses.end()},
+            {"access", mapping.access == base::Access::ReadWrite ? "read-write" : "read"},
+            {"stale_bytes", mapping.stale_bytes},
+            {"device_ranges", std::move(ranges)}};
+}
+
+}  // namespace refault::daemon

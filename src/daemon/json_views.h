@@ -1,0 +1,19 @@
+// Views of the layers as JSON, as docs/control-api.md lists them.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "daemon/pool.h"
+
+namespace refault::daemon {
+
+nlohmann::json to_json(const DeviceView& device);
+nlohmann::json to_json(const failure::ProofReport& report);
+nlohmann::json to_json(const failure::RemovalStatus& status);
+nlohmann::json to_json(const failure::RemovalPlan& plan);
+nlohmann::json to_json(const store::Attributes& attributes);
+nlohmann::json to_json(const session::SessionInfo& session);
+// With the device ranges under the mapping.
+nlohmann::json to_json(const session::MappingInfo& mapping, const store::Store& store);
+
+}  // namespace refault::daemon

@@ -1,0 +1,133 @@
+// refaultd: options, start, wait for a signal, clean end.
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "daemon/control_api.h"
+#include "daemon/control_server.h"
+#include "daemon/event_log.h"
+#include "sys/userfaultfd.h"
+
+namespace {
+
+using refault::base::LogLevel;
+using refault::base::Status;
+
+struct Options {
+    std::string run_dir;
+    std::string create_name;
+    std::vector<std::string> devices;
+    std::vector<std::string> open;
+    std::string session_mode = "0666";
+    std::string control_mode = "0600";
+};
+
+std::string default_run_dir() {
+    if (::geteuid() == 0) return "/run/refault";
+    if (const char* runtime = std::getenv("XDG_RUNTIME_DIR")) return std::string(runtime) + "/refault";
+    return "/tmp/refault-" + std::to_string(::geteuid());
+}
+
+// Segment descriptors and sessions take many descriptors; the soft limit is a leftover from select(2).
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+Status prepare_run_dir(const std::string& path) {
+    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return refault::base::sys_error("run directory " + path);
+    struct stat status {};
+    if (::lstat(path.c_str(), &status) != 0) return refault::base::sys_error("run directory " + path);
+    if (!S_ISDIR(status.st_mode) || status.st_uid != ::geteuid())
+        return refault::base::Error(refault::base::Code::Denied,
+                                    "run directory " + path + " is not a directory of this user's own");
+    return {};
+}
+
+int fail(const refault::base::Error& error) {
+    std::fprintf(stderr, "refaultd: %s\n", error.message().c_str());
+    return 1;
+}
+
+int run(const Options& options) {
+    // All threads inherit the mask: signals are taken here and nowhere else.
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    for (const int signal_no : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&signals, signal_no);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
+    if (auto prepared = prepare_run_dir(options.run_dir); !prepared) return fail(prepared.error());
+
+    refault::daemon::EventLog events;
+    refault::session::ServerOptions server;
+    server.socket_path = options.run_dir + "/session.sock";
+    server.socket_mode = static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
+    refault::daemon::ControlApi api(events, server);
+    refault::daemon::ControlServer control(api, options.run_dir + "/control.sock",
+                                           static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
+    if (auto started = control.start(); !started) return fail(started.error());
+    if (!options.create_name.empty())
+        if (auto made = api.create_pool(options.create_name, options.devices); !made) return fail(made.error());
+    if (!options.open.empty())
+        if (auto opened = api.open_pool(options.open); !opened) return fail(opened.error());
+    if (auto probe = refault::sys::create_userfaultfd(); !probe)
+        refault::base::log_line(LogLevel::Warning, probe.error().message());
+    std::printf("refaultd: ready at %s\n", options.run_dir.c_str());
+    std::fflush(stdout);
+
+    int signal_no = 0;
+    while (::sigwait(&signals, &signal_no) != 0) {
+    }
+    refault::base::log_line(LogLevel::Info, "ending");
+    refault::base::discard(api.close_pool(), "there may be none");
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    Options options;
+    options.run_dir = default_run_dir();
+    CLI::App app(
+        "refaultd: joins memory devices into a pool of mapped files, and lets any device be taken away.\n\n"
+        "Examples:\n"
+        "  refaultd                                            then: refault pool create ...\n"
+        "  refaultd --create scratch --device a=ram:1G --device b=ram:1G\n"
+        "  refaultd --open dir:/mnt/pmem0 --open dir:/mnt/pmem1");
+    app.set_version_flag("--version", "refaultd 0.1.0");
+    const auto octal = CLI::Validator(
+        [](std::string& text) {
+            return !text.empty() && text.size() <= 5 && text.find_first_not_of("01234567") == text.npos
+                       ? std::string()
+                       : "not an octal mode: " + text;
+        },
+        "OCTAL");
+    app.add_option("--run-dir", options.run_dir, "Where control.sock and session.sock are made")->capture_default_str();
+    auto* create = app.add_option("--create", options.create_name, "Make a new pool of this name");
+    auto* device = app.add_option("--device", options.devices, "With --create: NAME=ram:SIZE or NAME=dir:PATH");
+    auto* open = app.add_option("--open", options.open, "Open the pool of these devices: dir:PATH");
+    create->needs(device);
+    device->needs(create);
+    open->excludes(create);
+    app.add_option("--session-mode", options.session_mode, "Permissions of the session socket")
+        ->check(octal)
+        ->capture_default_str();
+    app.add_option("--control-mode", options.control_mode, "Permissions of the control socket")
+        ->check(octal)
+        ->capture_default_str();
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    return run(options);
+}

@@ -1,0 +1,192 @@
+// Putting a pool together, and its devices.
+#include "daemon/pool.h"
+
+#include <unistd.h>
+
+#include <set>
+
+#include "base/log.h"
+
+namespace refault::daemon {
+
+using base::Code;
+using base::Error;
+using base::MutexLock;
+using device::DeviceSpec;
+using store::DevicePtr;
+
+namespace {
+
+Status check_names(const std::vector<DeviceSpec>& specs) {
+    if (specs.empty()) return Error(Code::Invalid, "a pool needs at least one device");
+    std::set<std::string> names;
+    for (const auto& spec : specs)
+        if (!names.insert(spec.name).second) return Error(Code::Exists, "two devices are named " + spec.name);
+    return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Pool>> Pool::create(const std::string& name, const std::vector<DeviceSpec>& specs,
+                                           const session::ServerOptions& server, base::EventSink& events) {
+    RETURN_IF_ERROR(check_names(specs));
+    auto uuid = base::Uuid::random();
+    if (!uuid) return uuid.error();
+    std::vector<DevicePtr> devices;
+    for (const auto& spec : specs) {
+        auto device = device::Device::create(spec, *uuid);
+        if (!device) return device.error();
+        devices.push_back(std::move(*device));
+    }
+    std::unique_ptr<Pool> pool(new Pool(events));
+    auto store = store::Store::create(name, devices, base::Cred{::geteuid(), ::getegid(), {}, 0});
+    if (!store) return store.error();
+    pool->store_ = std::move(*store);
+    RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
+    events.publish({"pool-created", {{"pool", name}, {"devices", std::uint64_t(specs.size())}}});
+    return pool;
+}
+
+Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs, const session::ServerOptions& server,
+                                         base::EventSink& events) {
+    if (specs.empty()) return Error(Code::Invalid, "name the devices of the pool to open");
+    std::vector<DevicePtr> devices;
+    for (const auto& spec : specs) {
+        auto device = device::Device::open(spec);
+        if (!device) return device.error();
+        devices.push_back(std::move(*device));
+    }
+    std::unique_ptr<Pool> pool(new Pool(events));
+    auto store = store::Store::open(devices);
+    if (!store) return store.error();
+    pool->store_ = std::move(*store);
+    RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
+    events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
+    return pool;
+}
+
+Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptions& server) {
+    {
+        MutexLock lock(mutex_);
+        for (auto& device : devices) {
+            auto id = store_->find_device(device->name());
+            if (!id) return id.error();
+            auto slot = slot::make_slot("emulated");
+            if (!slot) return slot.error();
+            const std::string name = device->name();
+            devices_[name] = {*id, std::move(device), std::make_shared<slot::SlotMachine>(std::move(*slot))};
+        }
+    }
+    registry_ = std::make_unique<session::Registry>(*store_);
+    barrier_ = std::make_unique<session::UserfaultBarrier>();
+    mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_);
+    files_ = std::make_unique<session::FileService>(*store_, *registry_, *barrier_, *mover_);
+    removals_ = std::make_unique<failure::RemovalService>(*store_, *registry_, *mover_, events_,
+                                                          [this](const std::string& name) { forget(name); });
+    server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, events_, server);
+    return server_->start();
+}
+
+Pool::~Pool() {
+    removals_.reset();
+    server_.reset();
+}
+
+Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
+    MutexLock lock(mutex_);
+    if (devices_.contains(spec.name))
+        return Error(Code::Exists, "there is a device " + spec.name + " already; choose another name");
+    auto slot = slot::make_slot(slot_text);
+    if (!slot) return slot.error();
+    auto made = device::Device::create(spec, store_->pool_uuid());
+    if (!made) return made.error();
+    const DevicePtr device = std::move(*made);
+    auto id = store_->add_device(device);
+    if (!id) return id.error();
+    devices_[spec.name] = {*id, device, std::make_shared<slot::SlotMachine>(std::move(*slot))};
+    pulled_.erase(spec.name);
+    events_.publish({"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});
+    return {};
+}
+
+void Pool::forget(const std::string& name) {
+    // Dropped outside of the lock: the device unmounts itself when its last user goes.
+    failure::ManagedDevice gone;
+    MutexLock lock(mutex_);
+    const auto at = devices_.find(name);
+    if (at == devices_.end()) return;
+    gone = at->second;
+    devices_.erase(at);
+    DeviceView last = view(gone, {});
+    last.is_member = false;
+    pulled_[name] = std::move(last);
+}
+
+DeviceView Pool::view(const failure::ManagedDevice& device, const std::vector<store::DeviceUsage>& usage) const {
+    DeviceView view;
+    view.name = device.device->name();
+    view.kind = device.device->spec().to_string();
+    view.directory = device.device->directory();
+    view.is_private_mount = device.device->is_private_mount();
+    view.takes_userfaultfd = device.device->memory_kind() == device::MemoryKind::Shmem;
+    view.segment_bytes = device.device->segment_bytes();
+    view.generation = device.device->label().generation;
+    for (const auto& one : usage)
+        if (one.id == device.id) view.usage = one;
+    view.slot = device.slot->slot().describe();
+    view.slot_state = device.slot->state();
+    view.power = device.slot->slot().power();
+    view.attention = device.slot->slot().attention();
+    return view;
+}
+
+std::vector<DeviceView> Pool::devices() const {
+    const auto usage = store_->usage();
+    MutexLock lock(mutex_);
+    std::vector<DeviceView> views;
+    for (const auto& [name, device] : devices_) views.push_back(view(device, usage));
+    for (const auto& [name, pulled] : pulled_) views.push_back(pulled);
+    return views;
+}
+
+Result<DeviceView> Pool::device(const std::string& name) const {
+    for (auto& one : devices())
+        if (one.name == name) return one;
+    return Error(Code::NotFound, "there is no device " + name + "; see: refault device list");
+}
+
+Result<std::vector<failure::ManagedDevice>> Pool::find_all(const std::vector<std::string>& names) const {
+    MutexLock lock(mutex_);
+    std::vector<failure::ManagedDevice> found;
+    for (const auto& name : std::set<std::string>(names.begin(), names.end())) {
+        const auto at = devices_.find(name);
+        if (at == devices_.end()) {
+            if (pulled_.contains(name)) return Error(Code::NotFound, "device " + name + " was pulled already");
+            return Error(Code::NotFound, "there is no device " + name + "; see: refault device list");
+        }
+        found.push_back(at->second);
+    }
+    return found;
+}
+
+Result<failure::RemovalPlan> Pool::plan_pull(const std::vector<std::string>& names) {
+    auto devices = find_all(names);
+    if (!devices) return devices.error();
+    return removals_->plan(*devices);
+}
+
+Status Pool::pull(const std::vector<std::string>& names, const failure::RemovalOptions& options) {
+    auto devices = find_all(names);
+    if (!devices) return devices.error();
+    return removals_->start(*devices, options);
+}
+
+Result<failure::ProofReport> Pool::prove(const std::string& name) {
+    auto devices = find_all({name});
+    if (!devices) return devices.error();
+    auto target = failure::proof_target(*devices->front().device);
+    if (!target) return target.error();
+    return failure::prove(*target);
+}
+
+}  // namespace refault::daemon

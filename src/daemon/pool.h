@@ -1,0 +1,88 @@
+// One pool with everything that runs it: the composition of the layers, and what an operator can ask of it.
+// Thread-safe. mutex_ guards the table of devices alone and is taken before every lock below; it is not held while data
+// moves. A pull thread drops its device from the table when it is safe.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/event.h"
+#include "base/mutex.h"
+#include "failure/mover.h"
+#include "failure/removal.h"
+#include "session/file_service.h"
+#include "session/registry.h"
+#include "session/server.h"
+#include "session/write_barrier.h"
+#include "slot/state_machine.h"
+#include "store/store.h"
+
+namespace refault::daemon {
+
+using base::Result;
+using base::Status;
+
+struct DeviceView {
+    std::string name;
+    std::string kind;  // "ram:67108864", "dir:/path"
+    std::string directory;
+    bool is_private_mount = false;
+    bool takes_userfaultfd = false;
+    bool is_member = true;  // false: pulled; only the slot's state is left
+    std::uint64_t segment_bytes = 0;
+    std::uint64_t generation = 0;
+    store::DeviceUsage usage;
+    std::string slot;
+    slot::SlotState slot_state = slot::SlotState::InService;
+    slot::Indicator power = slot::Indicator::On;
+    slot::Indicator attention = slot::Indicator::Off;
+};
+
+class Pool {
+  public:
+    static Result<std::unique_ptr<Pool>> create(const std::string& name, const std::vector<device::DeviceSpec>& specs,
+                                                const session::ServerOptions& server, base::EventSink& events);
+    static Result<std::unique_ptr<Pool>> open(const std::vector<device::DeviceSpec>& specs,
+                                              const session::ServerOptions& server, base::EventSink& events);
+    // Cancels removals, ends sessions (clients keep what they have mapped), closes the devices.
+    ~Pool();
+
+    store::Store& store() { return *store_; }
+    session::Registry& registry() { return *registry_; }
+    session::FileService& files() { return *files_; }
+    failure::RemovalService& removals() { return *removals_; }
+
+    // `slot`: see slot::make_slot.
+    Status add_device(const device::DeviceSpec& spec, const std::string& slot);
+    std::vector<DeviceView> devices() const;
+    Result<DeviceView> device(const std::string& name) const;
+    Result<failure::RemovalPlan> plan_pull(const std::vector<std::string>& names);
+    Status pull(const std::vector<std::string>& names, const failure::RemovalOptions& options);
+    // Reads the kernel's tables now; changes nothing.
+    Result<failure::ProofReport> prove(const std::string& name);
+
+  private:
+    explicit Pool(base::EventSink& events) : events_(events) {}
+    Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server);
+    Result<std::vector<failure::ManagedDevice>> find_all(const std::vector<std::string>& names) const;
+    void forget(const std::string& name);
+    DeviceView view(const failure::ManagedDevice& device, const std::vector<store::DeviceUsage>& usage) const;
+
+    base::EventSink& events_;
+    // In the order in which they are made; ended the other way round.
+    std::unique_ptr<store::Store> store_;
+    std::unique_ptr<session::Registry> registry_;
+    std::unique_ptr<session::WriteBarrier> barrier_;
+    std::unique_ptr<failure::Mover> mover_;
+    std::unique_ptr<session::FileService> files_;
+    std::unique_ptr<session::Server> server_;
+    std::unique_ptr<failure::RemovalService> removals_;
+    mutable base::Mutex mutex_;
+    std::map<std::string, failure::ManagedDevice> devices_ GUARDED_BY(mutex_);
+    std::map<std::string, DeviceView> pulled_ GUARDED_BY(mutex_);
+};
+
+}  // namespace refault::daemon

@@ -1,0 +1,25 @@
+// Labels of devices that join.
+#include "store/fresh_label.h"
+
+namespace refault::store {
+
+using base::DeviceId;
+using base::Result;
+
+Result<device::Label> fresh_label(const device::Device& device, const base::Uuid& pool, DeviceId id) {
+    auto uuid = base::Uuid::random();
+    if (!uuid) return uuid.error();
+    // A tombstone counts on: nothing that was mapped from an earlier life has this number.
+    const auto earlier = device.read_label();
+    device::Label label;
+    label.device = *uuid;
+    label.pool = pool;
+    label.name = device.name();
+    label.id = id;
+    label.segment_bytes = device.segment_bytes();
+    label.segment_count = device.segment_count();
+    label.generation = earlier ? earlier->generation + 1 : 1;
+    return label;
+}
+
+}  // namespace refault::store

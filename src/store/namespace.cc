@@ -1,0 +1,158 @@
+// Finding, making and describing files and directories.
+#include <algorithm>
+#include <ctime>
+
+#include "store/change.h"
+#include "store/clock.h"
+#include "store/metadata_log.h"
+#include "store/path_walk.h"
+#include "store/store.h"
+
+namespace refault::store {
+
+using base::Code;
+using base::Error;
+using base::MutexLock;
+
+namespace {
+constexpr mode_t kSetgid = 02000;
+constexpr mode_t kModeBits = 07777;
+constexpr int kRead = 4;
+constexpr int kWrite = 2;
+}  // namespace
+
+Result<Attributes> Store::stat(const std::string& path, const Cred& who) const {
+    MutexLock lock(mutex_);
+    const auto node = PathWalk(*state_, who).find(path);
+    if (!node) return node.error();
+    return (*node)->attributes;
+}
+
+Result<Attributes> Store::stat(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    if (node == nullptr) return Error(Code::NotFound, "there is no inode " + std::to_string(inode.raw()));
+    return node->attributes;
+}
+
+std::string Store::path_of(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    return state_->path_of(inode);
+}
+
+Result<Attributes> Store::make_inode(const std::string& path, FileType type, mode_t mode, const Cred& who) {
+    MutexLock lock(mutex_);
+    const PathWalk walk(*state_, who);
+    const auto place = walk.place(path);
+    if (!place) return place.error();
+    if (place->child != nullptr) return Error(Code::Exists, path + " exists already");
+    RETURN_IF_ERROR(walk.may_change(*place->parent, path));
+    Attributes made;
+    made.inode = state_->next_inode();
+    made.type = type;
+    made.mode = mode & kModeBits;
+    made.uid = who.uid;
+    made.gid = who.gid;
+    // A directory with the set-group-id bit hands its group on, and the bit to directories.
+    if (place->parent->attributes.mode & kSetgid) {
+        made.gid = place->parent->attributes.gid;
+        if (type == FileType::Directory) made.mode |= kSetgid;
+    }
+    made.modified_ns = made.changed_ns = made.created_ns = now_ns();
+    auto parent = place->parent->attributes;
+    parent.modified_ns = parent.changed_ns = made.created_ns;
+    Change change;
+    change.operations = {op::CreateInode{made}, op::LinkName{parent.inode, place->name, made.inode},
+                         op::UpdateInode{parent}};
+    RETURN_IF_ERROR(commit_locked(change));
+    return state_->inode(made.inode)->attributes;
+}
+
+Result<Attributes> Store::create_file(const std::string& path, mode_t mode, const Cred& who) {
+    return make_inode(path, FileType::Regular, mode, who);
+}
+
+Result<Attributes> Store::make_directory(const std::string& path, mode_t mode, const Cred& who) {
+    return make_inode(path, FileType::Directory, mode, who);
+}
+
+Result<std::vector<DirectoryEntry>> Store::list(const std::string& path, const Cred& who) const {
+    MutexLock lock(mutex_);
+    const PathWalk walk(*state_, who);
+    const auto node = walk.find(path);
+    if (!node) return node.error();
+    if (!(*node)->is_directory()) return Error(Code::Invalid, path + " is not a directory", ENOTDIR);
+    RETURN_IF_ERROR(walk.may_access(**node, kRead, path));
+    std::vector<DirectoryEntry> entries;
+    for (const auto& [name, child] : *(*node)->children)
+        entries.push_back({name, state_->inode(child)->attributes});
+    return entries;
+}
+
+Status Store::set_mode(const std::string& path, mode_t mode, const Cred& who) {
+    MutexLock lock(mutex_);
+    const PathWalk walk(*state_, who);
+    const auto node = walk.find(path);
+    if (!node) return node.error();
+    RETURN_IF_ERROR(walk.must_own(**node, path));
+    auto changed = (*node)->attributes;
+    changed.mode = mode & kModeBits;
+    // Nobody makes programs of a group that is not his own.
+    const bool in_group = who.uid == 0 || who.gid == changed.gid ||
+                          std::find(who.groups.begin(), who.groups.end(), changed.gid) != who.groups.end();
+    if (!in_group) changed.mode &= ~kSetgid;
+    changed.changed_ns = now_ns();
+    Change change;
+    change.operations = {op::UpdateInode{changed}};
+    return commit_locked(change);
+}
+
+Status Store::set_owner(const std::string& path, uid_t uid, gid_t gid, const Cred& who) {
+    MutexLock lock(mutex_);
+    const auto node = PathWalk(*state_, who).find(path);
+    if (!node) return node.error();
+    if (who.uid != 0) return Error(Code::Denied, "only root may change the owner of " + path, EPERM);
+    auto changed = (*node)->attributes;
+    changed.uid = uid == static_cast<uid_t>(-1) ? changed.uid : uid;
+    changed.gid = gid == static_cast<gid_t>(-1) ? changed.gid : gid;
+    changed.changed_ns = now_ns();
+    Change change;
+    change.operations = {op::UpdateInode{changed}};
+    return commit_locked(change);
+}
+
+Status Store::set_modified(const std::string& path, std::uint64_t modified_ns, const Cred& who) {
+    MutexLock lock(mutex_);
+    const PathWalk walk(*state_, who);
+    const auto node = walk.find(path);
+    if (!node) return node.error();
+    RETURN_IF_ERROR(walk.must_own(**node, path));
+    auto changed = (*node)->attributes;
+    changed.modified_ns = modified_ns;
+    changed.changed_ns = now_ns();
+    Change change;
+    change.operations = {op::UpdateInode{changed}};
+    return commit_locked(change);
+}
+
+Result<Attributes> Store::open_file(const std::string& path, base::Access access, const Cred& who) {
+    MutexLock lock(mutex_);
+    const PathWalk walk(*state_, who);
+    const auto node = walk.find(path);
+    if (!node) return node.error();
+    if ((*node)->is_directory()) return Error(Code::Invalid, path + " is a directory", EISDIR);
+    RETURN_IF_ERROR(walk.may_access(**node, access == base::Access::Read ? kRead : kRead | kWrite, path));
+    ++pins_[(*node)->attributes.inode];
+    return (*node)->attributes;
+}
+
+Status Store::pin(InodeNo inode) {
+    MutexLock lock(mutex_);
+    const auto pinned = pins_.find(inode);
+    if (pinned == pins_.end())
+        return Error(Code::NotFound, "inode " + std::to_string(inode.raw()) + " is not open any more");
+    ++pinned->second;
+    return {};
+}
+
+}  // namespace refault::store

@@ -1,0 +1,206 @@
+// From a change to the journal, to the state, and to free space.
+#include <algorithm>
+
+#include "base/log.h"
+#include "store/change.h"
+#include "store/clock.h"
+#include "store/metadata_segments.h"
+#include "store/state.h"
+#include "store/store.h"
+
+namespace refault::store {
+
+using base::Code;
+using base::Error;
+using base::LogLevel;
+using base::log_line;
+using base::MutexLock;
+
+namespace {
+constexpr std::uint32_t kReserveSegments = 2;
+}  // namespace
+
+Status Store::append_and_apply_locked(Change& change) {
+    std::vector<Operation> operations;
+    for (const auto inode : unsaved_times_)
+        if (const auto* node = state_->inode(inode)) operations.push_back(op::UpdateInode{node->attributes});
+    operations.insert(operations.end(), change.operations.begin(), change.operations.end());
+    if (operations.empty()) return {};
+    const auto record = encode_operations(operations);
+    auto appended = log_->append(record);
+    if (!appended && appended.error().code() == Code::NoSpace) {
+        // A checkpoint is shorter than the history that it replaces.
+        RETURN_IF_ERROR(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true));
+        appended = log_->append(record);
+    }
+    RETURN_IF_ERROR(appended);
+    for (const auto& operation : operations) {
+        const auto applied = state_->apply(operation);
+        if (!applied) log_line(LogLevel::Error, applied.error().message());
+        CHECK(applied.ok());
+    }
+    unsaved_times_.clear();
+    for (const auto& key : change.closing) allocator_->close(key);
+    return {};
+}
+
+Status Store::commit_locked(Change& change) {
+    RETURN_IF_ERROR(append_and_apply_locked(change));
+    checkpoint_if_due_locked();
+    return {};
+}
+
+void Store::checkpoint_if_due_locked() {
+    const auto failed = log_->failed_copies().size();
+    const bool has_lost_copy = failed > known_failed_copies_;
+    known_failed_copies_ = failed;
+    if (has_lost_copy) {
+        log_line(LogLevel::Warning, "a copy of the metadata failed; making another where a device can take it");
+        checkpoint_retry_bytes_ = 0;
+    }
+    if (!has_lost_copy && (!log_->wants_checkpoint() || log_->log_bytes() < checkpoint_retry_bytes_)) return;
+    const auto written = checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true);
+    if (written) return;
+    checkpoint_retry_bytes_ = 2 * log_->log_bytes();
+    log_line(LogLevel::Warning, "the metadata log goes on without a checkpoint: " + written.error().message());
+}
+
+Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop) {
+    std::vector<MetadataLog::Copy> copies;
+    for (const auto id : ids) copies.push_back({id, devices_.at(id)});
+    const auto image = state_->image();
+    auto written = log_->checkpoint(copies, image, first_epoch_);
+    if (!written && may_drop && copies.size() > 1) {
+        log_line(LogLevel::Warning, "not all copies of the metadata can be written: " + written.error().message());
+        for (std::size_t i = 0; i < copies.size() && !written; ++i)
+            if (log_->checkpoint({copies[i]}, image, first_epoch_)) written = Status();
+    }
+    RETURN_IF_ERROR(written);
+    unsaved_times_.clear();
+    checkpoint_retry_bytes_ = 0;
+    known_failed_copies_ = log_->failed_copies().size();
+    // The next checkpoint is written before this one's segments are free again.
+    std::uint64_t largest = 0;
+    for (const auto& copy : copies)
+        largest = std::max(largest, log_->checkpoint_bytes() / copy.device->segment_bytes() + 1);
+    allocator_->set_reserve(std::max(kReserveSegments, static_cast<std::uint32_t>(largest + 1)));
+    return {};
+}
+
+std::vector<DeviceId> Store::good_copies_locked() const {
+    auto copies = log_->copies();
+    const auto failed = log_->failed_copies();
+    std::erase_if(copies, [&](DeviceId id) {
+        return !devices_.contains(id) || std::find(failed.begin(), failed.end(), id) != failed.end();
+    });
+    return copies;
+}
+
+std::vector<DeviceId> Store::choose_copies_locked(std::optional<DeviceId> excluded) const {
+    const auto present = good_copies_locked();
+    const auto failed = log_->failed_copies();
+    const auto is_present = [&](DeviceId id) { return std::find(present.begin(), present.end(), id) != present.end(); };
+    std::vector<DeviceId> chosen;
+    for (const auto& [id, device] : devices_)
+        if (id != excluded && !allocator_->is_leaving(id) && std::find(failed.begin(), failed.end(), id) == failed.end())
+            chosen.push_back(id);
+    // Copies that are there stay; then who has most room.
+    std::stable_sort(chosen.begin(), chosen.end(), [&](DeviceId a, DeviceId b) {
+        if (is_present(a) != is_present(b)) return is_present(a);
+        return allocator_->free_segments(a) * allocator_->segment_bytes(a) >
+               allocator_->free_segments(b) * allocator_->segment_bytes(b);
+    });
+    if (chosen.size() > kMetadataCopies) chosen.resize(kMetadataCopies);
+    if (!chosen.empty() || excluded) return chosen;
+    // All are leaving: what is there stays until another device joins.
+    return present;
+}
+
+void Store::drop_extents_locked(const Inode& node, std::uint64_t begin, Change& change) const {
+    const auto inode = node.attributes.inode;
+    for (const auto& extent : node.extents.overlapping(inode, FileRange(begin, UINT64_MAX)))
+        change.freed.push_back({extent.device, extent.device_range()});
+    if (!change.freed.empty()) change.operations.push_back(op::DropExtents{inode, begin});
+}
+
+void Store::close_emptied_locked(Change& change) const {
+    std::map<SegmentKey, std::uint64_t> freed_bytes;
+    for (const auto& part : change.freed)
+        if (!part.is_lost) freed_bytes[segment_key_locked(part.device, part.range.begin())] += part.range.length();
+    for (const auto& [key, bytes] : freed_bytes) {
+        if (bytes != allocator_->taken_bytes(key) || allocator_->is_closing(key)) continue;
+        if (state_->device(key.device)->map.owner(key.segment))
+            change.operations.push_back(op::DisownSegment{key.device, key.segment});
+        change.closing.push_back(key);
+    }
+    std::sort(change.closing.begin(), change.closing.end());
+}
+
+void Store::punch_freed(Change& change, const Devices& devices) const {
+    for (auto& part : change.freed) {
+        const auto& device = devices.at(part.device);
+        if (!part.needs_punch || change.is_closing({part.device, device->segment_at(part.range.begin())})) continue;
+        if (const auto punched = device->punch(part.range); !punched) {
+            part.is_lost = true;
+            log_line(LogLevel::Warning, "freed space stays taken: " + punched.error().message());
+        }
+    }
+    for (const auto& key : change.closing) {
+        const auto& device = devices.at(key.device);
+        // A file that stays is removed when the segment is used again.
+        if (const auto released = device->release_segment(key.segment); !released)
+            log_line(LogLevel::Warning, "a freed segment keeps its memory: " + released.error().message());
+    }
+}
+
+// Notes what was freed, and gives the change that closes the segments which are empty only now: their last parts were
+// freed by several threads.
+Change Store::settle_locked(Change& change) {
+    Change next;
+    for (const auto& part : change.freed)
+        if (!part.is_lost) allocator_->release(part.device, part.range);
+    for (const auto& key : change.closing)
+        if (allocator_->taken_bytes(key) == 0) allocator_->disown(key);
+    std::set<SegmentKey> touched;
+    for (const auto& part : change.freed)
+        if (!part.is_lost) touched.insert(segment_key_locked(part.device, part.range.begin()));
+    for (const auto& key : touched) {
+        if (!allocator_->owner(key) || allocator_->is_closing(key) || allocator_->taken_bytes(key) > 0) continue;
+        if (state_->device(key.device)->map.owner(key.segment))
+            next.operations.push_back(op::DisownSegment{key.device, key.segment});
+        next.closing.push_back(key);
+    }
+    return next;
+}
+
+Status Store::vacate(Change change) {
+    while (!change.freed.empty() || !change.closing.empty()) {
+        Devices devices;
+        {
+            MutexLock lock(mutex_);
+            devices = devices_;
+        }
+        punch_freed(change, devices);
+        MutexLock lock(mutex_);
+        auto next = settle_locked(change);
+        if (!next.closing.empty()) RETURN_IF_ERROR(commit_locked(next));
+        change = std::move(next);
+    }
+    return {};
+}
+
+void Store::note_modified_locked(InodeNo inode) {
+    const auto* node = state_->inode(inode);
+    if (node == nullptr) return;
+    auto attributes = node->attributes;
+    attributes.modified_ns = attributes.changed_ns = now_ns();
+    CHECK(state_->apply(op::UpdateInode{attributes}).ok());
+    unsaved_times_.insert(inode);
+}
+
+Status Store::save_times_locked() {
+    Change change;
+    return commit_locked(change);
+}
+
+}  // namespace refault::store

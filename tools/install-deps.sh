@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building and testing need, if any is missing. Does nothing, quietly, when all are there,
+# so an ordinary user can run it without sudo on a prepared machine. --list prints the packages and installs nothing.
+set -euo pipefail
+
+packages=(
+    g++ cmake ninja-build make pkg-config git python3 clang-format
+    libisal-dev libnuma-dev                         # checksums; memory placement
+    libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
+    libgtest-dev libgmock-dev curl                  # tests
+)
+
+if [[ ${1-} == --list ]]; then
+    printf '%s\n' "${packages[@]}"
+    exit 0
+elif [[ $# -gt 0 ]]; then
+    echo "usage: tools/install-deps.sh [--list]" >&2
+    exit 2
+fi
+
+is_installed() {
+    [[ $(dpkg-query --show --showformat='${db:Status-Abbrev}' "$1" 2>/dev/null) == ii* ]]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+    is_installed "$package" || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+as_root=()
+if [[ $(id -u) -ne 0 ]]; then
+    as_root=(sudo)
+fi
+if ! command -v apt-get >/dev/null || { [[ ${#as_root[@]} -gt 0 ]] && ! command -v sudo >/dev/null; }; then
+    echo "cannot install packages here; as root, install: ${missing[*]}" >&2
+    exit 1
+fi
+
+echo "installing: ${missing[*]}"
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

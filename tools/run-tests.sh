@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Runs every test of a preset that is built: tools/run-tests.sh PRESET. Unit tests run side by side; integration tests start
+# daemons and programs that use two processors by themselves, and are run one at a time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+preset=${1:?usage: tools/run-tests.sh PRESET}
+ctest --preset "$preset" --label-regex '^unit$' -j2
+ctest --preset "$preset" --label-exclude '^unit$' -j1
