@@ -3,29 +3,28 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
+#include "client/fork_gate.h"
+#include "client/signal_block.h"
 #include "sys/userfaultfd.h"
 
 namespace refault::client {
 
 using base::Access;
 using base::Code;
-using base::Error;
-using base::FileRange;
 using base::kHugePageBytes;
+using base::kPageBytes;
 using base::MutexLock;
 using base::sys_error;
 
 namespace {
 
+// A thread that waits for places looks at its signals this often.
+constexpr std::chrono::milliseconds kSignalsHeldMax{50};
+
 void* pointer(std::uint64_t address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
 std::uint64_t number(void* address) { return reinterpret_cast<std::uintptr_t>(address); }
-
-// Neighbouring places of one descriptor that continue each other are one mapping for the kernel.
-bool continues(const wire::Place& first, const wire::Place& next) {
-    return first.mapping == next.mapping && first.descriptor == next.descriptor && first.access == next.access &&
-           first.address + first.length == next.address &&
-           (first.descriptor == wire::kNoDescriptor || first.segment_offset + first.length == next.segment_offset);
-}
 
 }  // namespace
 
@@ -35,40 +34,63 @@ Status MappingTable::prepare() {
     return {};
 }
 
+//   raw:   [------------------------------------)   length + 2 MiB
+//   kept:        [--------------------)             aligned; the rest is given back
 Result<std::uint64_t> MappingTable::reserve(std::uint64_t length) {
+    CHECK(length > 0 && base::is_aligned(length, kPageBytes));
     const std::uint64_t padded = length + kHugePageBytes;
-    if (padded < length) return Error(Code::Invalid, "the length is too large");
+    if (padded < length) return Error(Code::NoSpace, "no program has that many addresses; map less", ENOMEM);
     void* const raw = ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw == MAP_FAILED) return sys_error("reserve addresses");
     const auto begin = base::align_up(number(raw), kHugePageBytes);
     if (begin > number(raw)) ::munmap(raw, begin - number(raw));
     const auto end = number(raw) + padded;
     if (end > begin + length) ::munmap(pointer(begin + length), end - begin - length);
+    // Memory is taken before the lock and given back after it: whoever holds the allocator's lock may be waiting in a
+    // fault for the pager.
+    std::map<std::uint64_t, Mapping> made;
+    made.emplace(begin, Mapping{AddressRange::of_length(begin, length), std::nullopt, {}, PageSet(length / kPageBytes)});
+    SignalBlock signals;
     MutexLock lock(mutex_);
-    mappings_[begin] = Mapping{AddressRange::of_length(begin, length), std::nullopt, {}};
+    made.begin()->second.later_than = last_id_;
+    mappings_.merge(made);
     return begin;
 }
 
-void MappingTable::identify(std::uint64_t address, base::MappingId id) {
-    MutexLock lock(mutex_);
-    if (Mapping* mapping = find_locked(address)) mapping->id = id;
-    changed_.notify_all();
+bool MappingTable::is_for_locked(Mapping& mapping, MappingId id) {
+    if (mapping.id) return *mapping.id == id;
+    if (id <= mapping.later_than) return false;
+    mapping.id = id;
+    last_id_ = std::max(last_id_, id);
+    return true;
+}
+
+Status MappingTable::identify(std::uint64_t address, MappingId id) {
+    {
+        SignalBlock signals;
+        MutexLock lock(mutex_);
+        Mapping* const mapping = find_locked(address);
+        CHECK(mapping != nullptr);
+        if (is_for_locked(*mapping, id)) return {};
+    }
+    return Error(Code::Corrupt, "the daemon gave a mapping two numbers");
 }
 
 void MappingTable::remove(std::uint64_t address) {
+    decltype(mappings_)::node_type removed;
+    SignalBlock signals;
     MutexLock lock(mutex_);
-    const auto at = mappings_.find(address);
-    if (at == mappings_.end()) return;
-    ::munmap(pointer(address), at->second.addresses.length());
-    mappings_.erase(at);
-    changed_.notify_all();
+    removed = mappings_.extract(address);
+    CHECK(!removed.empty());
+    ::munmap(pointer(address), removed.mapped().addresses.length());
 }
 
 void MappingTable::remove_all() {
+    std::map<std::uint64_t, Mapping> removed;
+    SignalBlock signals;
     MutexLock lock(mutex_);
     for (const auto& [address, mapping] : mappings_) ::munmap(pointer(address), mapping.addresses.length());
-    mappings_.clear();
-    changed_.notify_all();
+    removed.swap(mappings_);
 }
 
 MappingTable::Mapping* MappingTable::find_locked(std::uint64_t address) {
@@ -78,65 +100,83 @@ MappingTable::Mapping* MappingTable::find_locked(std::uint64_t address) {
     return at->second.addresses.contains(address) ? &at->second : nullptr;
 }
 
-Status MappingTable::place(const wire::Places& places, std::span<const base::UniqueFd> descriptors) {
+Status MappingTable::place(const wire::Place& place, int fd) {
     MutexLock lock(mutex_);
-    for (std::size_t i = 0; i < places.places.size();) {
-        wire::Place whole = places.places[i++];
-        for (; i < places.places.size() && continues(whole, places.places[i]); ++i) whole.length += places.places[i].length;
-        if (whole.descriptor != wire::kNoDescriptor && whole.descriptor >= descriptors.size())
-            return Error(Code::Corrupt, "a place names a descriptor that was not sent");
-        const int fd = whole.descriptor == wire::kNoDescriptor ? empty_file_.get() : descriptors[whole.descriptor].get();
-        RETURN_IF_ERROR(place_one_locked(whole, fd));
-    }
-    changed_.notify_all();
+    Mapping* const mapping = find_locked(place.address);
+    if (mapping == nullptr || !is_for_locked(*mapping, place.mapping)) return {};
+    const auto addresses = AddressRange::of_length(place.address, place.length);
+    if (!mapping->addresses.contains(addresses))
+        return Error(Code::Corrupt, "the daemon sent a place that lies outside of its mapping");
+    RETURN_IF_ERROR(map_over_locked(place, fd));
+    // Replacing the mapping has dropped its registration; who waits on it tries again now.
+    RETURN_IF_ERROR(sys::userfaultfd_wake(userfaultfd_, addresses));
+    if (mapping->unplaced.empty()) return {};
+    const auto first = addresses.begin() - mapping->addresses.begin();
+    mapping->unplaced.remove(first / kPageBytes, (first + addresses.length()) / kPageBytes);
+    if (mapping->unplaced.empty()) changed_.notify_all();
     return {};
 }
 
-// Mapped aside first and then moved over the old place in one step: at no moment is there a mapping that a forked child
-// would inherit, or nothing at all.
-Status MappingTable::place_one_locked(const wire::Place& place, int fd) {
-    Mapping* mapping = find_locked(place.address);
-    // The daemon answers a request to map after it has rung for its places: the identity is on its way.
-    while (mapping != nullptr && !mapping->id && !has_ended_) {
-        changed_.wait(mutex_);
-        mapping = find_locked(place.address);
-    }
-    if (mapping == nullptr || mapping->id != place.mapping) return {};  // unmapped meanwhile
-    if (place.length == 0 || !mapping->addresses.contains(AddressRange::of_length(place.address, place.length)))
-        return Error(Code::Corrupt, "a place lies outside of its mapping");
-    // A shared mapping of a read-only descriptor cannot be registered with userfaultfd (it lacks VM_MAYWRITE). A
-    // private one that is never written shows the same pages.
+// Mapped aside first and then moved over the old place in one step: a thread that touches the addresses meanwhile finds
+// the old place or the new one, and a failure leaves the old one, fences and all.
+Status MappingTable::map_over_locked(const wire::Place& place, int fd) {
+    // A shared mapping of a read-only descriptor cannot be registered with userfaultfd (it lacks VM_MAYWRITE). A private
+    // one that is never written shows the same pages.
     const bool is_writable = place.access == Access::ReadWrite;
     const int protection = is_writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    void* const aside = ::mmap(nullptr, place.length, protection, is_writable ? MAP_SHARED : MAP_PRIVATE, fd,
-                               static_cast<off_t>(place.segment_offset));
-    if (aside == MAP_FAILED) return sys_error("map a new place");
-    if (::madvise(aside, place.length, MADV_DONTFORK) != 0 ||
-        ::mremap(aside, place.length, place.length, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(place.address)) == MAP_FAILED) {
+    const int sharing = is_writable ? MAP_SHARED : MAP_PRIVATE;
+    const bool is_beyond_end = place.descriptor == wire::kNoDescriptor;
+    void* aside;
+    {
+        ForkGate gate;
+        aside = ::mmap(nullptr, place.length, protection, sharing, is_beyond_end ? empty_file_.get() : fd,
+                       is_beyond_end ? 0 : static_cast<off_t>(place.segment_offset));
+        if (aside == MAP_FAILED) return sys_error("map a new place");
+        if (::madvise(aside, place.length, MADV_DONTFORK) != 0) {
+            const auto error = sys_error("keep a new place from children");
+            ::munmap(aside, place.length);
+            return error;
+        }
+    }
+    if (::mremap(aside, place.length, place.length, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(place.address)) ==
+        MAP_FAILED) {
         const auto error = sys_error("move a new place to its address");
         ::munmap(aside, place.length);
         return error;
     }
-    // Replacing the mapping has dropped its registration; who waits on it tries again now.
-    RETURN_IF_ERROR(sys::userfaultfd_wake(userfaultfd_, AddressRange::of_length(place.address, place.length)));
-    mapping->placed.add(FileRange::of_length(place.address - mapping->addresses.begin(), place.length));
     return {};
 }
 
-Status MappingTable::wait_until_placed(std::uint64_t address) {
-    MutexLock lock(mutex_);
+Status MappingTable::wait_until_placed(std::uint64_t address, std::chrono::steady_clock::time_point deadline) {
     for (;;) {
-        const Mapping* mapping = find_locked(address);
-        if (mapping == nullptr || has_ended_) return Error(Code::Gone, "the daemon went away while mapping");
-        if (mapping->placed.length_bytes() == mapping->addresses.length()) return {};
-        changed_.wait(mutex_);
+        const auto now = std::chrono::steady_clock::now();
+        PageSet finished;
+        SignalBlock signals;  // released in every turn
+        MutexLock lock(mutex_);
+        Mapping* const mapping = find_locked(address);
+        CHECK(mapping != nullptr);
+        if (mapping->unplaced.empty()) {
+            std::swap(finished, mapping->unplaced);
+            return {};
+        }
+        if (end_reason_) return *end_reason_;
+        if (now >= deadline) break;
+        (void)changed_.wait_until(mutex_, std::min(deadline, now + kSignalsHeldMax));
     }
+    return Error(Code::TimedOut, "the daemon did not hand out all of the memory in time; it may be moving: see `refault "
+                                 "status`, and map again");
 }
 
-void MappingTable::end() {
+void MappingTable::end(const Error& reason) {
     MutexLock lock(mutex_);
-    has_ended_ = true;
+    if (!end_reason_) end_reason_ = reason;
     changed_.notify_all();
+}
+
+std::optional<Error> MappingTable::end_reason() const {
+    SignalBlock signals;
+    MutexLock lock(mutex_);
+    return end_reason_;
 }
 
 }  // namespace refault::client

@@ -1,23 +1,28 @@
-// The mappings of one session as the library keeps them. The pager changes what is mapped at their addresses; the program's
-// threads add and remove them. mutex_ is held while an address range is replaced, so that an unmap never meets a placement
-// half done; it is never held while memory of the pool is touched.
+// The mappings of one session as the library keeps them. The pager changes what is mapped at their addresses; the
+// program's threads add and remove them.
+//
+// mutex_ is held while an address range is replaced, so that an unmap never meets a placement half done. The pager takes
+// it while other threads wait in page faults. Therefore nobody who holds it touches memory of the pool, not even by a
+// signal handler (SignalBlock), or waits for anything that could; and place() allocates nothing unless it fails.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <span>
 
 #include "base/mutex.h"
-#include "base/range_set.h"
+#include "base/range.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "client/page_set.h"
 #include "wire/message.h"
 
 namespace refault::client {
 
 using base::AddressRange;
+using base::Error;
+using base::MappingId;
 using base::Result;
 using base::Status;
 
@@ -27,37 +32,47 @@ class MappingTable {
     explicit MappingTable(int userfaultfd) : userfaultfd_(userfaultfd) {}
     Status prepare();
 
-    // Reserves addresses, 2 MiB aligned, that nothing can be read from yet. Its identity comes with the daemon's reply.
+    // Reserves addresses, 2 MiB aligned, that nothing can be read from yet. length: whole pages, not 0.
     Result<std::uint64_t> reserve(std::uint64_t length);
-    void identify(std::uint64_t address, base::MappingId id);
+    // Gives the mapping the identity that the daemon answered with. Corrupt when places came under another.
+    Status identify(std::uint64_t address, MappingId id);
     // Unmaps and forgets.
     void remove(std::uint64_t address);
     void remove_all();
 
-    // Maps one message's places. Places of mappings that are gone are passed over. Corrupt when a place lies outside of
-    // its mapping.
-    Status place(const wire::Places& places, std::span<const base::UniqueFd> descriptors);
-    // Waits until all of the mapping has been placed. Gone when the session has ended meanwhile.
-    Status wait_until_placed(std::uint64_t address);
-    // The session has ended: nobody waits any more.
-    void end();
+    // Maps one place, `fd` being its segment; kNoDescriptor: what is beyond the end of a file. A place of a mapping that
+    // is gone is passed over. Corrupt when it lies outside of its mapping; NoSpace or Busy when the kernel is short of
+    // memory or mappings: then nothing has changed, and it may be tried again.
+    Status place(const wire::Place& place, int fd);
+    // Waits until every page of the mapping has been placed once. TimedOut at the deadline; when the pager has ended, the
+    // reason for it.
+    Status wait_until_placed(std::uint64_t address, std::chrono::steady_clock::time_point deadline);
+
+    // No places come any more; the first reason stays.
+    void end(const Error& reason);
+    std::optional<Error> end_reason() const;
 
   private:
     struct Mapping {
         AddressRange addresses;
-        std::optional<base::MappingId> id;
-        base::RangeSet placed;  // of the mapping's own bytes, from 0
+        std::optional<MappingId> id;
+        // A place that was meant for an earlier mapping at the same addresses has a number up to this one.
+        MappingId later_than;
+        PageSet unplaced;
     };
 
     Mapping* find_locked(std::uint64_t address) REQUIRES(mutex_);
-    Status place_one_locked(const wire::Place& place, int fd) REQUIRES(mutex_);
+    // True when the place is for this mapping; its identity may be learned from it.
+    bool is_for_locked(Mapping& mapping, MappingId id) REQUIRES(mutex_);
+    Status map_over_locked(const wire::Place& place, int fd) REQUIRES(mutex_);
 
     const int userfaultfd_;
     base::UniqueFd empty_file_;  // mapped beyond the end of a file: a touch is SIGBUS
-    base::Mutex mutex_;
+    mutable base::Mutex mutex_;
     base::CondVar changed_;
     std::map<std::uint64_t, Mapping> mappings_ GUARDED_BY(mutex_);  // by address
-    bool has_ended_ GUARDED_BY(mutex_) = false;
+    MappingId last_id_ GUARDED_BY(mutex_);                          // the greatest seen
+    std::optional<Error> end_reason_ GUARDED_BY(mutex_);
 };
 
 }  // namespace refault::client

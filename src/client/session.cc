@@ -1,131 +1,143 @@
-// Connecting, exchanging requests, and the pager thread.
+// Connecting, exchanging requests, mapping.
 #include "client/session.h"
 
-#include <signal.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 
+#include "client/fork_gate.h"
 #include "sys/socket.h"
 #include "sys/userfaultfd.h"
 
 namespace refault::client {
 
 using base::Code;
-using base::Error;
 using base::MutexLock;
 using base::UniqueFd;
 
 namespace {
 
-// A thread started while it lives has all signals blocked: the program's handlers never run on the pager.
-class BlockAllSignals {
-  public:
-    BlockAllSignals() {
-        sigset_t all;
-        ::sigfillset(&all);
-        ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-    }
-    ~BlockAllSignals() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-    BlockAllSignals(const BlockAllSignals&) = delete;
-    BlockAllSignals& operator=(const BlockAllSignals&) = delete;
+// Memory on the move is handed out again within seconds; after this long something is wrong.
+constexpr std::chrono::seconds kPlacePatience{60};
 
-  private:
-    sigset_t before_;
-};
+Error refusal(const wire::Reply& reply) {
+    return Error(base::errno_to_code(reply.error), reply.message, reply.error);
+}
 
-Error daemon_gone() { return Error(Code::Gone, "the daemon is gone; what is mapped keeps working"); }
+Error daemon_gone() {
+    return Error(Code::Gone, "the daemon is gone: what is mapped keeps working, for the rest start it and connect anew");
+}
+
+Error no_daemon(const Error& error, const std::string& socket_path) {
+    return Error(error.code(),
+                 "no daemon answers at " + socket_path +
+                     ": start refaultd, or name the session socket of a running one in REFAULT_SOCKET (" +
+                     error.message() + ")",
+                 error.sys_errno());
+}
 
 }  // namespace
 
-Session::Session(UniqueFd channel, UniqueFd pager_channel, UniqueFd userfaultfd, bool handles_kernel_faults)
-    : channel_(std::move(channel)),
-      pager_channel_(std::move(pager_channel)),
+Session::Session(UniqueFd channel, UniqueFd userfaultfd, bool handles_kernel_faults)
+    : process_(::getpid()),
+      channel_(std::move(channel)),
       userfaultfd_(std::move(userfaultfd)),
       handles_kernel_faults_(handles_kernel_faults),
       mappings_(userfaultfd_.get()) {}
 
 Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path) {
+    RETURN_IF_ERROR(install_fork_gate());
     auto userfaultfd = sys::create_userfaultfd();
     if (!userfaultfd) return userfaultfd.error();
     auto channel = sys::connect_seqpacket(socket_path);
-    if (!channel) return channel.error();
+    if (!channel) return no_daemon(channel.error(), socket_path);
     auto pager = sys::seqpacket_pair();
     if (!pager) return pager.error();
-    std::unique_ptr<Session> session(new Session(std::move(*channel), std::move(pager->first),
-                                                 std::move(userfaultfd->fd), userfaultfd->handles_kernel_faults));
+    std::unique_ptr<Session> session(
+        new Session(std::move(*channel), std::move(userfaultfd->fd), userfaultfd->handles_kernel_faults));
     RETURN_IF_ERROR(session->mappings_.prepare());
-    RETURN_IF_ERROR(session->shake_hands(std::move(pager->second)));
-    BlockAllSignals blocked;
-    session->pager_ = base::NamedThread("refault-pager", [raw = session.get()] { raw->run_pager(); });
+    RETURN_IF_ERROR(session->shake_hands(pager->second));
+    pager->second.reset();  // or the end of the daemon could not be seen
+    session->pager_ = std::make_unique<Pager>(std::move(pager->first), session->mappings_);
+    RETURN_IF_ERROR(session->pager_->start());
     return session;
 }
 
-Status Session::shake_hands(UniqueFd daemons_end) {
+Status Session::shake_hands(const UniqueFd& daemons_end) {
     const std::array descriptors{userfaultfd_.get(), daemons_end.get()};
-    RETURN_IF_ERROR(
-        sys::send_message(channel_.get(), wire::encode(wire::Hello{handles_kernel_faults_}), descriptors));
+    RETURN_IF_ERROR(sys::send_message(channel_.get(), wire::encode(wire::Hello{handles_kernel_faults_}), descriptors));
     auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
     if (!answer) return answer.error();
     auto reply = wire::decode_reply(answer->bytes);
     if (!reply) return reply.error();
-    if (reply->error != 0) return Error(base::errno_to_code(reply->error), reply->message, reply->error);
+    if (reply->error != 0) return refusal(*reply);
     pool_ = reply->pool;
     return {};
 }
 
 Session::~Session() {
-    // The pager first: nothing may be placed at addresses that the program may use anew.
-    ::shutdown(pager_channel_.get(), SHUT_RDWR);
-    pager_.join();
+    // The pager first, so that nothing is placed at addresses that the program may use anew. Then the mappings, and the
+    // channel last: as long as something is mapped the daemon must know of it.
+    pager_.reset();
     mappings_.remove_all();
 }
 
+bool Session::is_in_its_process() const noexcept { return ::getpid() == process_; }
+
 Result<wire::Reply> Session::request(const wire::Request& request) {
-    MutexLock lock(request_mutex_);
-    if (auto sent = sys::send_message(channel_.get(), wire::encode(request)); !sent)
-        return sent.error().code() == Code::Gone ? daemon_gone() : sent.error();
-    auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
-    if (!answer) return answer.error().code() == Code::Gone ? daemon_gone() : answer.error();
-    auto reply = wire::decode_reply(answer->bytes);
-    if (!reply) return reply.error();
-    if (reply->error != 0) return Error(base::errno_to_code(reply->error), reply->message, reply->error);
+    if (!is_in_its_process())
+        return Error(Code::Gone, "a child process cannot use its parent's session; connect anew in the child");
+    // Taking back still reaches the daemon after the pager has stopped: it must not keep what is not there any more.
+    const bool takes_back = std::holds_alternative<wire::Unmap>(request) ||
+                            std::holds_alternative<wire::CloseFile>(request);
+    if (!takes_back)
+        if (auto reason = mappings_.end_reason()) return *reason;
+    auto reply = exchange(wire::encode(request));
+    if (!reply) return reply.error().code() == Code::Gone ? daemon_gone() : reply.error();
+    if (reply->error != 0) return refusal(*reply);
     return reply;
 }
 
-void Session::run_pager() {
-    auto ended = serve_pager();
-    if (!ended && ended.error().code() != Code::Gone) note_failure("the pager has stopped: " + ended.error().message());
-    mappings_.end();
+Result<wire::Reply> Session::exchange(std::span<const std::uint8_t> message) {
+    MutexLock lock(exchange_mutex_);
+    RETURN_IF_ERROR(sys::send_message(channel_.get(), message));
+    auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
+    if (answer)
+        if (auto reply = wire::decode_reply(answer->bytes)) return reply;
+        else
+            answer = reply.error();
+    // No later reply could be told from the one that is missing.
+    ::shutdown(channel_.get(), SHUT_RDWR);
+    return answer.error();
 }
 
-Status Session::serve_pager() {
-    std::uint64_t placed = 0;
-    bool is_fetching = false;  // one question at a time
-    bool was_rung = false;
-    for (;;) {
-        auto message = sys::receive_message(pager_channel_.get(), wire::kMessageBytesMax);
-        if (!message) return message.error();
-        auto decoded = wire::decode_pager_message(message->bytes);
-        if (!decoded) return decoded.error();
-        bool asks_again = false;
-        if (std::holds_alternative<wire::Doorbell>(*decoded)) {
-            was_rung = is_fetching;
-            asks_again = !is_fetching;
-        } else if (const auto* places = std::get_if<wire::Places>(&*decoded)) {
-            RETURN_IF_ERROR(mappings_.place(*places, message->descriptors));
-            if (!places->places.empty()) placed = places->sequence;
-            // Reports what is in force, and asks for the rest.
-            asks_again = !places->places.empty() || was_rung;
-            is_fetching = false;
-            was_rung = false;
-        } else {
-            return Error(Code::Corrupt, "the daemon sent something else than places");
-        }
-        if (!asks_again) continue;
-        RETURN_IF_ERROR(sys::send_message(pager_channel_.get(), wire::encode(wire::PagerMessage(wire::Fetch{placed}))));
-        is_fetching = true;
+Result<Session::Mapped> Session::map(wire::Map map) {
+    if (auto reason = mappings_.end_reason()) return *reason;
+    auto address = mappings_.reserve(map.length);
+    if (!address) return address.error();
+    map.address = *address;
+    auto reply = request(map);
+    if (!reply) {
+        mappings_.remove(*address);
+        return reply.error();
     }
+    const Mapped mapped{*address, reply->mapping};
+    auto placed = mappings_.identify(*address, reply->mapping);
+    if (placed) placed = mappings_.wait_until_placed(*address, std::chrono::steady_clock::now() + kPlacePatience);
+    if (placed) return mapped;
+    base::discard(unmap(mapped), "the reason is that it could not be placed");
+    return placed.error();
+}
+
+Status Session::unmap(const Mapped& mapped) {
+    // In a child the addresses are free, or used for something else.
+    auto reply = request(wire::Unmap{mapped.id});
+    if (!is_in_its_process()) return reply.error();
+    // After the daemon's answer no fence acts on the addresses any more; without a daemon none does either.
+    mappings_.remove(mapped.address);
+    if (!reply && reply.error().code() != Code::Gone) return reply.error();
+    return {};
 }
 
 void Session::note_failure(const std::string& sentence) {

@@ -1,20 +1,20 @@
-// A connection to the daemon: the session channel for the program's threads (one request at a time, under a mutex), and
-// the thread `refault-pager`, which owns the pager channel and places what the daemon says.
+// A connection to the daemon: the session channel for the program's threads, one request at a time, and the pager beside
+// it. Thread-safe, but destroyed by one thread when no other uses it.
 //
-// The pager must make progress while any other thread of the program waits in a page fault: it takes no lock that such a
-// thread can hold, since the library never touches pool memory under a lock. It uses the program's malloc; a program that
-// replaces malloc with one whose own state lies in a pool mapping is not supported.
+// The session channel's mutex is held while the daemon thinks, and never while pool memory is touched; the pager does not
+// take it. A child process after fork has the object and the channels, but no pager: it can use none of it.
 #pragma once
 
-#include <atomic>
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 
 #include "base/mutex.h"
 #include "base/result.h"
-#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "client/mapping_table.h"
+#include "client/pager.h"
 #include "wire/message.h"
 
 namespace refault::client {
@@ -22,36 +22,46 @@ namespace refault::client {
 class Session {
   public:
     static Result<std::unique_ptr<Session>> connect(const std::string& socket_path);
-    // Unmaps everything, hangs up, joins the pager.
+    // Joins the pager, unmaps everything, hangs up. Only where is_in_its_process().
     ~Session();
 
-    // One exchange; the daemon's refusal comes back as an Error. Any thread.
+    // One exchange; the daemon's refusal comes back as an Error. Gone, with the reason, when the session has ended.
     Result<wire::Reply> request(const wire::Request& request);
-    MappingTable& mappings() noexcept { return mappings_; }
+
+    struct Mapped {
+        std::uint64_t address = 0;
+        MappingId id;
+    };
+    // Returns when all of it has been placed; `map.address` is filled in. Nothing stays mapped on failure.
+    Result<Mapped> map(wire::Map map);
+    // Unmaps whatever the daemon says, and returns that.
+    Status unmap(const Mapped& mapped);
+
     const std::string& pool() const noexcept { return pool_; }
     bool handles_kernel_faults() const noexcept { return handles_kernel_faults_; }
+    // False in a child that has inherited the object: the mappings and the pager are its parent's.
+    bool is_in_its_process() const noexcept;
 
-    // The sentence of the last failure, for rf_error_detail. Any thread.
+    // The sentence of the last failure, for rf_error_detail.
     void note_failure(const std::string& sentence);
     std::string last_failure() const;
 
   private:
-    Session(base::UniqueFd channel, base::UniqueFd pager_channel, base::UniqueFd userfaultfd, bool handles_kernel_faults);
-    Status shake_hands(base::UniqueFd daemons_end);
-    void run_pager();
-    Status serve_pager();
+    Session(base::UniqueFd channel, base::UniqueFd userfaultfd, bool handles_kernel_faults);
+    Status shake_hands(const base::UniqueFd& daemons_end);
+    Result<wire::Reply> exchange(std::span<const std::uint8_t> message);
 
+    const pid_t process_;
     const base::UniqueFd channel_;
-    const base::UniqueFd pager_channel_;
     // Kept open until the end: if the daemon dies, faults in a fenced range wait instead of falling through.
     const base::UniqueFd userfaultfd_;
     const bool handles_kernel_faults_;
-    std::string pool_;
+    std::string pool_;  // fixed after the handshake
     MappingTable mappings_;
-    base::Mutex request_mutex_;  // serialises exchanges on channel_
+    base::Mutex exchange_mutex_;  // a request and its reply on channel_
     mutable base::Mutex failure_mutex_;
     std::string last_failure_ GUARDED_BY(failure_mutex_);
-    base::NamedThread pager_;
+    std::unique_ptr<Pager> pager_;
 };
 
 }  // namespace refault::client

@@ -1,7 +1,9 @@
 // Which pool is open, the routes' table, and the requests on pools and devices.
 #include "daemon/control_api.h"
 
+#include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "daemon/json_views.h"
 
@@ -40,9 +42,12 @@ Result<std::vector<device::DeviceSpec>> parse_specs(const std::vector<std::strin
 
 }  // namespace
 
-Result<Json> parse_body(const std::string& body) {
+Result<Json> parse_body(const std::string& body, std::initializer_list<std::string_view> known_fields) {
     auto json = Json::parse(body.empty() ? "{}" : body, nullptr, /*allow_exceptions=*/false);
     if (json.is_discarded() || !json.is_object()) return Error(Code::Invalid, "the body is not a JSON object");
+    for (const auto& [name, value] : json.items())
+        if (std::find(known_fields.begin(), known_fields.end(), name) == known_fields.end())
+            return Error(Code::Invalid, "'" + name.substr(0, 64) + "' is not a field of this request");
     return json;
 }
 
@@ -56,6 +61,13 @@ Result<std::uint64_t> number_field(const Json& body, const char* name) {
     const auto at = body.find(name);
     if (at == body.end() || !at->is_number_unsigned()) return wrong_field(name, "a whole number");
     return at->get<std::uint64_t>();
+}
+
+Result<bool> flag_field(const Json& body, const char* name) {
+    const auto at = body.find(name);
+    if (at == body.end()) return false;
+    if (!at->is_boolean()) return wrong_field(name, "true or false");
+    return at->get<bool>();
 }
 
 Result<std::uint64_t> number_query(const ApiRequest& request, const char* name, std::optional<std::uint64_t> fallback) {
@@ -85,6 +97,24 @@ Result<std::shared_ptr<Pool>> ControlApi::pool() const {
     return pool_;
 }
 
+bool ControlApi::is_open(const Pool* pool) const {
+    MutexLock lock(mutex_);
+    return pool_.get() == pool;
+}
+
+std::shared_ptr<Pool> ControlApi::shared(std::unique_ptr<Pool> pool) {
+    {
+        MutexLock lock(mutex_);
+        has_pool_in_use_ = true;
+    }
+    return {pool.release(), [this](Pool* last) {
+                delete last;
+                MutexLock lock(mutex_);
+                has_pool_in_use_ = false;
+                released_.notify_all();
+            }};
+}
+
 Status ControlApi::create_pool(const std::string& name, const std::vector<std::string>& specs) {
     MutexLock one_at_a_time(change_mutex_);
     if (auto open = pool()) return Error(Code::Busy, "pool " + (*open)->store().pool_name() + " is open; close it first");
@@ -93,8 +123,9 @@ Status ControlApi::create_pool(const std::string& name, const std::vector<std::s
     if (!parsed) return parsed.error();
     auto made = Pool::create(name, *parsed, server_, events_);
     if (!made) return made.error();
+    auto kept = shared(std::move(*made));
     MutexLock lock(mutex_);
-    pool_ = std::move(*made);
+    pool_ = std::move(kept);
     return {};
 }
 
@@ -105,8 +136,9 @@ Status ControlApi::open_pool(const std::vector<std::string>& specs) {
     if (!parsed) return parsed.error();
     auto opened = Pool::open(*parsed, server_, events_);
     if (!opened) return opened.error();
+    auto kept = shared(std::move(*opened));
     MutexLock lock(mutex_);
-    pool_ = std::move(*opened);
+    pool_ = std::move(kept);
     return {};
 }
 
@@ -118,7 +150,13 @@ Status ControlApi::close_pool() {
         closing.swap(pool_);
     }
     if (!closing) return Error(Code::NotFound, "no pool is open");
-    events_.publish({"pool-closed", {{"pool", closing->store().pool_name()}}});
+    const std::string name = closing->store().pool_name();
+    closing.reset();
+    {
+        MutexLock lock(mutex_);
+        while (has_pool_in_use_) released_.wait(mutex_);
+    }
+    events_.publish({"pool-closed", {{"pool", name}}});
     return {};
 }
 
@@ -133,7 +171,7 @@ std::map<std::string, ControlApi::Handler> ControlApi::routes() {
 
 void ControlApi::add_pool_routes(std::map<std::string, Handler>& routes) {
     routes["POST /v1/pool/create"] = [this](const ApiRequest& request) -> Result<Json> {
-        auto body = parse_body(request.body);
+        auto body = parse_body(request.body, {"name", "devices"});
         if (!body) return body.error();
         auto name = text_field(*body, "name");
         if (!name) return name.error();
@@ -143,7 +181,7 @@ void ControlApi::add_pool_routes(std::map<std::string, Handler>& routes) {
         return status();
     };
     routes["POST /v1/pool/open"] = [this](const ApiRequest& request) -> Result<Json> {
-        auto body = parse_body(request.body);
+        auto body = parse_body(request.body, {"devices"});
         if (!body) return body.error();
         auto devices = text_list(*body, "devices");
         if (!devices) return devices.error();
@@ -167,7 +205,7 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
         auto open = pool();
         if (!open) return open.error();
         Json devices = Json::array();
-        for (const auto& device : (*open)->devices()) devices.push_back(to_json(device));
+        for (const auto& device : (*open)->devices()) devices.push_back(device_json(**open, device));
         return Json{{"devices", std::move(devices)}};
     };
     routes["GET /v1/devices/"] = [this](const ApiRequest& request) -> Result<Json> {
@@ -175,12 +213,12 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
         if (!open) return open.error();
         auto device = (*open)->device(request.name);
         if (!device) return device.error();
-        return to_json(*device);
+        return device_json(**open, *device);
     };
     routes["POST /v1/devices"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body = parse_body(request.body);
+        auto body = parse_body(request.body, {"spec", "slot"});
         if (!body) return body.error();
         auto text = text_field(*body, "spec");
         if (!text) return text.error();
@@ -195,15 +233,17 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
         RETURN_IF_ERROR((*open)->add_device(*spec, slot));
         auto added = (*open)->device(spec->name);
         if (!added) return added.error();
-        return to_json(*added);
+        return device_json(**open, *added);
     };
     routes["POST /v1/pull"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body = parse_body(request.body);
+        auto body = parse_body(request.body, {"devices", "dry_run", "rate_bytes_per_s", "timeout_ms"});
         if (!body) return body.error();
         auto names = text_list(*body, "devices");
         if (!names) return names.error();
+        auto is_dry_run = flag_field(*body, "dry_run");
+        if (!is_dry_run) return is_dry_run.error();
         failure::RemovalOptions options;
         for (const auto& [key, set] :
              std::initializer_list<std::pair<const char*, std::function<void(std::uint64_t)>>>{
@@ -215,7 +255,7 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
             if (*number == 0 || *number > INT64_MAX / 1'000'000) return wrong_field(key, "a positive number within reason");
             set(*number);
         }
-        if (body->value("dry_run", Json(false)) == true) {
+        if (*is_dry_run) {
             auto plan = (*open)->plan_pull(*names);
             if (!plan) return plan.error();
             return to_json(*plan);

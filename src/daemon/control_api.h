@@ -4,10 +4,13 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/mutex.h"
 #include "base/result.h"
@@ -24,10 +27,13 @@ struct ApiRequest {
     std::string body;
 };
 
-// Fields of a request, checked: a missing or wrong one is an Invalid error that names it.
-Result<Json> parse_body(const std::string& body);
+// Fields of a request, checked: a missing, wrong or unknown one is an Invalid error that names it. (Unknown ones are
+// refused because a misspelt "dry_run" must not pull a device.)
+Result<Json> parse_body(const std::string& body, std::initializer_list<std::string_view> known_fields);
 Result<std::string> text_field(const Json& body, const char* name);
 Result<std::uint64_t> number_field(const Json& body, const char* name);
+// False when it is not there.
+Result<bool> flag_field(const Json& body, const char* name);
 // From the query; `fallback` when it is not there.
 Result<std::uint64_t> number_query(const ApiRequest& request, const char* name, std::optional<std::uint64_t> fallback = {});
 Result<std::string> text_query(const ApiRequest& request, const char* name);
@@ -43,13 +49,17 @@ class ControlApi {
 
     // NotFound, with what to do, when no pool is open.
     Result<std::shared_ptr<Pool>> pool() const;
+    // False once the pool is being closed: a long request ends then, because the close waits for it.
+    bool is_open(const Pool* pool) const;
     EventLog& events() { return events_; }
 
     Status create_pool(const std::string& name, const std::vector<std::string>& specs);
     Status open_pool(const std::vector<std::string>& specs);
+    // On return the devices are closed: it waits for requests under way.
     Status close_pool();
 
   private:
+    std::shared_ptr<Pool> shared(std::unique_ptr<Pool> pool);
     void add_pool_routes(std::map<std::string, Handler>& routes);
     void add_device_routes(std::map<std::string, Handler>& routes);
     void add_file_routes(std::map<std::string, Handler>& routes);
@@ -62,6 +72,9 @@ class ControlApi {
     mutable base::Mutex mutex_;
     // Shared with requests under way, which may still be answered while the pool is being closed.
     std::shared_ptr<Pool> pool_ GUARDED_BY(mutex_);
+    // From opening a pool until the last request has let go of it.
+    bool has_pool_in_use_ GUARDED_BY(mutex_) = false;
+    base::CondVar released_;
 };
 
 }  // namespace refault::daemon

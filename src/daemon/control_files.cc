@@ -17,7 +17,8 @@ Result<mode_t> mode_of(const Json& body, mode_t usual) {
     if (!body.contains("mode")) return usual;
     auto mode = number_field(body, "mode");
     if (!mode) return mode.error();
-    return static_cast<mode_t>(*mode & 07777);
+    if (*mode > 07777) return base::Error(base::Code::Invalid, "'mode' is a number up to 4095 (octal 7777)");
+    return static_cast<mode_t>(*mode);
 }
 
 }  // namespace
@@ -29,7 +30,7 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
         return [this, action = std::move(action)](const ApiRequest& request) -> Result<Json> {
             auto open = pool();
             if (!open) return open.error();
-            auto body = parse_body(request.body);
+            auto body = parse_body(request.body, {"path", "mode", "size_bytes"});
             if (!body) return body.error();
             auto path = text_field(*body, "path");
             if (!path) return path.error();
@@ -95,7 +96,7 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
     routes["POST /v1/files/rename"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body = parse_body(request.body);
+        auto body = parse_body(request.body, {"from", "to"});
         if (!body) return body.error();
         auto from = text_field(*body, "from");
         if (!from) return from.error();

@@ -7,8 +7,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
 
 #include "base/log.h"
+#include "daemon/step_writer.h"
 
 namespace refault::daemon {
 
@@ -21,10 +28,9 @@ struct ControlServer::Http {
 
 namespace {
 
-constexpr std::size_t kWorkers = 48;
-constexpr int kFollowersMax = 24;
-constexpr std::size_t kBodyBytesMax = 8u << 20;
-constexpr std::size_t kDataStepBytes = 1u << 20;
+constexpr std::size_t kWorkers = 64;
+constexpr int kFollowersMax = 32;
+constexpr std::uint64_t kBodyBytesMax = 1u << 20;  // of JSON; a file's bytes have no limit
 constexpr std::uint64_t kDataBytesMax = 1u << 30;  // of one GET; ask again for more
 constexpr std::chrono::milliseconds kKeepAlive{500};
 
@@ -44,13 +50,41 @@ int http_status(Code code) {
 // Names may hold any byte; what is not UTF-8 is shown replaced rather than refused.
 std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
 
-void answer_error(httplib::Response& response, const Error& error) {
-    response.status = http_status(error.code());
+void answer_error(httplib::Response& response, const Error& error, int status = 0) {
+    response.status = status != 0 ? status : http_status(error.code());
     const Json body = {{"error",
                         {{"code", std::string(base::code_name(error.code()))},
                          {"errno", error.sys_errno()},
                          {"message", error.message()}}}};
     response.set_content(dump(body) + "\n", "application/json");
+}
+
+bool is_number(const std::string& text) {
+    return !text.empty() && text.size() <= 19 && text.find_first_not_of("0123456789") == text.npos;
+}
+
+// Answers, before its body is read, what httplib would do harm with: it reads bodies into memory whole, however long
+// (chunked) or however much they grow (compressed), and serves ranges that a provider of bytes does not have.
+bool refuse(const httplib::Request& request, httplib::Response& response) {
+    const auto no = [&](int status, const char* why) {
+        answer_error(response, Error(Code::Invalid, why), status);
+        return true;
+    };
+    if (request.has_header("Range")) return no(400, "Range is not served; use offset= and length=");
+    if (request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS") return false;
+    if (request.has_header("Content-Encoding")) return no(415, "send the body as it is, without Content-Encoding");
+    if (request.is_multipart_form_data()) return no(415, "send the body as it is, not as a form");
+    const bool has_length = request.has_header("Content-Length");
+    const auto length = request.get_header_value("Content-Length");
+    if (has_length && !is_number(length)) return no(400, "Content-Length is not a number");
+    if (request.method == "PUT" && request.path == "/v1/files/data") {
+        if (!has_length && !request.has_header("Transfer-Encoding")) return no(411, "Content-Length is missing");
+        return false;
+    }
+    if (!has_length || request.has_header("Transfer-Encoding"))
+        return no(411, "Content-Length is missing; with curl: --data '{}'");
+    if (std::stoull(length) > kBodyBytesMax) return no(413, "the body is longer than 1 MiB");
+    return false;
 }
 
 ApiRequest to_request(const httplib::Request& request) {
@@ -73,9 +107,13 @@ httplib::Server::Handler handler_of(ControlApi::Handler handler) {
     return [handler = std::move(handler)](const httplib::Request& request, httplib::Response& response) {
         auto result = handler(to_request(request));
         if (!result) return answer_error(response, result.error());
+        // What goes on after the answer says so.
+        if (result->contains("accepted")) response.status = 202;
         response.set_content(dump(*result) + "\n", "application/json");
     };
 }
+
+base::Cred daemon_user() { return base::Cred{::geteuid(), ::getegid(), {}, 0}; }
 
 }  // namespace
 
@@ -83,6 +121,10 @@ ControlServer::ControlServer(ControlApi& api, std::string socket_path, std::uint
     : api_(api), socket_path_(std::move(socket_path)), socket_mode_(socket_mode), http_(std::make_unique<Http>()) {}
 
 void ControlServer::add_routes() {
+    http_->server.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
+        return refuse(request, response) ? httplib::Server::HandlerResponse::Handled
+                                         : httplib::Server::HandlerResponse::Unhandled;
+    });
     for (auto& [route, handler] : api_.routes()) {
         const auto space = route.find(' ');
         const std::string pattern = pattern_of(route.substr(space + 1));
@@ -113,7 +155,7 @@ void ControlServer::add_data_routes() {
         if (!offset) return answer_error(response, offset.error());
         auto length = number_query(request, "length", kDataBytesMax);
         if (!length) return answer_error(response, length.error());
-        auto file = (*pool)->store().open_file(*path, base::Access::Read, base::Cred{});
+        auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
         if (!file) return answer_error(response, file.error());
         const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
         const auto total = std::min({available, *length, kDataBytesMax});
@@ -124,8 +166,10 @@ void ControlServer::add_data_routes() {
         }
         response.set_content_provider(
             total, "application/octet-stream",
-            [pool = *pool, inode = file->inode, begin = *offset](std::size_t at, std::size_t rest, httplib::DataSink& sink) {
-                std::vector<std::uint8_t> buffer(std::min(rest, kDataStepBytes));
+            [this, pool = *pool, inode = file->inode, begin = *offset](std::size_t at, std::size_t rest,
+                                                                       httplib::DataSink& sink) {
+                if (!api_.is_open(pool.get())) return false;
+                std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
                 auto got = pool->files().read(inode, begin + at, buffer);
                 if (!got || *got == 0) return false;
                 return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
@@ -142,34 +186,40 @@ void ControlServer::add_data_routes() {
         auto offset = number_query(request, "offset", 0);
         if (!offset) return answer_error(response, offset.error());
         auto& store = (*pool)->store();
-        const base::Cred user{::geteuid(), ::getegid(), {}, 0};
+        const auto user = daemon_user();
         if (auto made = store.create_file(*path, 0644, user); !made && made.error().code() != Code::Exists)
             return answer_error(response, made.error());
         auto file = store.open_file(*path, base::Access::ReadWrite, user);
         if (!file) return answer_error(response, file.error());
-        std::optional<Error> failure;
-        std::uint64_t at = *offset;
-        reader([&](const char* data, std::size_t length) {
-            auto put = (*pool)->files().write(file->inode, at, {reinterpret_cast<const std::uint8_t*>(data), length});
-            if (!put) failure = put.error();
-            at += length;
-            return !failure;
+        StepWriter writer(*offset, [&](std::uint64_t at, std::span<const std::uint8_t> bytes) -> Status {
+            if (!api_.is_open(pool->get())) return Error(Code::Gone, "the pool is being closed");
+            auto put = (*pool)->files().write(file->inode, at, bytes);
+            if (!put) return put.error();
+            return {};
         });
+        const bool is_whole = reader([&](const char* data, std::size_t length) { return writer.add(data, length); });
+        writer.flush();
         store.unpin(file->inode);
-        if (failure) return answer_error(response, *failure);
-        response.set_content(dump(Json{{"path", *path}, {"bytes", at - *offset}}) + "\n", "application/json");
+        if (!writer.status()) return answer_error(response, writer.status().error());
+        if (!is_whole) return answer_error(response, Error(Code::Invalid, "the body ended early"));
+        response.status = 200;
+        response.set_content(dump(Json{{"path", *path}, {"bytes", writer.offset() - *offset}}) + "\n", "application/json");
     });
 }
 
 void ControlServer::add_event_stream() {
-    http_->server.Get("/v1/events", [this](const httplib::Request& http, httplib::Response& response) {
-        auto after = number_query(to_request(http), "after", 0);
+    const auto list = handler_of(api_.routes()["GET /v1/events/list"]);
+    http_->server.Get("/v1/events", [this, list](const httplib::Request& http, httplib::Response& response) {
+        auto request = to_request(http);
+        // How an EventSource goes on after its connection was lost.
+        if (http.has_header("Last-Event-ID")) request.query["after"] = http.get_header_value("Last-Event-ID");
+        if (request.query["follow"] == "0") return list(http, response);
+        auto after = number_query(request, "after", 0);
         if (!after) return answer_error(response, after.error());
         if (followers_.fetch_add(1) >= kFollowersMax) {
             followers_.fetch_sub(1);
-            answer_error(response, Error(Code::Busy, "too many followers of events; try again later"));
-            response.status = 503;
-            return;
+            return answer_error(response,
+                                Error(Code::Busy, "32 followers of events are connected already; try again later"), 503);
         }
         response.set_header("Cache-Control", "no-cache");
         response.set_chunked_content_provider(
@@ -197,9 +247,12 @@ Status ControlServer::start() {
     auto& server = http_->server;
     server.new_task_queue = [] { return new httplib::ThreadPool(kWorkers); };  // owned by the server
     server.set_address_family(AF_UNIX);
-    server.set_payload_max_length(kBodyBytesMax);
+    server.set_payload_max_length(SIZE_MAX);  // see refuse()
     server.set_read_timeout(2, 0);
     server.set_write_timeout(5, 0);
+    // One request a connection: none keeps a worker while it has nothing to ask, and what is left of a refused body is
+    // never taken for the next request.
+    server.set_keep_alive_max_count(1);
     server.set_keep_alive_timeout(1);
     add_routes();
     add_data_routes();
@@ -211,9 +264,15 @@ Status ControlServer::start() {
             return Error(Code::Busy, "another daemon answers at " + socket_path_ + "; stop it or choose another run directory");
     }
     ::unlink(socket_path_.c_str());
-    if (!server.bind_to_port(socket_path_, 80)) return base::sys_error("cannot listen at " + socket_path_);
+    const auto umask = ::umask(0177);  // until the chmod nobody else may connect
+    const bool is_bound = server.bind_to_port(socket_path_, 80);
+    const int bind_errno = errno;
+    ::umask(umask);
+    if (!is_bound) return base::sys_error("cannot listen at " + socket_path_, bind_errno);
     if (::chmod(socket_path_.c_str(), socket_mode_) != 0) return base::sys_error("chmod " + socket_path_);
     thread_ = base::NamedThread("control", [this] { http_->server.listen_after_bind(); });
+    // A stop() before the thread has come that far would be forgotten.
+    while (!server.is_running()) std::this_thread::yield();
     return {};
 }
 

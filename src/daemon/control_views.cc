@@ -1,20 +1,48 @@
 // The requests that look: status, removals, reverse map, mappings, sessions, events.
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "daemon/control_api.h"
 #include "daemon/json_views.h"
+#include "sys/userfaultfd.h"
 
 namespace refault::daemon {
 
 using base::Code;
 using base::Error;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 namespace {
-constexpr std::uint64_t kWaitMsMax = 30'000;
-constexpr std::size_t kEventsInOneAnswer = 10'000;
+
+constexpr milliseconds kWaitMax{30'000};
+constexpr milliseconds kWaitStep{500};
+
+// What the machine gives us, asked anew each time: an administrator may change it while the daemon runs.
+Json kernel_facts() {
+    auto probe = sys::create_userfaultfd();
+    Json facts = {{"userfaultfd", probe.ok()}};
+    if (probe) facts["handles_kernel_faults"] = probe->handles_kernel_faults;
+    else facts["reason"] = probe.error().message();
+    return facts;
+}
+
+bool lies_on(const Json& mapping, const std::string& device) {
+    const auto& ranges = mapping["device_ranges"];
+    return std::any_of(ranges.begin(), ranges.end(), [&](const Json& range) { return range["device"] == device; });
+}
+
 }  // namespace
 
 Result<Json> ControlApi::status() const {
+    Json facts = {{"pid", ::getpid()}, {"kernel", kernel_facts()}, {"last_event", events_.last_sequence()}};
     auto open = pool();
-    if (!open) return Json{{"pool", nullptr}};
+    if (!open) {
+        facts["pool"] = nullptr;
+        facts["state"] = "none";
+        return facts;
+    }
     auto& store = (*open)->store();
     std::uint64_t capacity = 0, data = 0, free_bytes = 0;
     Json devices = Json::array();
@@ -22,26 +50,27 @@ Result<Json> ControlApi::status() const {
         capacity += device.usage.capacity_bytes;
         data += device.usage.data_bytes;
         if (!device.usage.is_leaving) free_bytes += device.usage.free_bytes;
-        devices.push_back(to_json(device));
+        devices.push_back(device_json(**open, device));
     }
     Json removals = Json::array();
     for (const auto& removal : (*open)->removals().all())
         if (!failure::is_ended(removal.phase)) removals.push_back(to_json(removal));
     const auto log = store.log_status();
-    return Json{{"pool", store.pool_name()},
-                {"uuid", store.pool_uuid().to_string()},
-                {"capacity_bytes", capacity},
-                {"data_bytes", data},
-                {"free_bytes", free_bytes},
-                {"devices", std::move(devices)},
-                {"removals", std::move(removals)},
-                {"sessions", (*open)->registry().sessions().size()},
-                {"metadata",
-                 {{"epoch", log.epoch},
-                  {"log_bytes", log.log_bytes},
-                  {"checkpoint_bytes", log.checkpoint_bytes},
-                  {"copies", log.devices.size()}}},
-                {"last_event", events_.last_sequence()}};
+    facts.update({{"pool", store.pool_name()},
+                  {"state", "open"},
+                  {"uuid", store.pool_uuid().to_string()},
+                  {"capacity_bytes", capacity},
+                  {"data_bytes", data},
+                  {"free_bytes", free_bytes},
+                  {"devices", std::move(devices)},
+                  {"removals", std::move(removals)},
+                  {"sessions", (*open)->registry().sessions().size()},
+                  {"metadata",
+                   {{"epoch", log.epoch},
+                    {"log_bytes", log.log_bytes},
+                    {"checkpoint_bytes", log.checkpoint_bytes},
+                    {"copies", log.devices.size()}}}});
+    return facts;
 }
 
 void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
@@ -59,9 +88,14 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         if (!seen) return seen.error();
         auto wait_ms = number_query(request, "wait_ms", 0);
         if (!wait_ms) return wait_ms.error();
-        const auto version = (*open)->removals().wait_for_change(
-            *seen, std::chrono::milliseconds(std::min(*wait_ms, kWaitMsMax)));
-        auto status = (*open)->removals().status(request.name);
+        auto& removals = (*open)->removals();
+        if (auto known = removals.status(request.name); !known) return known.error();
+        const auto deadline =
+            steady_clock::now() + std::min(milliseconds(std::min<std::uint64_t>(*wait_ms, INT32_MAX)), kWaitMax);
+        std::uint64_t version = removals.wait_for_change(*seen, milliseconds(0));
+        while (version == *seen && is_open(open->get()) && steady_clock::now() < deadline)
+            version = removals.wait_for_change(*seen, kWaitStep);
+        auto status = removals.status(request.name);
         if (!status) return status.error();
         Json json = to_json(*status);
         json["version"] = version;
@@ -105,9 +139,15 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         auto open = pool();
         if (!open) return open.error();
         const auto path = text_query(request, "path");
+        const auto device = text_query(request, "device");
+        if (device)
+            if (auto known = (*open)->store().find_device(*device); !known) return known.error();
         Json mappings = Json::array();
-        for (const auto& mapping : (*open)->registry().mappings())
-            if (!path || mapping.path == *path) mappings.push_back(to_json(mapping, (*open)->store()));
+        for (const auto& mapping : (*open)->registry().mappings()) {
+            if (path && mapping.path != *path) continue;
+            Json json = to_json(mapping, (*open)->store());
+            if (!device || lies_on(json, *device)) mappings.push_back(std::move(json));
+        }
         return Json{{"mappings", std::move(mappings)}};
     };
     routes["GET /v1/sessions"] = [this](const ApiRequest&) -> Result<Json> {
@@ -121,7 +161,7 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         auto after = number_query(request, "after", 0);
         if (!after) return after.error();
         Json list = Json::array();
-        for (const auto& event : events_.events_after(*after, kEventsInOneAnswer)) list.push_back(to_json(event));
+        for (const auto& event : events_.events_after(*after, EventLog::kEventsKept)) list.push_back(to_json(event));
         return Json{{"events", std::move(list)}};
     };
 }

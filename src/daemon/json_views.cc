@@ -46,6 +46,14 @@ json to_json(const DeviceView& device) {
               {"attention", std::string(slot::indicator_name(device.attention))}}}};
 }
 
+json device_json(Pool& pool, const DeviceView& device) {
+    json result = to_json(device);
+    auto removal = pool.removals().status(device.name);
+    // What ended with the device in service, or is of an earlier device of that name, is not of interest here.
+    if (removal && (!device.is_member || !failure::is_ended(removal->phase))) result["removal"] = to_json(*removal);
+    return result;
+}
+
 json to_json(const failure::ProofReport& report) {
     json holders = json::array();
     for (const auto& holder : report.holders) holders.push_back(holder_json(holder));

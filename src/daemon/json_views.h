@@ -8,6 +8,8 @@
 namespace refault::daemon {
 
 nlohmann::json to_json(const DeviceView& device);
+// With its removal, while that is under way or when it has ended with the device outside.
+nlohmann::json device_json(Pool& pool, const DeviceView& device);
 nlohmann::json to_json(const failure::ProofReport& report);
 nlohmann::json to_json(const failure::RemovalStatus& status);
 nlohmann::json to_json(const failure::RemovalPlan& plan);

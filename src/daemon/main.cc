@@ -1,5 +1,7 @@
 // refaultd: options, start, wait for a signal, clean end.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/unique_fd.h"
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
@@ -16,8 +19,11 @@
 
 namespace {
 
+using refault::base::Code;
+using refault::base::Error;
 using refault::base::LogLevel;
-using refault::base::Status;
+using refault::base::Result;
+using refault::base::UniqueFd;
 
 struct Options {
     std::string run_dir;
@@ -30,7 +36,8 @@ struct Options {
 
 std::string default_run_dir() {
     if (::geteuid() == 0) return "/run/refault";
-    if (const char* runtime = std::getenv("XDG_RUNTIME_DIR")) return std::string(runtime) + "/refault";
+    const char* runtime = std::getenv("XDG_RUNTIME_DIR");
+    if (runtime != nullptr && runtime[0] == '/') return std::string(runtime) + "/refault";
     return "/tmp/refault-" + std::to_string(::geteuid());
 }
 
@@ -42,17 +49,22 @@ void raise_descriptor_limit() {
     (void)::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Status prepare_run_dir(const std::string& path) {
-    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return refault::base::sys_error("run directory " + path);
+// Makes it, and takes it for this daemon alone as long as the descriptor is open.
+Result<UniqueFd> take_run_dir(const std::string& path) {
+    const auto failed = [&] { return refault::base::sys_error("run directory " + path); };
+    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return failed();
+    UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!directory) return failed();
     struct stat status {};
-    if (::lstat(path.c_str(), &status) != 0) return refault::base::sys_error("run directory " + path);
-    if (!S_ISDIR(status.st_mode) || status.st_uid != ::geteuid())
-        return refault::base::Error(refault::base::Code::Denied,
-                                    "run directory " + path + " is not a directory of this user's own");
-    return {};
+    if (::fstat(directory.get(), &status) != 0) return failed();
+    if (status.st_uid != ::geteuid())
+        return Error(Code::Denied, "run directory " + path + " belongs to another user; choose another with --run-dir");
+    if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0)
+        return Error(Code::Busy, "another daemon uses " + path + "; stop it, or choose another with --run-dir");
+    return directory;
 }
 
-int fail(const refault::base::Error& error) {
+int fail(const Error& error) {
     std::fprintf(stderr, "refaultd: %s\n", error.message().c_str());
     return 1;
 }
@@ -65,7 +77,8 @@ int run(const Options& options) {
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    if (auto prepared = prepare_run_dir(options.run_dir); !prepared) return fail(prepared.error());
+    auto run_dir = take_run_dir(options.run_dir);
+    if (!run_dir) return fail(run_dir.error());
 
     refault::daemon::EventLog events;
     refault::session::ServerOptions server;

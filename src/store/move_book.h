@@ -39,8 +39,15 @@ class MoveBook {
         return true;
     }
 
-    const std::map<Place, Reservation>& reserved() const noexcept { return reserved_; }
-    const std::map<Place, std::uint64_t>& retired() const noexcept { return retired_; }
+    // Reserved and retired bytes in a segment.
+    std::uint64_t bytes_in(DeviceId device, std::uint64_t segment_bytes, SegmentNo segment) const {
+        const Place begin{device, segment.raw() * segment_bytes};
+        const Place end{device, begin.second + segment_bytes};
+        std::uint64_t bytes = 0;
+        for (auto at = reserved_.lower_bound(begin); at != reserved_.lower_bound(end); ++at) bytes += at->second.from.length;
+        for (auto at = retired_.lower_bound(begin); at != retired_.lower_bound(end); ++at) bytes += at->second;
+        return bytes;
+    }
 
   private:
     std::map<Place, Reservation> reserved_;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -102,10 +103,10 @@ Status send_message(int socket, std::span<const std::uint8_t> bytes, std::span<c
     }
 }
 
-Result<Received> receive_message(int socket, std::size_t bytes_max) {
-    Received received;
-    received.bytes.resize(bytes_max);
-    iovec piece{received.bytes.data(), bytes_max};
+Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
+                                   std::span<UniqueFd, kDescriptorsMax> descriptors) {
+    for (auto& descriptor : descriptors) descriptor.reset();
+    iovec piece{bytes.data(), bytes.size()};
     msghdr message{};
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
@@ -116,20 +117,31 @@ Result<Received> receive_message(int socket, std::size_t bytes_max) {
     do length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     while (length < 0 && errno == EINTR);
     if (length < 0) return sys_error("receive");
+    ReceivedSizes sizes{static_cast<std::size_t>(length), 0};
     for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
         const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (std::size_t i = 0; i < count; ++i) {
             int fd;
             std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-            received.descriptors.emplace_back(fd);
+            descriptors[sizes.descriptors++] = UniqueFd(fd);
         }
     }
     if (length == 0) return Error(Code::Gone, "the peer closed the connection");
     if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
         return Error(Code::Corrupt, "a message was too long, or its descriptors could not be taken in "
                                     "(raise the limit of open files)");
-    received.bytes.resize(static_cast<std::size_t>(length));
+    return sizes;
+}
+
+Result<Received> receive_message(int socket, std::size_t bytes_max) {
+    Received received;
+    received.bytes.resize(bytes_max);
+    std::array<UniqueFd, kDescriptorsMax> descriptors;
+    auto sizes = receive_into(socket, received.bytes, descriptors);
+    if (!sizes) return sizes.error();
+    received.bytes.resize(sizes->bytes);
+    for (std::size_t i = 0; i < sizes->descriptors; ++i) received.descriptors.push_back(std::move(descriptors[i]));
     return received;
 }
 

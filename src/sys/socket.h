@@ -39,6 +39,14 @@ struct Received {
 // descriptors did not all arrive. Busy when the socket is non-blocking and there is none.
 Result<Received> receive_message(int socket, std::size_t bytes_max);
 
+struct ReceivedSizes {
+    std::size_t bytes = 0;
+    std::size_t descriptors = 0;
+};
+// The same into memory that the caller has, allocating nothing unless it fails. What `descriptors` held is closed.
+Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
+                                   std::span<UniqueFd, kDescriptorsMax> descriptors);
+
 // The peer's identity when it connected, as the kernel keeps it (SO_PEERCRED, SO_PEERGROUPS).
 Result<base::Cred> peer_cred(int socket);
 

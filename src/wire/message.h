@@ -10,6 +10,7 @@
 // Decoders check every field and give Code::Corrupt. Value types and functions without state.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -120,7 +121,7 @@ struct Reply {
     std::int32_t error = 0;  // 0 or a positive errno
     std::string message;     // for a person, when error != 0
     std::uint32_t handle = 0;
-    MappingId mapping;
+    MappingId mapping;       // greater than that of every mapping this session had before
     FileInfo info;
     std::vector<NamedInfo> entries;
     bool has_more = false;   // List: ask again after the last name
@@ -145,6 +146,7 @@ struct Fetch {
 
 inline constexpr std::uint16_t kNoDescriptor = 0xffff;
 
+// address, length and segment_offset are whole pages; a decoded place is not empty and does not overflow.
 struct Place {
     MappingId mapping;
     std::uint64_t address = 0;
@@ -163,5 +165,12 @@ struct Places {
 using PagerMessage = std::variant<Doorbell, Fetch, Places>;
 Bytes encode(const PagerMessage& message);
 Result<PagerMessage> decode_pager_message(std::span<const std::uint8_t> bytes);
+
+// The client's side again, for a pager that must not allocate: neither does, unless decoding fails.
+enum class FromDaemon { Doorbell, Places };
+// Fills `places` when it is Places; allocates nothing when it has room for kPlacesMax. Corrupt for Fetch.
+Result<FromDaemon> decode_from_daemon(std::span<const std::uint8_t> bytes, Places& places);
+inline constexpr std::size_t kFetchBytes = 16;
+std::array<std::uint8_t, kFetchBytes> encode_fetch(const Fetch& fetch);
 
 }  // namespace refault::wire

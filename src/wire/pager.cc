@@ -22,9 +22,16 @@ Bytes encode_one(const Places& places) {
     return out.take();
 }
 
-Places take_places(Decoder& in) {
-    Places places;
+bool is_sound(const Place& place) {
+    const auto is_span = [&](std::uint64_t begin) {
+        return base::is_aligned(begin, base::kPageBytes) && begin + place.length > begin;
+    };
+    return base::is_aligned(place.length, base::kPageBytes) && is_span(place.address) && is_span(place.segment_offset);
+}
+
+void take_places(Decoder& in, Places& places) {
     places.sequence = in.u64();
+    places.places.clear();
     const auto count = in.u32();
     if (count > kPlacesMax) in.fail();
     for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
@@ -35,10 +42,18 @@ Places take_places(Decoder& in) {
         place.descriptor = in.u16();
         place.segment_offset = in.u64();
         place.access = decode_access(in);
+        if (in.ok() && !is_sound(place)) in.fail();
         places.places.push_back(place);
     }
+}
+
+Places take_places(Decoder& in) {
+    Places places;
+    take_places(in, places);
     return places;
 }
+
+Error wrong_kind() { return Error(Code::Corrupt, "a message of another kind on the pager channel"); }
 
 }  // namespace
 
@@ -55,10 +70,34 @@ Result<PagerMessage> decode_pager_message(std::span<const std::uint8_t> bytes) {
         case Type::Doorbell: message = Doorbell{}; break;
         case Type::Fetch: message = Fetch{in.u64()}; break;
         case Type::Places: message = take_places(in); break;
-        default: return Error(Code::Corrupt, "a message of another kind on the pager channel");
+        default: return wrong_kind();
     }
     RETURN_IF_ERROR(in.finish("a pager message"));
     return message;
+}
+
+Result<FromDaemon> decode_from_daemon(std::span<const std::uint8_t> bytes, Places& places) {
+    Decoder in(bytes);
+    auto type = take_header(in, bytes);
+    if (!type) return type.error();
+    if (*type != Type::Doorbell && *type != Type::Places) return wrong_kind();
+    if (*type == Type::Places) take_places(in, places);
+    RETURN_IF_ERROR(in.finish("a pager message"));
+    return *type == Type::Doorbell ? FromDaemon::Doorbell : FromDaemon::Places;
+}
+
+// The same layout as encode_one(Fetch), which a test holds it to.
+std::array<std::uint8_t, kFetchBytes> encode_fetch(const Fetch& fetch) {
+    std::array<std::uint8_t, kFetchBytes> bytes;
+    auto at = bytes.begin();
+    const auto put = [&at](std::uint64_t value, int width) {
+        for (; width > 0; --width, value >>= 8) *at++ = static_cast<std::uint8_t>(value);
+    };
+    put(kMagic, 4);
+    put(kProtocolVersion, 2);
+    put(static_cast<std::uint64_t>(Type::Fetch), 2);
+    put(fetch.placed, 8);
+    return bytes;
 }
 
 }  // namespace refault::wire

@@ -1,0 +1,49 @@
+// The thread `refault-pager`: owns the client's end of the pager channel and maps what the daemon sends.
+//
+//   idle --Doorbell--> fetching --Places, not empty--> fetching (says what is in force and asks for the rest)
+//                               --Places, empty------> idle, or fetching again when it was rung meanwhile
+//
+// It must make progress while any other thread of the program waits in a page fault, whatever locks that thread holds.
+// So it has all signals blocked, takes no lock but the mapping table's and the fork gate, and allocates nothing on its
+// way: its buffers are made with it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/result.h"
+#include "base/thread.h"
+#include "base/unique_fd.h"
+#include "client/mapping_table.h"
+#include "sys/socket.h"
+#include "wire/message.h"
+
+namespace refault::client {
+
+class Pager {
+  public:
+    Pager(base::UniqueFd channel, MappingTable& mappings);
+    // Hangs up and joins the thread.
+    ~Pager();
+    Pager(const Pager&) = delete;
+    Pager& operator=(const Pager&) = delete;
+    Status start();
+
+  private:
+    void run() noexcept;
+    Status serve();
+    Status place_all(std::size_t descriptors);
+    Status place_patiently(const wire::Place& place, int fd);
+    // Keeps the channel open: the daemon must go on to see these mappings, and fences must keep what they stopped.
+    void end(const Error& reason);
+
+    const base::UniqueFd channel_;
+    MappingTable& mappings_;
+    // The thread's own.
+    std::array<std::uint8_t, wire::kMessageBytesMax> bytes_;
+    std::array<base::UniqueFd, sys::kDescriptorsMax> descriptors_;
+    wire::Places places_;
+    base::NamedThread thread_;
+};
+
+}  // namespace refault::client
