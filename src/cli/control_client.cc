@@ -2,6 +2,7 @@
 #include "cli/control_client.h"
 
 #include <httplib.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <nlohmann/json.hpp>
@@ -27,6 +28,10 @@ httplib::Client connect(const std::string& socket_path) {
 }
 
 Error unreachable(const std::string& socket_path, httplib::Error error) {
+    if (error == httplib::Error::Connection && ::access(socket_path.c_str(), F_OK) == 0 &&
+        ::access(socket_path.c_str(), W_OK) != 0)
+        return Error(Code::Denied, "you may not use " + socket_path +
+                                       "; ask as its owner, or start the daemon with another --control-mode");
     if (error == httplib::Error::Connection)
         return Error(Code::NotFound, "no daemon at " + socket_path + "; start one with: refaultd --run-dir " +
                                          socket_path.substr(0, socket_path.rfind('/')));

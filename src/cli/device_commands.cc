@@ -3,6 +3,7 @@
 
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/pull_text.h"
 
 namespace refault::cli {
 
@@ -11,19 +12,24 @@ namespace {
 void show_devices(const Json& answer) {
     std::printf("%-12s %-11s %10s %10s %10s  %-9s %-9s %s\n", "NAME", "STATE", "CAPACITY", "DATA", "FREE", "POWER",
                 "ATTENTION", "KIND");
-    for (const auto& device : answer["devices"])
+    for (const auto& device : answer["devices"]) {
         std::printf("%-12s %-11s %10s %10s %10s  %-9s %-9s %s\n", device.value("name", "").c_str(),
                     device.value("state", "").c_str(), base::format_size(device.value("capacity_bytes", 0ull)).c_str(),
                     base::format_size(device.value("data_bytes", 0ull)).c_str(),
                     base::format_size(device.value("free_bytes", 0ull)).c_str(), device["slot"].value("power", "").c_str(),
                     device["slot"].value("attention", "").c_str(), device.value("kind", "").c_str());
+        const auto removal = device.find("removal");
+        if (removal == device.end() || removal->value("has_ended", true)) continue;
+        std::printf("  %s  %s\n", progress_line(device.value("name", ""), *removal).c_str(),
+                    printable(removal->value("reason", "")).c_str());
+    }
 }
 
 void show_proof(const Json& report) {
     std::printf("%s\n", report.value("summary", "").c_str());
     for (const auto& holder : report["holders"]) {
-        std::printf("  pid %-8d %-16s %s", holder.value("pid", 0), holder.value("command", "").c_str(),
-                    holder.value("path", "").c_str());
+        std::printf("  pid %-8d %-16s %s", holder.value("pid", 0), printable(holder.value("command", "")).c_str(),
+                    printable(holder.value("path", "")).c_str());
         if (holder.value("kind", "") == "mapping")
             std::printf("  at 0x%llx-0x%llx\n", holder.value("address_begin", 0ull), holder.value("address_end", 0ull));
         else

@@ -70,18 +70,41 @@ Result<std::uint64_t> copy_in(const ControlClient& client, int fd, const std::st
     }
 }
 
+bool is_local_directory(const std::string& path) {
+    struct stat status {};
+    return path != "-" && ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+// A copy to a directory has the name of what is copied.
+std::string into_directory(const std::string& target, bool is_directory, const std::string& source) {
+    if (!is_directory) return target;
+    return target + (target.ends_with('/') ? "" : "/") + source.substr(source.rfind('/') + 1);
+}
+
 // Exactly one side is "pool:/path".
 Result<std::uint64_t> copy(const ControlClient& client, const std::string& from, const std::string& to) {
     const bool is_out = from.starts_with(kPoolPrefix);
     if (is_out == to.starts_with(kPoolPrefix))
         return Error(Code::Invalid, "one side of cp is in the pool: write it as pool:/path");
-    const std::string& local = is_out ? to : from;
+    const auto inside = (is_out ? from : to).substr(kPoolPrefix.size());
+    std::string local = is_out ? to : from;
+    auto stat = client.get("/v1/files/stat?path=" + url_encode(inside));
+    const bool is_directory = stat && stat->value("type", "") == "directory";
+    if (is_out) {
+        // Before the local file is cut to nothing.
+        if (!stat) return stat.error();
+        if (is_directory) return Error(Code::Invalid, inside + " is a directory; cp copies files");
+        local = into_directory(local, is_local_directory(local), inside);
+    }
     base::UniqueFd fd(local == "-" ? ::dup(is_out ? STDOUT_FILENO : STDIN_FILENO)
                       : is_out     ? ::open(local.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
                                    : ::open(local.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return base::sys_error(local);
-    return is_out ? copy_out(client, from.substr(kPoolPrefix.size()), fd.get())
-                  : copy_in(client, fd.get(), to.substr(kPoolPrefix.size()));
+    if (!is_out) return copy_in(client, fd.get(), into_directory(inside, is_directory, local));
+    auto copied = copy_out(client, inside, fd.get());
+    // Some filesystems say only now that a write has failed.
+    if (copied && ::close(fd.release()) != 0) return base::sys_error(local);
+    return copied;
 }
 
 // A pool path with or without the prefix.
@@ -95,13 +118,13 @@ void show_entries(const Json& answer, bool is_long) {
         if (is_long)
             std::printf("%c%04o %5u %5u %12llu  ", is_directory ? 'd' : '-', entry.value("mode", 0u), entry.value("uid", 0u),
                         entry.value("gid", 0u), entry.value("size_bytes", 0ull));
-        std::printf("%s%s\n", entry.value("name", "").c_str(), is_directory ? "/" : "");
+        std::printf("%s%s\n", printable(entry.value("name", "")).c_str(), is_directory ? "/" : "");
     }
 }
 
 void show_stat(const Json& stat) {
     std::printf("path    %s\ntype    %s\ninode   %llu\nsize    %llu (%s)\nmode    %04o\nowner   %u:%u\nlinks   %u\n",
-                stat.value("path", "").c_str(), stat.value("type", "").c_str(), stat.value("inode", 0ull),
+                printable(stat.value("path", "")).c_str(), stat.value("type", "").c_str(), stat.value("inode", 0ull),
                 stat.value("size_bytes", 0ull), base::format_size(stat.value("size_bytes", 0ull)).c_str(),
                 stat.value("mode", 0u), stat.value("uid", 0u), stat.value("gid", 0u), stat.value("links", 0u));
 }
@@ -116,8 +139,11 @@ Result<Json> make_directories(const ControlClient& client, const std::string& pa
         made = client.post("/v1/files/mkdir", {{"path", part}});
         if (!made && made.error().code() != Code::Exists) return made;
     }
-    if (!made) return Json::object();
-    return made;
+    if (made) return made;
+    // What was there already may be a file.
+    auto stat = client.get("/v1/files/stat?path=" + url_encode(path));
+    if (stat && stat->value("type", "") != "directory") return made;
+    return stat;
 }
 
 }  // namespace

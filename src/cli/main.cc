@@ -1,9 +1,14 @@
 // refault: the command line. Commands live in *_commands.cc.
 #include <signal.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "cli/command.h"
+
+namespace {
+constexpr const char* kVersion = "refault 0.1.0";
+}
 
 int main(int argc, char** argv) {
     using namespace refault::cli;
@@ -17,21 +22,29 @@ int main(int argc, char** argv) {
         "  refault device pull b");
     app.require_subcommand(1);
     app.fallthrough();
-    app.set_version_flag("--version", "refault 0.1.0");
+    app.set_version_flag("--version", kVersion);
     context.run_dir = default_run_dir();
     app.add_option("--run-dir", context.run_dir, "The daemon's run directory (or REFAULT_RUN_DIR)")
         ->envname("REFAULT_RUN_DIR")
         ->capture_default_str();
+    app.add_option("--socket", context.socket, "The daemon's control socket, when it is not RUN_DIR/control.sock");
     ::signal(SIGPIPE, SIG_IGN);
     add_pool_commands(app, context);
     add_device_commands(app, context);
     add_file_commands(app, context);
     add_view_commands(app, context);
     add_demo_commands(app, context);
+    add_command(app, context, "version", "Show the version of this program", "  refault version",
+                [&context] { context.finish(Json{{"version", kVersion}}, [](const Json&) { std::puts(kVersion); }); });
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kWrongUsage;
+    }
+    // A full disk or a closed pipe behind standard output is a failure as well.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        std::fputs("refault: cannot write to standard output\n", stderr);
+        return kFailed;
     }
     return context.status;
 }

@@ -9,6 +9,8 @@ namespace refault::cli {
 namespace {
 
 void show_status(const Json& status) {
+    if (!status["kernel"].value("userfaultfd", true))
+        std::printf("kernel    no program can map files: %s\n", status["kernel"].value("reason", "").c_str());
     if (status["pool"].is_null()) {
         std::printf("no pool is open\n");
         return;

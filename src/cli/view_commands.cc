@@ -16,7 +16,7 @@ void show_owners(const Json& answer) {
         if (owner.value("owner", "") == "metadata")
             std::printf("metadata\n");
         else
-            std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n", owner.value("path", "").c_str(),
+            std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n", printable(owner.value("path", "")).c_str(),
                         owner.value("inode", 0ull), owner.value("file_begin", 0ull), owner.value("file_end", 0ull),
                         owner.value("replica", 0u));
     }
@@ -26,9 +26,9 @@ void show_owners(const Json& answer) {
 void show_maps(const Json& answer) {
     for (const auto& mapping : answer["mappings"]) {
         std::printf("pid %d (%s)  %s  0x%llx-0x%llx  %s bytes 0x%llx-0x%llx\n", mapping.value("pid", 0),
-                    mapping.value("command", "").c_str(), mapping.value("access", "").c_str(),
+                    printable(mapping.value("command", "")).c_str(), mapping.value("access", "").c_str(),
                     mapping.value("address_begin", 0ull), mapping.value("address_end", 0ull),
-                    mapping.value("path", "").c_str(), mapping.value("file_begin", 0ull), mapping.value("file_end", 0ull));
+                    printable(mapping.value("path", "")).c_str(), mapping.value("file_begin", 0ull), mapping.value("file_end", 0ull));
         for (const auto& range : mapping["device_ranges"])
             std::printf("    on %s 0x%llx, %s of the file from 0x%llx\n", range.value("device", "").c_str(),
                         range.value("offset", 0ull), base::format_size(range.value("length", 0ull)).c_str(),
@@ -39,21 +39,22 @@ void show_maps(const Json& answer) {
 void show_sessions(const Json& answer) {
     for (const auto& session : answer["sessions"])
         std::printf("session %llu  pid %d (%s)  uid %u  %d mappings, %s\n", session.value("session", 0ull),
-                    session.value("pid", 0), session.value("command", "").c_str(), session.value("uid", 0u),
+                    session.value("pid", 0), printable(session.value("command", "")).c_str(), session.value("uid", 0u),
                     session.value("mappings", 0), base::format_size(session.value("mapped_bytes", 0ull)).c_str());
 }
 
-void show_event(const Json& event, bool is_json) {
+// False when nobody reads it any more.
+bool show_event(const Json& event, bool is_json) {
     if (is_json) {
         std::printf("%s\n", event.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     } else {
         std::printf("%6llu  %s  %s", event.value("seq", 0ull), event.value("time", "").c_str(), event.value("kind", "").c_str());
         for (const auto& [key, value] : event.items())
             if (key != "seq" && key != "time" && key != "kind")
-                std::printf("  %s=%s", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+                std::printf("  %s=%s", key.c_str(), value.is_string() ? printable(value.get<std::string>()).c_str() : value.dump().c_str());
         std::printf("\n");
     }
-    std::fflush(stdout);
+    return std::fflush(stdout) == 0;
 }
 
 }  // namespace
@@ -96,15 +97,15 @@ void add_view_commands(CLI::App& app, Context& context) {
                                    [&context, arguments] {
                                        if (arguments->follow) {
                                            auto done = context.client().follow_events(arguments->after, [&](const Json& event) {
-                                               show_event(event, context.json);
-                                               return true;
+                                               return show_event(event, context.json);
                                            });
                                            if (!done) context.fail(done.error());
                                            return;
                                        }
                                        auto list = context.client().get("/v1/events/list?after=" + std::to_string(arguments->after));
                                        if (!list) return context.fail(list.error());
-                                       for (const auto& event : (*list)["events"]) show_event(event, context.json);
+                                       for (const auto& event : (*list)["events"])
+                                           if (!show_event(event, context.json)) return;
                                    });
     events->add_flag("-f,--follow", arguments->follow, "Go on as things happen");
     events->add_option("--after", arguments->after, "Only events behind this number");

@@ -12,15 +12,16 @@ namespace {
 
 std::timed_mutex g_gate;
 
-// Another library's fork handler that runs inside of ours may wait on fenced memory, which only the pager can resolve.
-// After this time the pager goes on: such a process cannot come to its fork before it is woken, and by then the new
-// place is marked.
+// Another library's fork handler that runs inside of ours may wait on fenced memory, which only the
+// pager can resolve. After this time the pager goes on: such a process cannot come to its fork
+// before it is woken, and by then the new place is marked.
 constexpr std::chrono::seconds kPatience{1};
 
 }  // namespace
 
 base::Status install_fork_gate() {
-    static const int result = ::pthread_atfork([] { g_gate.lock(); }, [] { g_gate.unlock(); }, [] { g_gate.unlock(); });
+    static const int result =
+        ::pthread_atfork([] { g_gate.lock(); }, [] { g_gate.unlock(); }, [] { g_gate.unlock(); });
     if (result != 0) return base::sys_error("pthread_atfork", result);
     return {};
 }

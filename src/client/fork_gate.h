@@ -1,7 +1,9 @@
-// Keeps fork() out of the moment in which a new place is mapped but not yet marked MADV_DONTFORK: a child that inherited
-// it could pass every fence. This is the library's only state outside of a session, because fork is the process's.
+// Keeps fork() out of the moment in which a new place is mapped but not yet marked MADV_DONTFORK: a
+// child that inherited it could pass every fence. This is the library's only state outside of a
+// session, because fork is the process's.
 //
-// The pager enters the gate for two system calls; a fork handler (pthread_atfork) holds it while the process forks.
+// The pager enters the gate for two system calls; a fork handler (pthread_atfork) holds it while
+// the process forks.
 #pragma once
 
 #include "base/result.h"

@@ -23,8 +23,12 @@ namespace {
 // A thread that waits for places looks at its signals this often.
 constexpr std::chrono::milliseconds kSignalsHeldMax{50};
 
-void* pointer(std::uint64_t address) { return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address)); }
-std::uint64_t number(void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+void* pointer(std::uint64_t address) {
+    return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+}
+std::uint64_t number(void* address) {
+    return reinterpret_cast<std::uintptr_t>(address);
+}
 
 }  // namespace
 
@@ -39,17 +43,22 @@ Status MappingTable::prepare() {
 Result<std::uint64_t> MappingTable::reserve(std::uint64_t length) {
     CHECK(length > 0 && base::is_aligned(length, kPageBytes));
     const std::uint64_t padded = length + kHugePageBytes;
-    if (padded < length) return Error(Code::NoSpace, "no program has that many addresses; map less", ENOMEM);
-    void* const raw = ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (padded < length)
+        return Error(Code::NoSpace, "no program has that many addresses; map less", ENOMEM);
+    void* const raw =
+        ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (raw == MAP_FAILED) return sys_error("reserve addresses");
     const auto begin = base::align_up(number(raw), kHugePageBytes);
     if (begin > number(raw)) ::munmap(raw, begin - number(raw));
     const auto end = number(raw) + padded;
     if (end > begin + length) ::munmap(pointer(begin + length), end - begin - length);
-    // Memory is taken before the lock and given back after it: whoever holds the allocator's lock may be waiting in a
-    // fault for the pager.
+    // Memory is taken before the lock and given back after it: whoever holds the allocator's lock
+    // may be waiting in a fault for the pager.
     std::map<std::uint64_t, Mapping> made;
-    made.emplace(begin, Mapping{AddressRange::of_length(begin, length), std::nullopt, {}, PageSet(length / kPageBytes)});
+    made.emplace(begin, Mapping{AddressRange::of_length(begin, length),
+                                std::nullopt,
+                                {},
+                                PageSet(length / kPageBytes)});
     SignalBlock signals;
     MutexLock lock(mutex_);
     made.begin()->second.later_than = last_id_;
@@ -89,7 +98,8 @@ void MappingTable::remove_all() {
     std::map<std::uint64_t, Mapping> removed;
     SignalBlock signals;
     MutexLock lock(mutex_);
-    for (const auto& [address, mapping] : mappings_) ::munmap(pointer(address), mapping.addresses.length());
+    for (const auto& [address, mapping] : mappings_)
+        ::munmap(pointer(address), mapping.addresses.length());
     removed.swap(mappings_);
 }
 
@@ -117,11 +127,12 @@ Status MappingTable::place(const wire::Place& place, int fd) {
     return {};
 }
 
-// Mapped aside first and then moved over the old place in one step: a thread that touches the addresses meanwhile finds
-// the old place or the new one, and a failure leaves the old one, fences and all.
+// Mapped aside first and then moved over the old place in one step: a thread that touches the
+// addresses meanwhile finds the old place or the new one, and a failure leaves the old one, fences
+// and all.
 Status MappingTable::map_over_locked(const wire::Place& place, int fd) {
-    // A shared mapping of a read-only descriptor cannot be registered with userfaultfd (it lacks VM_MAYWRITE). A private
-    // one that is never written shows the same pages.
+    // A shared mapping of a read-only descriptor cannot be registered with userfaultfd (it lacks
+    // VM_MAYWRITE). A private one that is never written shows the same pages.
     const bool is_writable = place.access == Access::ReadWrite;
     const int protection = is_writable ? PROT_READ | PROT_WRITE : PROT_READ;
     const int sharing = is_writable ? MAP_SHARED : MAP_PRIVATE;
@@ -129,7 +140,8 @@ Status MappingTable::map_over_locked(const wire::Place& place, int fd) {
     void* aside;
     {
         ForkGate gate;
-        aside = ::mmap(nullptr, place.length, protection, sharing, is_beyond_end ? empty_file_.get() : fd,
+        aside = ::mmap(nullptr, place.length, protection, sharing,
+                       is_beyond_end ? empty_file_.get() : fd,
                        is_beyond_end ? 0 : static_cast<off_t>(place.segment_offset));
         if (aside == MAP_FAILED) return sys_error("map a new place");
         if (::madvise(aside, place.length, MADV_DONTFORK) != 0) {
@@ -138,8 +150,8 @@ Status MappingTable::map_over_locked(const wire::Place& place, int fd) {
             return error;
         }
     }
-    if (::mremap(aside, place.length, place.length, MREMAP_MAYMOVE | MREMAP_FIXED, pointer(place.address)) ==
-        MAP_FAILED) {
+    if (::mremap(aside, place.length, place.length, MREMAP_MAYMOVE | MREMAP_FIXED,
+                 pointer(place.address)) == MAP_FAILED) {
         const auto error = sys_error("move a new place to its address");
         ::munmap(aside, place.length);
         return error;
@@ -147,7 +159,8 @@ Status MappingTable::map_over_locked(const wire::Place& place, int fd) {
     return {};
 }
 
-Status MappingTable::wait_until_placed(std::uint64_t address, std::chrono::steady_clock::time_point deadline) {
+Status MappingTable::wait_until_placed(std::uint64_t address,
+                                       std::chrono::steady_clock::time_point deadline) {
     for (;;) {
         const auto now = std::chrono::steady_clock::now();
         PageSet finished;
@@ -163,8 +176,10 @@ Status MappingTable::wait_until_placed(std::uint64_t address, std::chrono::stead
         if (now >= deadline) break;
         (void)changed_.wait_until(mutex_, std::min(deadline, now + kSignalsHeldMax));
     }
-    return Error(Code::TimedOut, "the daemon did not hand out all of the memory in time; it may be moving: see `refault "
-                                 "status`, and map again");
+    return Error(
+        Code::TimedOut,
+        "the daemon did not hand out all of the memory in time; it may be moving: see `refault "
+        "status`, and map again");
 }
 
 void MappingTable::end(const Error& reason) {

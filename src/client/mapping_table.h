@@ -1,9 +1,10 @@
-// The mappings of one session as the library keeps them. The pager changes what is mapped at their addresses; the
-// program's threads add and remove them.
+// The mappings of one session as the library keeps them. The pager changes what is mapped at their
+// addresses; the program's threads add and remove them.
 //
-// mutex_ is held while an address range is replaced, so that an unmap never meets a placement half done. The pager takes
-// it while other threads wait in page faults. Therefore nobody who holds it touches memory of the pool, not even by a
-// signal handler (SignalBlock), or waits for anything that could; and place() allocates nothing unless it fails.
+// mutex_ is held while an address range is replaced, so that an unmap never meets a placement half
+// done. The pager takes it while other threads wait in page faults. Therefore nobody who holds it
+// touches memory of the pool, not even by a signal handler (SignalBlock), or waits for anything
+// that could; and place() allocates nothing unless it fails.
 #pragma once
 
 #include <chrono>
@@ -32,20 +33,23 @@ class MappingTable {
     explicit MappingTable(int userfaultfd) : userfaultfd_(userfaultfd) {}
     Status prepare();
 
-    // Reserves addresses, 2 MiB aligned, that nothing can be read from yet. length: whole pages, not 0.
+    // Reserves addresses, 2 MiB aligned, that nothing can be read from yet. length: whole pages,
+    // not 0.
     Result<std::uint64_t> reserve(std::uint64_t length);
-    // Gives the mapping the identity that the daemon answered with. Corrupt when places came under another.
+    // Gives the mapping the identity that the daemon answered with. Corrupt when places came under
+    // another.
     Status identify(std::uint64_t address, MappingId id);
     // Unmaps and forgets.
     void remove(std::uint64_t address);
     void remove_all();
 
-    // Maps one place, `fd` being its segment; kNoDescriptor: what is beyond the end of a file. A place of a mapping that
-    // is gone is passed over. Corrupt when it lies outside of its mapping; NoSpace or Busy when the kernel is short of
-    // memory or mappings: then nothing has changed, and it may be tried again.
+    // Maps one place, `fd` being its segment; kNoDescriptor: what is beyond the end of a file. A
+    // place of a mapping that is gone is passed over. Corrupt when it lies outside of its mapping;
+    // NoSpace or Busy when the kernel is short of memory or mappings: then nothing has changed, and
+    // it may be tried again.
     Status place(const wire::Place& place, int fd);
-    // Waits until every page of the mapping has been placed once. TimedOut at the deadline; when the pager has ended, the
-    // reason for it.
+    // Waits until every page of the mapping has been placed once. TimedOut at the deadline; when
+    // the pager has ended, the reason for it.
     Status wait_until_placed(std::uint64_t address, std::chrono::steady_clock::time_point deadline);
 
     // No places come any more; the first reason stays.
@@ -56,7 +60,8 @@ class MappingTable {
     struct Mapping {
         AddressRange addresses;
         std::optional<MappingId> id;
-        // A place that was meant for an earlier mapping at the same addresses has a number up to this one.
+        // A place that was meant for an earlier mapping at the same addresses has a number up to
+        // this one.
         MappingId later_than;
         PageSet unplaced;
     };

@@ -1,5 +1,5 @@
-// Which pages of a mapping are still to be placed for the first time. All memory is taken when it is made, so that the
-// pager can strike pages off without allocating. Not thread-safe.
+// Which pages of a mapping are still to be placed for the first time. All memory is taken when it
+// is made, so that the pager can strike pages off without allocating. Not thread-safe.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,8 @@ class PageSet {
   public:
     PageSet() = default;
     // Holds [0, pages).
-    explicit PageSet(std::uint64_t pages) : words_((pages + 63) / 64), missing_(pages), pages_(pages) {}
+    explicit PageSet(std::uint64_t pages)
+        : words_((pages + 63) / 64), missing_(pages), pages_(pages) {}
 
     bool empty() const noexcept { return missing_ == 0; }
     // Takes [begin, end) out; what is out already stays out.

@@ -18,12 +18,13 @@ namespace {
 constexpr int kTriesMax = 100;
 constexpr int kRetryMs = 20;
 
-// Neighbours in one segment that continue each other are one mapping for the kernel, and one entry of the number that
-// vm.max_map_count allows.
+// Neighbours in one segment that continue each other are one mapping for the kernel, and one entry
+// of the number that vm.max_map_count allows.
 bool continues(const wire::Place& first, const wire::Place& next) {
-    return first.mapping == next.mapping && first.descriptor == next.descriptor && first.access == next.access &&
-           first.address + first.length == next.address &&
-           (first.descriptor == wire::kNoDescriptor || first.segment_offset + first.length == next.segment_offset);
+    return first.mapping == next.mapping && first.descriptor == next.descriptor &&
+           first.access == next.access && first.address + first.length == next.address &&
+           (first.descriptor == wire::kNoDescriptor ||
+            first.segment_offset + first.length == next.segment_offset);
 }
 
 // True when the daemon, or our owner, has hung up meanwhile.
@@ -34,7 +35,8 @@ bool wait_or_hang_up(int channel) {
 
 }  // namespace
 
-Pager::Pager(base::UniqueFd channel, MappingTable& mappings) : channel_(std::move(channel)), mappings_(mappings) {
+Pager::Pager(base::UniqueFd channel, MappingTable& mappings)
+    : channel_(std::move(channel)), mappings_(mappings) {
     places_.places.reserve(wire::kPlacesMax);
 }
 
@@ -57,10 +59,13 @@ Status Pager::start() {
 void Pager::run() noexcept {
     auto ended = serve();
     if (ended || ended.error().code() == Code::Gone)
-        end(Error(Code::Gone, "the daemon is gone: what is mapped keeps working, for the rest start it and connect anew"));
+        end(Error(Code::Gone,
+                  "the daemon is gone: what is mapped keeps working, for the rest start it and "
+                  "connect anew"));
     else
-        end(Error(Code::Gone, "this session's memory can no longer be moved, disconnect and connect anew: " +
-                                  ended.error().message()));
+        end(Error(Code::Gone,
+                  "this session's memory can no longer be moved, disconnect and connect anew: " +
+                      ended.error().message()));
 }
 
 void Pager::end(const Error& reason) {
@@ -101,11 +106,13 @@ Status Pager::place_all(std::size_t descriptors) {
     const auto& places = places_.places;
     for (std::size_t i = 0; i < places.size();) {
         wire::Place whole = places[i++];
-        for (; i < places.size() && continues(whole, places[i]); ++i) whole.length += places[i].length;
+        for (; i < places.size() && continues(whole, places[i]); ++i)
+            whole.length += places[i].length;
         const bool has_segment = whole.descriptor != wire::kNoDescriptor;
         if (has_segment && whole.descriptor >= descriptors)
             return Error(Code::Corrupt, "the daemon named a descriptor that it did not send");
-        RETURN_IF_ERROR(place_patiently(whole, has_segment ? descriptors_[whole.descriptor].get() : -1));
+        RETURN_IF_ERROR(
+            place_patiently(whole, has_segment ? descriptors_[whole.descriptor].get() : -1));
     }
     return {};
 }
@@ -115,7 +122,8 @@ Status Pager::place_patiently(const wire::Place& place, int fd) {
         auto placed = mappings_.place(place, fd);
         if (placed) return placed;
         const auto code = placed.error().code();
-        if ((code != Code::NoSpace && code != Code::Busy) || tries == kTriesMax || wait_or_hang_up(channel_.get()))
+        if ((code != Code::NoSpace && code != Code::Busy) || tries == kTriesMax ||
+            wait_or_hang_up(channel_.get()))
             return placed.error().within("raise vm.max_map_count or the memory limit");
     }
 }

@@ -1,11 +1,14 @@
-// The thread `refault-pager`: owns the client's end of the pager channel and maps what the daemon sends.
+// The thread `refault-pager`: owns the client's end of the pager channel and maps what the daemon
+// sends.
 //
-//   idle --Doorbell--> fetching --Places, not empty--> fetching (says what is in force and asks for the rest)
-//                               --Places, empty------> idle, or fetching again when it was rung meanwhile
+//   idle --Doorbell--> fetching --Places, not empty--> fetching (says what is in force and asks for
+//   the rest)
+//                               --Places, empty------> idle, or fetching again when it was rung
+//                               meanwhile
 //
-// It must make progress while any other thread of the program waits in a page fault, whatever locks that thread holds.
-// So it has all signals blocked, takes no lock but the mapping table's and the fork gate, and allocates nothing on its
-// way: its buffers are made with it.
+// It must make progress while any other thread of the program waits in a page fault, whatever locks
+// that thread holds. So it has all signals blocked, takes no lock but the mapping table's and the
+// fork gate, and allocates nothing on its way: its buffers are made with it.
 #pragma once
 
 #include <array>
@@ -34,7 +37,8 @@ class Pager {
     Status serve();
     Status place_all(std::size_t descriptors);
     Status place_patiently(const wire::Place& place, int fd);
-    // Keeps the channel open: the daemon must go on to see these mappings, and fences must keep what they stopped.
+    // Keeps the channel open: the daemon must go on to see these mappings, and fences must keep
+    // what they stopped.
     void end(const Error& reason);
 
     const base::UniqueFd channel_;

@@ -21,20 +21,26 @@ namespace {
 // Memory on the move is handed out again within seconds; after this long something is wrong.
 constexpr std::chrono::seconds kPlacePatience{60};
 
+constexpr const char* kChildRefused =
+    "a child process cannot use its parent's session: connect anew in the child";
+
 Error refusal(const wire::Reply& reply) {
     return Error(base::errno_to_code(reply.error), reply.message, reply.error);
 }
 
 Error daemon_gone() {
-    return Error(Code::Gone, "the daemon is gone: what is mapped keeps working, for the rest start it and connect anew");
+    return Error(
+        Code::Gone,
+        "the daemon is gone: what is mapped keeps working, for the rest start it and connect anew");
 }
 
 Error no_daemon(const Error& error, const std::string& socket_path) {
-    return Error(error.code(),
-                 "no daemon answers at " + socket_path +
-                     ": start refaultd, or name the session socket of a running one in REFAULT_SOCKET (" +
-                     error.message() + ")",
-                 error.sys_errno());
+    return Error(
+        error.code(),
+        "no daemon answers at " + socket_path +
+            ": start refaultd, or name the session socket of a running one in REFAULT_SOCKET (" +
+            error.message() + ")",
+        error.sys_errno());
 }
 
 }  // namespace
@@ -54,8 +60,8 @@ Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path
     if (!channel) return no_daemon(channel.error(), socket_path);
     auto pager = sys::seqpacket_pair();
     if (!pager) return pager.error();
-    std::unique_ptr<Session> session(
-        new Session(std::move(*channel), std::move(userfaultfd->fd), userfaultfd->handles_kernel_faults));
+    std::unique_ptr<Session> session(new Session(std::move(*channel), std::move(userfaultfd->fd),
+                                                 userfaultfd->handles_kernel_faults));
     RETURN_IF_ERROR(session->mappings_.prepare());
     RETURN_IF_ERROR(session->shake_hands(pager->second));
     pager->second.reset();  // or the end of the daemon could not be seen
@@ -66,7 +72,8 @@ Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path
 
 Status Session::shake_hands(const UniqueFd& daemons_end) {
     const std::array descriptors{userfaultfd_.get(), daemons_end.get()};
-    RETURN_IF_ERROR(sys::send_message(channel_.get(), wire::encode(wire::Hello{handles_kernel_faults_}), descriptors));
+    RETURN_IF_ERROR(sys::send_message(
+        channel_.get(), wire::encode(wire::Hello{handles_kernel_faults_}), descriptors));
     auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
     if (!answer) return answer.error();
     auto reply = wire::decode_reply(answer->bytes);
@@ -77,18 +84,21 @@ Status Session::shake_hands(const UniqueFd& daemons_end) {
 }
 
 Session::~Session() {
-    // The pager first, so that nothing is placed at addresses that the program may use anew. Then the mappings, and the
-    // channel last: as long as something is mapped the daemon must know of it.
+    // The pager first, so that nothing is placed at addresses that the program may use anew. Then
+    // the mappings, and the channel last: as long as something is mapped the daemon must know of
+    // it.
     pager_.reset();
     mappings_.remove_all();
 }
 
-bool Session::is_in_its_process() const noexcept { return ::getpid() == process_; }
+bool Session::is_in_its_process() const noexcept {
+    return ::getpid() == process_;
+}
 
 Result<wire::Reply> Session::request(const wire::Request& request) {
-    if (!is_in_its_process())
-        return Error(Code::Gone, "a child process cannot use its parent's session; connect anew in the child");
-    // Taking back still reaches the daemon after the pager has stopped: it must not keep what is not there any more.
+    if (!is_in_its_process()) return Error(Code::Gone, kChildRefused);
+    // Taking back still reaches the daemon after the pager has stopped: it must not keep what is
+    // not there any more.
     const bool takes_back = std::holds_alternative<wire::Unmap>(request) ||
                             std::holds_alternative<wire::CloseFile>(request);
     if (!takes_back)
@@ -101,14 +111,12 @@ Result<wire::Reply> Session::request(const wire::Request& request) {
 
 Result<wire::Reply> Session::exchange(std::span<const std::uint8_t> message) {
     MutexLock lock(exchange_mutex_);
+    if (is_out_of_step_) return daemon_gone();
     RETURN_IF_ERROR(sys::send_message(channel_.get(), message));
     auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
-    if (answer)
-        if (auto reply = wire::decode_reply(answer->bytes)) return reply;
-        else
-            answer = reply.error();
-    // No later reply could be told from the one that is missing.
-    ::shutdown(channel_.get(), SHUT_RDWR);
+    if (answer) return wire::decode_reply(answer->bytes);
+    // The reply may come yet, and would be taken for that to a later request.
+    is_out_of_step_ = true;
     return answer.error();
 }
 
@@ -124,7 +132,9 @@ Result<Session::Mapped> Session::map(wire::Map map) {
     }
     const Mapped mapped{*address, reply->mapping};
     auto placed = mappings_.identify(*address, reply->mapping);
-    if (placed) placed = mappings_.wait_until_placed(*address, std::chrono::steady_clock::now() + kPlacePatience);
+    if (placed)
+        placed = mappings_.wait_until_placed(*address,
+                                             std::chrono::steady_clock::now() + kPlacePatience);
     if (placed) return mapped;
     base::discard(unmap(mapped), "the reason is that it could not be placed");
     return placed.error();
@@ -134,18 +144,22 @@ Status Session::unmap(const Mapped& mapped) {
     // In a child the addresses are free, or used for something else.
     auto reply = request(wire::Unmap{mapped.id});
     if (!is_in_its_process()) return reply.error();
-    // After the daemon's answer no fence acts on the addresses any more; without a daemon none does either.
+    // After the daemon's answer no fence acts on the addresses any more; without a daemon none does
+    // either.
     mappings_.remove(mapped.address);
     if (!reply && reply.error().code() != Code::Gone) return reply.error();
     return {};
 }
 
+// In a child the mutex may be held by a thread that was not inherited.
 void Session::note_failure(const std::string& sentence) {
+    if (!is_in_its_process()) return;
     MutexLock lock(failure_mutex_);
     last_failure_ = sentence;
 }
 
 std::string Session::last_failure() const {
+    if (!is_in_its_process()) return kChildRefused;
     MutexLock lock(failure_mutex_);
     return last_failure_;
 }

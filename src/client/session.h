@@ -1,8 +1,9 @@
-// A connection to the daemon: the session channel for the program's threads, one request at a time, and the pager beside
-// it. Thread-safe, but destroyed by one thread when no other uses it.
+// A connection to the daemon: the session channel for the program's threads, one request at a time,
+// and the pager beside it. Thread-safe, but destroyed by one thread when no other uses it.
 //
-// The session channel's mutex is held while the daemon thinks, and never while pool memory is touched; the pager does not
-// take it. A child process after fork has the object and the channels, but no pager: it can use none of it.
+// The session channel's mutex is held while the daemon thinks, and never while pool memory is
+// touched; the pager does not take it. A child process after fork has the object and the channels,
+// but no pager: it can use none of it.
 #pragma once
 
 #include <sys/types.h>
@@ -25,14 +26,16 @@ class Session {
     // Joins the pager, unmaps everything, hangs up. Only where is_in_its_process().
     ~Session();
 
-    // One exchange; the daemon's refusal comes back as an Error. Gone, with the reason, when the session has ended.
+    // One exchange; the daemon's refusal comes back as an Error. Gone, with the reason, when the
+    // session has ended.
     Result<wire::Reply> request(const wire::Request& request);
 
     struct Mapped {
         std::uint64_t address = 0;
         MappingId id;
     };
-    // Returns when all of it has been placed; `map.address` is filled in. Nothing stays mapped on failure.
+    // Returns when all of it has been placed; `map.address` is filled in. Nothing stays mapped on
+    // failure.
     Result<Mapped> map(wire::Map map);
     // Unmaps whatever the daemon says, and returns that.
     Status unmap(const Mapped& mapped);
@@ -53,12 +56,14 @@ class Session {
 
     const pid_t process_;
     const base::UniqueFd channel_;
-    // Kept open until the end: if the daemon dies, faults in a fenced range wait instead of falling through.
+    // Kept open until the end: if the daemon dies, faults in a fenced range wait instead of falling
+    // through.
     const base::UniqueFd userfaultfd_;
     const bool handles_kernel_faults_;
     std::string pool_;  // fixed after the handshake
     MappingTable mappings_;
     base::Mutex exchange_mutex_;  // a request and its reply on channel_
+    bool is_out_of_step_ GUARDED_BY(exchange_mutex_) = false;
     mutable base::Mutex failure_mutex_;
     std::string last_failure_ GUARDED_BY(failure_mutex_);
     std::unique_ptr<Pager> pager_;

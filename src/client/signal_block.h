@@ -1,7 +1,7 @@
 // Holds back the program's signal handlers on the calling thread, for as long as it lives.
 //
-// A handler may touch pool memory, and wait there for the pager. It must not do so on top of a thread that holds a lock
-// which the pager takes. A thread started meanwhile inherits the block.
+// A handler may touch pool memory, and wait there for the pager. It must not do so on top of a
+// thread that holds a lock which the pager takes. A thread started meanwhile inherits the block.
 #pragma once
 
 #include <signal.h>

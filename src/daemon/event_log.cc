@@ -49,7 +49,7 @@ nlohmann::json to_json(const EventLog::Numbered& event) {
     const std::time_t seconds = ms / 1000;
     std::tm calendar{};
     ::gmtime_r(&seconds, &calendar);
-    char time[40];
+    char time[96];  // as wide as the compiler can imagine the numbers
     std::snprintf(time, sizeof time, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", calendar.tm_year + 1900,
                   calendar.tm_mon + 1, calendar.tm_mday, calendar.tm_hour, calendar.tm_min, calendar.tm_sec,
                   static_cast<int>(ms % 1000));

@@ -90,6 +90,9 @@ class State {
     std::map<DeviceId, Device> devices_;
 };
 
+// Segments from 4 KiB to 1 GiB, and not too many of them.
+bool is_possible_shape(std::uint64_t segment_bytes, std::uint32_t segment_count) noexcept;
+
 // 1..255 bytes without "/" or NUL, not "." or "..".
 bool is_valid_name(std::string_view name) noexcept;
 

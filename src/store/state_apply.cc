@@ -11,7 +11,7 @@ using base::Error;
 namespace {
 
 constexpr std::uint64_t kSegmentBytesMax = 1ull << 30;
-constexpr std::uint32_t kSegmentsMax = 1u << 22;
+constexpr std::uint32_t kSegmentsMax = 1u << 18;
 constexpr std::uint32_t kReplicasMax = 8;
 
 Error misfit(const std::string& what) {
@@ -25,6 +25,11 @@ std::string describe(const Extent& e) {
 }
 
 }  // namespace
+
+bool is_possible_shape(std::uint64_t segment_bytes, std::uint32_t segment_count) noexcept {
+    return std::has_single_bit(segment_bytes) && segment_bytes >= base::kPageBytes && segment_bytes <= kSegmentBytesMax &&
+           segment_count > 0 && segment_count <= kSegmentsMax;
+}
 
 Status State::on(const op::SetPool& o) {
     if (pool_uuid_ != base::Uuid{}) return misfit("two pool records");
@@ -41,9 +46,8 @@ Status State::on(const op::SetCounters& o) {
 }
 
 Status State::on(const op::AddDevice& o) {
-    const bool is_sane = std::has_single_bit(o.segment_bytes) && o.segment_bytes >= base::kPageBytes &&
-                         o.segment_bytes <= kSegmentBytesMax && o.segment_count > 0 && o.segment_count <= kSegmentsMax;
-    if (!is_sane || o.name.empty()) return misfit("device " + std::to_string(o.id.raw()) + " has an impossible shape");
+    if (!is_possible_shape(o.segment_bytes, o.segment_count) || o.name.empty())
+        return misfit("device " + std::to_string(o.id.raw()) + " has an impossible shape");
     if (o.id == DeviceId() || o.id.raw() == UINT32_MAX) return misfit("an impossible device number");
     for (const auto& [id, device] : devices_)
         if (id == o.id || device.name == o.name || device.uuid == o.uuid) return misfit("a device is there twice");

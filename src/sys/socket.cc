@@ -22,12 +22,15 @@ Result<sockaddr_un> address_of(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path)
-        return Error(Code::Invalid, "socket path '" + path + "' is empty or longer than 107 characters");
+        return Error(Code::Invalid,
+                     "socket path '" + path + "' is empty or longer than 107 characters");
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     return address;
 }
 
-UniqueFd new_socket() { return UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)); }
+UniqueFd new_socket() {
+    return UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+}
 
 }  // namespace
 
@@ -47,7 +50,8 @@ Result<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode) {
     auto address = address_of(path);
     if (!address) return address.error();
     if (auto probe = connect_seqpacket(path); probe)
-        return Error(Code::Busy, "another daemon listens at " + path + "; stop it or choose another run directory");
+        return Error(Code::Busy, "another daemon listens at " + path +
+                                     "; stop it or choose another run directory");
     else if (probe.error().sys_errno() == ECONNREFUSED)
         ::unlink(path.c_str());
     UniqueFd socket = new_socket();
@@ -65,7 +69,8 @@ Result<UniqueFd> accept_connection(int listener) {
         if (socket) {
             // A client that never reads must not hold its thread for ever.
             const timeval patience{5, 0};
-            if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) != 0)
+            if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) !=
+                0)
                 return sys_error("SO_SNDTIMEO");
             return socket;
         }
@@ -75,12 +80,13 @@ Result<UniqueFd> accept_connection(int listener) {
 
 Result<std::pair<UniqueFd, UniqueFd>> seqpacket_pair() {
     int ends[2];
-    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return sys_error("socketpair");
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+        return sys_error("socketpair");
     return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
-Status send_message(int socket, std::span<const std::uint8_t> bytes, std::span<const int> descriptors,
-                    bool may_wait) {
+Status send_message(int socket, std::span<const std::uint8_t> bytes,
+                    std::span<const int> descriptors, bool may_wait) {
     CHECK(descriptors.size() <= kDescriptorsMax);
     iovec piece{const_cast<std::uint8_t*>(bytes.data()), bytes.size()};
     msghdr message{};
@@ -118,7 +124,8 @@ Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
     while (length < 0 && errno == EINTR);
     if (length < 0) return sys_error("receive");
     ReceivedSizes sizes{static_cast<std::size_t>(length), 0};
-    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
         const std::size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
         for (std::size_t i = 0; i < count; ++i) {
@@ -129,8 +136,9 @@ Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
     }
     if (length == 0) return Error(Code::Gone, "the peer closed the connection");
     if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
-        return Error(Code::Corrupt, "a message was too long, or its descriptors could not be taken in "
-                                    "(raise the limit of open files)");
+        return Error(Code::Corrupt,
+                     "a message was too long, or its descriptors could not be taken in "
+                     "(raise the limit of open files)");
     return sizes;
 }
 
@@ -141,19 +149,22 @@ Result<Received> receive_message(int socket, std::size_t bytes_max) {
     auto sizes = receive_into(socket, received.bytes, descriptors);
     if (!sizes) return sizes.error();
     received.bytes.resize(sizes->bytes);
-    for (std::size_t i = 0; i < sizes->descriptors; ++i) received.descriptors.push_back(std::move(descriptors[i]));
+    for (std::size_t i = 0; i < sizes->descriptors; ++i)
+        received.descriptors.push_back(std::move(descriptors[i]));
     return received;
 }
 
 Result<base::Cred> peer_cred(int socket) {
     ucred peer{};
     socklen_t length = sizeof peer;
-    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return sys_error("SO_PEERCRED");
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+        return sys_error("SO_PEERCRED");
     base::Cred cred{peer.uid, peer.gid, {}, peer.pid};
     cred.groups.resize(64);
     for (;;) {
         length = static_cast<socklen_t>(cred.groups.size() * sizeof(gid_t));
-        if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, cred.groups.data(), &length) == 0) break;
+        if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, cred.groups.data(), &length) == 0)
+            break;
         if (errno != ERANGE) return sys_error("SO_PEERGROUPS");
         cred.groups.resize(length / sizeof(gid_t));
     }

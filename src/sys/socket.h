@@ -1,4 +1,5 @@
-// Unix sockets that keep message boundaries and carry descriptors (SOCK_SEQPACKET, SCM_RIGHTS). Stateless functions.
+// Unix sockets that keep message boundaries and carry descriptors (SOCK_SEQPACKET, SCM_RIGHTS).
+// Stateless functions.
 #pragma once
 
 #include <cstdint>
@@ -23,27 +24,31 @@ inline constexpr std::size_t kDescriptorsMax = 253;
 // Listens at `path`, replacing a socket that nobody listens on any more (Busy when somebody does).
 Result<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode);
 Result<UniqueFd> connect_seqpacket(const std::string& path);
-// A connection, non-inheritable, whose sends give up (Busy) after 5 s; Busy when none is waiting (non-blocking listener).
+// A connection, non-inheritable, whose sends give up (Busy) after 5 s; Busy when none is waiting
+// (non-blocking listener).
 Result<UniqueFd> accept_connection(int listener);
 Result<std::pair<UniqueFd, UniqueFd>> seqpacket_pair();
 
-// Sends one message whole. Busy when the peer's queue is full and the call may not wait; Gone when it hung up.
-Status send_message(int socket, std::span<const std::uint8_t> bytes, std::span<const int> descriptors = {},
-                    bool may_wait = true);
+// Sends one message whole. Busy when the peer's queue is full and the call may not wait; Gone when
+// it hung up.
+Status send_message(int socket, std::span<const std::uint8_t> bytes,
+                    std::span<const int> descriptors = {}, bool may_wait = true);
 
 struct Received {
     std::vector<std::uint8_t> bytes;
     std::vector<UniqueFd> descriptors;
 };
-// Waits for one message of at most bytes_max. Gone at end of stream; Corrupt when it was longer than bytes_max or its
-// descriptors did not all arrive. Busy when the socket is non-blocking and there is none.
+// Waits for one message of at most bytes_max. Gone at end of stream; Corrupt when it was longer
+// than bytes_max or its descriptors did not all arrive. Busy when the socket is non-blocking and
+// there is none.
 Result<Received> receive_message(int socket, std::size_t bytes_max);
 
 struct ReceivedSizes {
     std::size_t bytes = 0;
     std::size_t descriptors = 0;
 };
-// The same into memory that the caller has, allocating nothing unless it fails. What `descriptors` held is closed.
+// The same into memory that the caller has, allocating nothing unless it fails. What `descriptors`
+// held is closed.
 Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
                                    std::span<UniqueFd, kDescriptorsMax> descriptors);
 

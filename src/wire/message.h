@@ -2,12 +2,14 @@
 //
 //   session channel   client -> daemon   Hello, then one Request at a time; a Reply to each
 //   pager channel     daemon -> client   Doorbell: "some of your addresses have no place any more"
-//                     client -> daemon   Fetch{placed}: "what you sent as `placed` is in force; what is stale now?"
-//                     daemon -> client   Places{sequence, places}: map these; none: all is in place
+//                     client -> daemon   Fetch{placed}: "what you sent as `placed` is in force;
+//                     what is stale now?" daemon -> client   Places{sequence, places}: map these;
+//                     none: all is in place
 //
-// Places are fetched, never sent ahead: a place that waits in a queue could be outdated when it is read.
-// Both channels are SOCK_SEQPACKET; a message is a header (magic, version, type) and fields in base/codec encoding.
-// Decoders check every field and give Code::Corrupt. Value types and functions without state.
+// Places are fetched, never sent ahead: a place that waits in a queue could be outdated when it is
+// read. Both channels are SOCK_SEQPACKET; a message is a header (magic, version, type) and fields
+// in base/codec encoding. Decoders check every field and give Code::Corrupt. Value types and
+// functions without state.
 #pragma once
 
 #include <array>
@@ -37,7 +39,8 @@ inline constexpr std::size_t kPlacesMax = 128;
 
 // ---- session channel
 
-// Carries two descriptors: the client's userfaultfd (no handshake done) and its daemon's end of the pager channel.
+// Carries two descriptors: the client's userfaultfd (no handshake done) and its daemon's end of the
+// pager channel.
 struct Hello {
     bool handles_kernel_faults = false;
 };
@@ -64,7 +67,8 @@ struct StatHandle {
 struct StatPath {
     std::string path;
 };
-// The client has reserved [address, address + length) and is ready to place. offset and length are page-aligned.
+// The client has reserved [address, address + length) and is ready to place. offset and length are
+// page-aligned.
 struct Map {
     std::uint32_t handle = 0;
     std::uint64_t offset = 0;
@@ -96,8 +100,8 @@ struct Rename {
     std::string to;
 };
 
-using Request = std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map, Unmap, List, Unlink,
-                             MakeDirectory, RemoveDirectory, Rename>;
+using Request = std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map,
+                             Unmap, List, Unlink, MakeDirectory, RemoveDirectory, Rename>;
 
 struct FileInfo {
     std::uint64_t inode = 0;
@@ -121,11 +125,11 @@ struct Reply {
     std::int32_t error = 0;  // 0 or a positive errno
     std::string message;     // for a person, when error != 0
     std::uint32_t handle = 0;
-    MappingId mapping;       // greater than that of every mapping this session had before
+    MappingId mapping;  // greater than that of every mapping this session had before
     FileInfo info;
     std::vector<NamedInfo> entries;
-    bool has_more = false;   // List: ask again after the last name
-    std::string pool;        // reply to Hello
+    bool has_more = false;  // List: ask again after the last name
+    std::string pool;       // reply to Hello
     std::uint64_t session = 0;
 };
 
@@ -146,12 +150,14 @@ struct Fetch {
 
 inline constexpr std::uint16_t kNoDescriptor = 0xffff;
 
-// address, length and segment_offset are whole pages; a decoded place is not empty and does not overflow.
+// address, length and segment_offset are whole pages; a decoded place is not empty and does not
+// overflow.
 struct Place {
     MappingId mapping;
     std::uint64_t address = 0;
     std::uint64_t length = 0;
-    // Index among the message's descriptors; kNoDescriptor: beyond the end of the file, a touch is SIGBUS.
+    // Index among the message's descriptors; kNoDescriptor: beyond the end of the file, a touch is
+    // SIGBUS.
     std::uint16_t descriptor = kNoDescriptor;
     std::uint64_t segment_offset = 0;
     Access access = Access::Read;
@@ -168,7 +174,8 @@ Result<PagerMessage> decode_pager_message(std::span<const std::uint8_t> bytes);
 
 // The client's side again, for a pager that must not allocate: neither does, unless decoding fails.
 enum class FromDaemon { Doorbell, Places };
-// Fills `places` when it is Places; allocates nothing when it has room for kPlacesMax. Corrupt for Fetch.
+// Fills `places` when it is Places; allocates nothing when it has room for kPlacesMax. Corrupt for
+// Fetch.
 Result<FromDaemon> decode_from_daemon(std::span<const std::uint8_t> bytes, Places& places);
 inline constexpr std::size_t kFetchBytes = 16;
 std::array<std::uint8_t, kFetchBytes> encode_fetch(const Fetch& fetch);

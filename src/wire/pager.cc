@@ -8,15 +8,23 @@ using base::Error;
 
 namespace {
 
-Bytes encode_one(const Doorbell&) { return begin_message(Type::Doorbell).take(); }
+Bytes encode_one(const Doorbell&) {
+    return begin_message(Type::Doorbell).take();
+}
 
-Bytes encode_one(const Fetch& fetch) { return begin_message(Type::Fetch).u64(fetch.placed).take(); }
+Bytes encode_one(const Fetch& fetch) {
+    return begin_message(Type::Fetch).u64(fetch.placed).take();
+}
 
 Bytes encode_one(const Places& places) {
     auto out = begin_message(Type::Places);
     out.u64(places.sequence).u32(static_cast<std::uint32_t>(places.places.size()));
     for (const auto& place : places.places) {
-        out.u64(place.mapping.raw()).u64(place.address).u64(place.length).u16(place.descriptor).u64(place.segment_offset);
+        out.u64(place.mapping.raw())
+            .u64(place.address)
+            .u64(place.length)
+            .u16(place.descriptor)
+            .u64(place.segment_offset);
         encode_access(out, place.access);
     }
     return out.take();
@@ -26,7 +34,8 @@ bool is_sound(const Place& place) {
     const auto is_span = [&](std::uint64_t begin) {
         return base::is_aligned(begin, base::kPageBytes) && begin + place.length > begin;
     };
-    return base::is_aligned(place.length, base::kPageBytes) && is_span(place.address) && is_span(place.segment_offset);
+    return base::is_aligned(place.length, base::kPageBytes) && is_span(place.address) &&
+           is_span(place.segment_offset);
 }
 
 void take_places(Decoder& in, Places& places) {
@@ -53,7 +62,9 @@ Places take_places(Decoder& in) {
     return places;
 }
 
-Error wrong_kind() { return Error(Code::Corrupt, "a message of another kind on the pager channel"); }
+Error wrong_kind() {
+    return Error(Code::Corrupt, "a message of another kind on the pager channel");
+}
 
 }  // namespace
 
@@ -67,10 +78,17 @@ Result<PagerMessage> decode_pager_message(std::span<const std::uint8_t> bytes) {
     if (!type) return type.error();
     PagerMessage message;
     switch (*type) {
-        case Type::Doorbell: message = Doorbell{}; break;
-        case Type::Fetch: message = Fetch{in.u64()}; break;
-        case Type::Places: message = take_places(in); break;
-        default: return wrong_kind();
+        case Type::Doorbell:
+            message = Doorbell{};
+            break;
+        case Type::Fetch:
+            message = Fetch{in.u64()};
+            break;
+        case Type::Places:
+            message = take_places(in);
+            break;
+        default:
+            return wrong_kind();
     }
     RETURN_IF_ERROR(in.finish("a pager message"));
     return message;

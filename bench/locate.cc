@@ -1,0 +1,122 @@
+// locate: the reverse map. One 4 KiB range to its owner (inode, file range, path) among 10^3 to 10^6 extents.
+#include <unistd.h>
+
+#include <filesystem>
+#include <random>
+
+#include "bench/harness.h"
+#include "store/store.h"
+
+namespace refault::bench {
+
+namespace {
+
+constexpr std::size_t kFiles = 1000;
+constexpr std::uint64_t kQueries = 200'000;
+constexpr std::uint64_t kDeviceBytes = 6ull << 30;  // holes only: it takes no memory
+
+// A pool in which every extent is one page and no two neighbours belong to one file.
+class Fragmented {
+  public:
+    static Result<std::unique_ptr<Fragmented>> create() {
+        std::unique_ptr<Fragmented> pool(new Fragmented);
+        if (::mkdtemp(pool->directory_.data()) == nullptr) return base::sys_error("mkdtemp");
+        device::DeviceSpec spec;
+        spec.name = "a";
+        spec.kind = device::DeviceKind::Dir;
+        spec.path = pool->directory_;
+        spec.size_bytes = kDeviceBytes;
+        auto device = device::Device::create(spec, base::Uuid{});
+        if (!device) return device.error();
+        auto store = store::Store::create("bench", {store::DevicePtr(std::move(*device))}, base::Cred{});
+        if (!store) return store.error();
+        pool->store_ = std::move(*store);
+        for (std::size_t i = 0; i < kFiles; ++i) {
+            auto made = pool->store_->create_file("/file-" + std::to_string(i), 0600, base::Cred{});
+            if (!made) return made.error();
+            pool->files_.push_back(made->inode);
+        }
+        return pool;
+    }
+    ~Fragmented() {
+        store_.reset();
+        std::error_code failure;
+        std::filesystem::remove_all(directory_, failure);
+    }
+
+    Status grow_to(std::uint64_t extents) {
+        for (; extents_ < extents; ++extents_) {
+            const auto inode = files_[extents_ % kFiles];
+            auto layout = store_->lock_layout(inode);
+            RETURN_IF_ERROR(store_->resize(inode, (extents_ / kFiles + 1) * base::kPageBytes));
+        }
+        return {};
+    }
+
+    // Device offsets of random pages that hold data.
+    std::vector<std::uint64_t> random_places(std::uint64_t count) {
+        std::vector<std::uint64_t> places;
+        std::mt19937_64 random(count);
+        while (places.size() < count) {
+            const auto which = random() % extents_;
+            const auto found = store_->extents(files_[which % kFiles],
+                                               base::FileRange::of_length(which / kFiles * base::kPageBytes, base::kPageBytes));
+            if (!found.empty()) places.push_back(found[0].device_offset);
+        }
+        return places;
+    }
+
+    store::Store& store() { return *store_; }
+
+  private:
+    Fragmented() = default;
+    std::string directory_ = "/dev/shm/refault-bench-XXXXXX";
+    std::unique_ptr<store::Store> store_;
+    std::vector<base::InodeNo> files_;
+    std::uint64_t extents_ = 0;
+};
+
+// Nanoseconds a query; CHECKs that every one finds exactly one owner.
+double time_queries(store::Store& store, base::DeviceId device, const std::vector<std::uint64_t>& places) {
+    std::size_t path_bytes = 0;
+    const double seconds = time_s([&] {
+        for (const auto place : places) {
+            const auto found = store.locate(device, base::DeviceRange::of_length(place, base::kPageBytes));
+            CHECK(found.size() == 1);
+            path_bytes += store.path_of(found[0].inode).size();
+        }
+    });
+    CHECK(path_bytes > 0);
+    return seconds / static_cast<double>(places.size()) * 1e9;
+}
+
+}  // namespace
+
+Status run_locate(const Options& options) {
+    auto pool = Fragmented::create();
+    if (!pool) return pool.error();
+    auto device = (*pool)->store().find_device("a");
+    if (!device) return device.error();
+    Report report("locate", options);
+    report.input("query", "device range of 4 KiB to inode, file range and path");
+    report.input("files", kFiles);
+    report.input("queries a run", kQueries);
+    std::vector<double> medians;
+    for (const std::uint64_t extents : {1'000ull, 10'000ull, 100'000ull, 1'000'000ull}) {
+        RETURN_IF_ERROR((*pool)->grow_to(extents));
+        const auto places = (*pool)->random_places(kQueries);
+        std::vector<double> times;
+        for (int run = 0; run <= options.runs; ++run) {
+            const double ns = time_queries((*pool)->store(), *device, places);
+            if (run > 0) times.push_back(ns);
+        }
+        medians.push_back(median(times));
+        report.row({{"extents", extents}, {"ns_per_query", medians.back()}, {"over_first", medians.back() / medians.front()}});
+    }
+    report.target("under 2 microseconds at 10^6", medians.back() < 2000);
+    report.target("at most twice as long at 10^6 as at 10^3", medians.back() <= 2 * medians.front());
+    report.finish();
+    return {};
+}
+
+}  // namespace refault::bench

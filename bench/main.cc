@@ -1,0 +1,42 @@
+// refault-bench: measures beside the alternative. Starts its own daemons and ends them.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "bench/harness.h"
+
+int main(int argc, char** argv) {
+    using namespace refault::bench;
+    if (argc >= 2 && std::string_view(argv[1]) == "child-drain-writer")
+        return run_drain_writer(std::vector<std::string>(argv + 2, argv + argc));
+    struct Bench {
+        const char* name;
+        const char* what;
+        Status (*run)(const Options&);
+    };
+    const Bench benches[] = {{"mapped", "a mapped pool file over a plain mmap on the same kind of tmpfs", run_mapped},
+                             {"drain", "a live drain of 1 GiB over fallocate + memcpy", run_drain},
+                             {"locate", "the reverse map among 10^3 to 10^6 extents", run_locate},
+                             {"prove", "a proof against the number of processes and mappings", run_prove}};
+    Options options;
+    CLI::App app("refault-bench: measures Refault beside the alternative, in one run.\n\nExamples:\n"
+                 "  refault-bench drain\n  refault-bench mapped --runs 9 --json");
+    app.require_subcommand(1);
+    int status = 0;
+    for (const auto& bench : benches) {
+        CLI::App* command = app.add_subcommand(bench.name, bench.what);
+        command->add_flag("--json", options.json, "Report in JSON");
+        command->add_option("--runs", options.runs, "Counted runs; medians are given")->check(CLI::Range(1, 1000))->capture_default_str();
+        command->callback([&status, &options, &bench] {
+            if (auto done = bench.run(options); !done) {
+                std::fprintf(stderr, "refault-bench: %s: %s\n", bench.name, done.error().message().c_str());
+                status = 1;
+            }
+        });
+    }
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
+    return status;
+}

@@ -1,0 +1,116 @@
+// mapped: what a mapped pool file costs over a plain mmap of a file on the same kind of tmpfs.
+#include <optional>
+#include <random>
+
+#include "base/units.h"
+#include "bench/harness.h"
+#include "bench/plain_file.h"
+#include "bench/pool_file.h"
+#include "cli/local_daemon.h"
+
+namespace refault::bench {
+
+namespace {
+
+constexpr std::uint64_t kBytes = 512ull << 20;
+constexpr std::uint64_t kWords = kBytes / 8;
+constexpr std::uint64_t kRandomOperations = 4'000'000;
+constexpr double kWanted = 0.97;
+
+volatile std::uint64_t g_sink;  // keeps reads from being optimised away
+
+using Words = volatile std::uint64_t*;
+
+void first_touch(Words words) {
+    for (std::uint64_t i = 0; i < kWords; i += 512) words[i] = i;
+}
+void sequential_write(Words words) {
+    for (std::uint64_t i = 0; i < kWords; ++i) words[i] = i;
+}
+void sequential_read(Words words) {
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < kWords; ++i) sum += words[i];
+    g_sink = sum;
+}
+// A multiplicative walk over all words: the same addresses in the same order for both sides.
+std::uint64_t next_index(std::uint64_t& state) {
+    state = state * 6364136223846793005ull + 1442695040888963407ull;
+    return (state >> 24) % kWords;
+}
+void random_read(Words words) {
+    std::uint64_t state = 1, sum = 0;
+    for (std::uint64_t i = 0; i < kRandomOperations; ++i) sum += words[next_index(state)];
+    g_sink = sum;
+}
+void random_write(Words words) {
+    std::uint64_t state = 2;
+    for (std::uint64_t i = 0; i < kRandomOperations; ++i) words[next_index(state)] = i;
+}
+
+struct Workload {
+    const char* name;
+    void (*run)(Words);
+};
+constexpr Workload kWorkloads[] = {{"first-touch", first_touch},
+                                   {"sequential-write", sequential_write},
+                                   {"sequential-read", sequential_read},
+                                   {"random-read", random_read},
+                                   {"random-write", random_write}};
+
+// All workloads in order on fresh files, the two sides in turn; the first run warms up.
+struct Times {
+    std::vector<double> pool[std::size(kWorkloads)];
+    std::vector<double> plain[std::size(kWorkloads)];
+};
+
+Status run_once(const PoolSession& session, const PlainTmpfs& tmpfs, int run, Times& times) {
+    auto pool = PoolMapping::create(session, "/bench", kBytes);
+    if (!pool) return pool.error();
+    auto plain = PlainMapping::create(tmpfs.file("bench"), kBytes);
+    if (!plain) return plain.error();
+    for (std::size_t i = 0; i < std::size(kWorkloads); ++i) {
+        const auto time_pool = [&] { return time_s([&] { kWorkloads[i].run(reinterpret_cast<Words>(pool->address())); }); };
+        const auto time_plain = [&] { return time_s([&] { kWorkloads[i].run(reinterpret_cast<Words>(plain->address())); }); };
+        // Who goes first changes from run to run.
+        double pool_s = 0, plain_s = 0;
+        if (run % 2 == 0) {
+            pool_s = time_pool();
+            plain_s = time_plain();
+        } else {
+            plain_s = time_plain();
+            pool_s = time_pool();
+        }
+        if (run == 0) continue;
+        times.pool[i].push_back(pool_s);
+        times.plain[i].push_back(plain_s);
+    }
+    return {};
+}
+
+}  // namespace
+
+Status run_mapped(const Options& options) {
+    auto daemon = cli::LocalDaemon::start({"--create", "bench", "--device", "a=ram:1G", "--device", "b=ram:1G"});
+    if (!daemon) return daemon.error();
+    auto session = PoolSession::connect(daemon->session_socket());
+    if (!session) return session.error();
+    auto tmpfs = PlainTmpfs::create(1ull << 30);
+    if (!tmpfs) return tmpfs.error();
+    Report report("mapped", options);
+    report.input("file", base::format_size(kBytes));
+    report.input("devices", "2 x ram:1G; the plain file is on a tmpfs made by the same code");
+    report.input("random operations", kRandomOperations);
+    Times times;
+    for (int run = 0; run <= options.runs; ++run) RETURN_IF_ERROR(run_once(*session, *tmpfs, run, times));
+    bool all = true;
+    for (std::size_t i = 0; i < std::size(kWorkloads); ++i) {
+        const double pool = median(times.pool[i]), plain = median(times.plain[i]);
+        all = all && plain / pool >= kWanted;
+        report.row({{"workload", kWorkloads[i].name}, {"pool_ms", pool * 1e3}, {"plain_ms", plain * 1e3}, {"ratio", plain / pool}});
+    }
+    report.target("0.97 or better in each", all);
+    report.finish();
+    return {};
+}
+
+}  // namespace refault::bench

@@ -1,0 +1,77 @@
+// prove: time of a proof against the number of processes and of their mappings.
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/harness.h"
+#include "bench/plain_file.h"
+#include "failure/proof.h"
+
+namespace refault::bench {
+
+namespace {
+
+// Processes that hold so many mappings each and wait.
+class Crowd {
+  public:
+    Crowd(std::size_t processes, std::size_t mappings) {
+        for (std::size_t i = 0; i < processes; ++i) {
+            int ends[2];
+            if (::pipe(ends) != 0) return;
+            const pid_t pid = ::fork();
+            if (pid == 0) {
+                // Neighbours of different protection do not merge.
+                for (std::size_t m = 0; m < mappings; ++m)
+                    (void)::mmap(nullptr, 4096, m % 2 == 0 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                (void)!::write(ends[1], "r", 1);
+                for (;;) ::pause();
+            }
+            pids_.push_back(pid);
+            char ready;
+            (void)!::read(ends[0], &ready, 1);
+            ::close(ends[0]);
+            ::close(ends[1]);
+        }
+    }
+    ~Crowd() {
+        for (const pid_t pid : pids_) ::kill(pid, SIGKILL);
+        for (const pid_t pid : pids_) ::waitpid(pid, nullptr, 0);
+    }
+    Crowd(const Crowd&) = delete;
+    Crowd& operator=(const Crowd&) = delete;
+
+  private:
+    std::vector<pid_t> pids_;
+};
+
+}  // namespace
+
+Status run_prove(const Options& options) {
+    device::DeviceSpec spec;
+    spec.name = "a";
+    spec.size_bytes = 64 << 20;
+    auto device = device::Device::create(spec, base::Uuid{});
+    if (!device) return device.error();
+    auto target = failure::proof_target(**device);
+    if (!target) return target.error();
+    Report report("prove", options);
+    report.input("device", "one that nobody holds");
+    for (const auto& [processes, mappings] : std::initializer_list<std::pair<std::size_t, std::size_t>>{
+             {0, 0}, {10, 10}, {100, 10}, {400, 10}, {10, 1000}, {100, 1000}, {10, 10000}}) {
+        const Crowd crowd(processes, mappings);
+        std::vector<double> times;
+        std::uint64_t read = 0;
+        for (int run = 0; run <= options.runs; ++run) {
+            auto proof = failure::prove(*target);
+            if (!proof) return proof.error();
+            read = proof->processes_read;
+            if (run > 0) times.push_back(proof->seconds);
+        }
+        report.row({{"added_processes", processes}, {"mappings_each", mappings}, {"processes_read", read}, {"proof_ms", median(times) * 1e3}});
+    }
+    report.finish();
+    return {};
+}
+
+}  // namespace refault::bench
