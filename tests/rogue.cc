@@ -97,15 +97,20 @@ std::vector<Kept> steal(const std::string& socket, const std::string& path, std:
     return kept;
 }
 
+// The byte at the address, after storing *value there if given; -1 when the access gives SIGBUS.
+int touch(volatile unsigned char* address, const unsigned char* value) {
+    if (sigsetjmp(g_jump, 1) != 0) return -1;
+    if (value != nullptr) *address = *value;
+    return *address;
+}
+
 void read_all(const std::vector<Kept>& kept) {
-    volatile std::uint64_t seen = 0, signals = 0;
+    std::uint64_t seen = 0, signals = 0;
     for (const auto& one : kept) {
         for (std::uint64_t at = 0; at < one.length; at += 4096) {
-            if (sigsetjmp(g_jump, 1) != 0) {
-                signals = signals + 1;
-                continue;
-            }
-            if (one.memory[at] != 0) seen = seen + 1;
+            const int byte = touch(one.memory + at, nullptr);
+            if (byte < 0) signals = signals + 1;
+            if (byte > 0) seen = seen + 1;
         }
         std::vector<unsigned char> buffer(one.length);
         const ssize_t got = ::pread(one.fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(one.offset));
@@ -117,13 +122,11 @@ void read_all(const std::vector<Kept>& kept) {
 }
 
 void write_all(const std::vector<Kept>& kept) {
-    volatile std::uint64_t written = 0;
+    std::uint64_t written = 0;
     for (const auto& one : kept) {
-        for (std::uint64_t at = 0; at < one.length; at += 4096) {
-            if (sigsetjmp(g_jump, 1) != 0) continue;
-            one.memory[at] = 0xEE;
-            written = written + 1;
-        }
+        constexpr unsigned char kMark = 0xEE;
+        for (std::uint64_t at = 0; at < one.length; at += 4096)
+            if (touch(one.memory + at, &kMark) >= 0) written = written + 1;
     }
     std::printf("wrote %llu\n", static_cast<unsigned long long>(written));
 }

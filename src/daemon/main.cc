@@ -1,29 +1,22 @@
 // refaultd: options, start, wait for a signal, clean end.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
 
 #include "base/log.h"
-#include "base/unique_fd.h"
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
+#include "daemon/run_dir.h"
 #include "sys/userfaultfd.h"
 
 namespace {
 
-using refault::base::Code;
 using refault::base::Error;
 using refault::base::LogLevel;
-using refault::base::Result;
-using refault::base::UniqueFd;
 
 struct Options {
     std::string run_dir;
@@ -34,34 +27,12 @@ struct Options {
     std::string control_mode = "0600";
 };
 
-std::string default_run_dir() {
-    if (::geteuid() == 0) return "/run/refault";
-    const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-    if (runtime != nullptr && runtime[0] == '/') return std::string(runtime) + "/refault";
-    return "/tmp/refault-" + std::to_string(::geteuid());
-}
-
 // Segment descriptors and sessions take many descriptors; the soft limit is a leftover from select(2).
 void raise_descriptor_limit() {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
     limit.rlim_cur = limit.rlim_max;
     (void)::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-// Makes it, and takes it for this daemon alone as long as the descriptor is open.
-Result<UniqueFd> take_run_dir(const std::string& path) {
-    const auto failed = [&] { return refault::base::sys_error("run directory " + path); };
-    if (::mkdir(path.c_str(), 0755) != 0 && errno != EEXIST) return failed();
-    UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!directory) return failed();
-    struct stat status {};
-    if (::fstat(directory.get(), &status) != 0) return failed();
-    if (status.st_uid != ::geteuid())
-        return Error(Code::Denied, "run directory " + path + " belongs to another user; choose another with --run-dir");
-    if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0)
-        return Error(Code::Busy, "another daemon uses " + path + "; stop it, or choose another with --run-dir");
-    return directory;
 }
 
 int fail(const Error& error) {
@@ -77,7 +48,7 @@ int run(const Options& options) {
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
     raise_descriptor_limit();
-    auto run_dir = take_run_dir(options.run_dir);
+    auto run_dir = refault::daemon::take_run_dir(options.run_dir);
     if (!run_dir) return fail(run_dir.error());
 
     refault::daemon::EventLog events;
@@ -109,7 +80,7 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
     Options options;
-    options.run_dir = default_run_dir();
+    options.run_dir = refault::daemon::default_run_dir();
     CLI::App app(
         "refaultd: joins memory devices into a pool of mapped files, and lets any device be taken away.\n\n"
         "Examples:\n"

@@ -20,7 +20,7 @@ Status Device::for_each_part(DeviceRange range, Action action) const {
         const auto segment = segment_at(at);
         const auto end = std::min(range.end(), segment_range(segment).end());
         auto fd = segment_fd(segment);
-        if (!fd) return fd.error().within("device " + name());
+        if (!fd) return fd.error();
         if (auto done = action((*fd)->get(), at % segment_bytes_, end - at); !done)
             return done.error().within("device " + name());
         at = end;
@@ -56,6 +56,7 @@ Status Device::sync(DeviceRange range) {
 }
 
 Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
+    CHECK(range.end() <= capacity_bytes());
     for (std::uint64_t at = range.begin(); at < range.end();) {
         const auto segment = segment_at(at);
         const auto base = segment_range(segment).begin();
@@ -63,7 +64,7 @@ Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
         auto fd = segment_fd(segment);
         if (!fd) return fd.error();
         auto data = sys::next_data((*fd)->get(), at - base, end - base);
-        if (!data) return data.error();
+        if (!data) return data.error().within("device " + name());
         if (*data) return std::optional(DeviceRange(base + (*data)->begin, base + (*data)->end));
         at = end;
     }
@@ -71,12 +72,13 @@ Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
 }
 
 Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset) {
-    CHECK(from_range.empty() || from.segment_at(from_range.begin()) == from.segment_at(from_range.end() - 1));
-    CHECK(from_range.empty() || to.segment_at(to_offset) == to.segment_at(to_offset + from_range.length() - 1));
+    if (from_range.empty()) return 0;
+    CHECK(from.segment_at(from_range.begin()) == from.segment_at(from_range.end() - 1));
+    CHECK(to.segment_at(to_offset) == to.segment_at(to_offset + from_range.length() - 1));
     auto source = from.segment_fd(from.segment_at(from_range.begin()));
-    if (!source) return source.error().within("device " + from.name());
+    if (!source) return source.error();
     auto target = to.segment_fd(to.segment_at(to_offset));
-    if (!target) return target.error().within("device " + to.name());
+    if (!target) return target.error();
     auto pipe = sys::SplicePipe::create();
     if (!pipe) return pipe.error();
     std::uint64_t copied = 0;

@@ -12,8 +12,9 @@
 #include <charconv>
 #include <cstdio>
 
-#include "base/log.h"
 #include "base/units.h"
+#include "device/file_names.h"
+#include "device/ram_home.h"
 #include "sys/file.h"
 #include "sys/mount.h"
 
@@ -26,12 +27,8 @@ using base::sys_error;
 
 namespace {
 
-constexpr const char* kLabelFile = "label";
-constexpr const char* kLockFile = "lock";
 constexpr std::size_t kLabelBytesMax = 1 << 20;
 constexpr std::uint32_t kSegmentsMin = 4;
-// Room on a private tmpfs for the label and its replacement.
-constexpr std::uint64_t kLabelRoomBytes = 4ull << 20;
 constexpr std::size_t kOpenSegmentsMax = 128;
 
 std::string segment_name(SegmentNo segment) {
@@ -45,36 +42,33 @@ std::string segment_name(SegmentNo segment) {
 Device::Device(DeviceSpec spec, std::string directory) : spec_(std::move(spec)), directory_(std::move(directory)) {}
 
 Device::~Device() {
-    if (!owns_directory_) return;
-    {
-        MutexLock lock(mutex_);
-        open_segments_.clear();
-    }
-    lock_fd_.reset();
-    if (is_private_mount_) {
-        directory_fd_.reset();
-        base::discard(sys::unmount(directory_), "nothing is left to do about it");
-    } else if (auto segments = list_segments()) {
-        for (const auto segment : *segments) base::discard(release_segment(segment), "the directory goes as well");
-        for (const char* file : {kLabelFile, kLockFile}) base::discard(sys::remove_file(directory_fd_.get(), file), "the same");
-    }
-    ::rmdir(directory_.c_str());
+    if (owns_directory_) remove_ram_home({directory_, is_private_mount_});
 }
 
 Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uuid& pool) {
     std::unique_ptr<Device> device(new Device(spec, spec.path));
-    if (spec.kind == DeviceKind::Ram) RETURN_IF_ERROR(device->choose_geometry());
-    if (spec.kind == DeviceKind::Ram) RETURN_IF_ERROR(device->prepare_ram_directory(pool));
+    RETURN_IF_ERROR(device->check_spec());
+    if (spec.kind == DeviceKind::Ram) {
+        RETURN_IF_ERROR(device->choose_geometry());
+        auto home = make_ram_home(spec, device->capacity_bytes());
+        if (!home) return home.error().within("device " + spec.name);
+        device->directory_ = home->directory;
+        device->is_private_mount_ = home->is_private_mount;
+        device->owns_directory_ = true;
+    }
     RETURN_IF_ERROR(device->open_directory());
-    if (spec.kind == DeviceKind::Dir) RETURN_IF_ERROR(device->choose_geometry());
+    if (spec.kind == DeviceKind::Ram) return device;
+    RETURN_IF_ERROR(device->choose_geometry());
     auto label = device->read_label();
     if (label && label->state == LabelState::Member)
-        return Error(Code::Exists, spec.path + " belongs to pool " + label->pool.to_string() +
-                                       " already; open that pool, or remove its files to make it anew");
+        return Error(Code::Exists,
+                     spec.path + " belongs to " + (label->pool == pool ? "this pool" : "pool " + label->pool.to_string()) +
+                         " already; open that pool, or remove its files to make it anew");
     if (!label && label.error().code() != Code::NotFound) return label.error().within(spec.path);
     auto segments = device->list_segments();
     if (!segments) return segments.error();
-    if (!segments->empty()) return Error(Code::Exists, spec.path + " holds segment files; remove them to use it anew");
+    if (!segments->empty())
+        return Error(Code::Exists, spec.path + " holds segment files; remove them to use it anew");
     return device;
 }
 
@@ -84,6 +78,9 @@ Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
     std::unique_ptr<Device> device(new Device(spec, spec.path));
     RETURN_IF_ERROR(device->open_directory());
     auto label = device->read_label();
+    if (!label && label.error().code() == Code::NotFound)
+        return Error(Code::NotFound, spec.path + " has no label, so it is no device of a pool; name another "
+                                                 "directory, or add this one as a new device");
     if (!label) return label.error().within(spec.path);
     if (label->state == LabelState::Removed)
         return Error(Code::NotFound, spec.path + " was pulled from its pool; add it as a new device");
@@ -93,45 +90,48 @@ Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
     return device;
 }
 
+Status Device::check_spec() const {
+    if (!is_device_name(spec_.name))
+        return Error(Code::Invalid, "'" + spec_.name + "' is no name for a device; use 1 to 63 letters, digits, "
+                                                       "'.', '_' or '-', and neither '.' nor '-' first");
+    if (spec_.kind == DeviceKind::Ram && spec_.size_bytes == 0)
+        return Error(Code::Invalid, "device " + name() + " needs a size; write ram:SIZE");
+    if (spec_.segment_bytes && !is_segment_size(*spec_.segment_bytes))
+        return Error(Code::Invalid, "device " + name() + ": a segment is a power of two from 4K to 1G");
+    return {};
+}
+
 Status Device::open_directory() {
-    struct stat status;
-    if (::lstat(directory_.c_str(), &status) != 0) return sys_error(directory_);
-    if (!S_ISDIR(status.st_mode)) return Error(Code::Invalid, directory_ + " is not a directory", ENOTDIR);
-    if (status.st_uid != ::geteuid() && status.st_uid != 0)
-        return Error(Code::Denied, directory_ + " belongs to another user; its owner could take the data");
     auto fd = sys::open_directory(directory_);
+    if (!fd && (fd.error().sys_errno() == ENOTDIR || fd.error().sys_errno() == ELOOP))
+        return Error(Code::Invalid, directory_ + " is a file or a symbolic link; name a directory itself", ENOTDIR);
     if (!fd) return fd.error();
     directory_fd_ = std::move(*fd);
-    auto lock = sys::open_at(directory_fd_.get(), kLockFile, O_RDWR | O_CREAT, 0600);
-    if (!lock) return lock.error().within(directory_);
-    if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0)
-        return Error(Code::Busy, directory_ + " is in use by another daemon");
-    lock_fd_ = std::move(*lock);
+    struct stat status;
+    if (::fstat(directory_fd_.get(), &status) != 0) return sys_error(directory_);
+    if (status.st_uid != ::geteuid() && status.st_uid != 0)
+        return Error(Code::Denied, directory_ + " belongs to another user, who could take the data; "
+                                                "name a directory of your own");
+    if ((status.st_mode & S_IWOTH) != 0)
+        return Error(Code::Denied, directory_ + " lets every user write in it; name a directory of your own, "
+                                                "or chmod o-w this one");
     auto kind = sys::filesystem_kind(directory_fd_.get());
-    if (!kind) return kind.error();
+    if (!kind) return kind.error().within(directory_);
     if (*kind == sys::FilesystemKind::Hugetlbfs)
         return Error(Code::NotSupported, directory_ + " is a hugetlbfs, whose files take no write(2); use a tmpfs "
                                                       "mounted with huge=always");
     memory_kind_ = *kind == sys::FilesystemKind::Tmpfs ? MemoryKind::Shmem : MemoryKind::Other;
-    return {};
+    return take_lock();
 }
 
-Status Device::prepare_ram_directory(const Uuid& pool) {
-    auto uuid = Uuid::random();
-    if (!uuid) return uuid.error();
-    if (spec_.numa_node && !sys::numa_node_exists(*spec_.numa_node))
-        return Error(Code::Invalid, "there is no NUMA node " + std::to_string(*spec_.numa_node) + "; see: lscpu");
-    const std::string name = "/refault-" + pool.to_string().substr(0, 8) + "-" + uuid->to_string().substr(0, 8);
-    directory_ = (spec_.ram_directory.empty() ? "/dev/shm" : spec_.ram_directory) + name;
-    if (::mkdir(directory_.c_str(), 0700) != 0) return sys_error(directory_);
-    owns_directory_ = true;
-    const auto mounted = sys::mount_tmpfs(
-        directory_, {segment_bytes_ * segment_count_ + kLabelRoomBytes, spec_.numa_node});
-    is_private_mount_ = mounted.ok();
-    if (mounted || mounted.error().code() != Code::Denied) return mounted;
-    if (spec_.numa_node)
-        return Error(Code::NotSupported, "binding memory to a NUMA node takes the right to mount a tmpfs; run as root");
-    base::log_line(base::LogLevel::Info, "device " + spec_.name + ": no right to mount, using " + directory_);
+Status Device::take_lock() {
+    auto lock = sys::open_at(directory_fd_.get(), kLockFile, O_RDWR | O_CREAT | O_NONBLOCK, 0600);
+    if (!lock) return lock.error().within(directory_);
+    if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK) return sys_error("lock " + directory_);
+        return Error(Code::Busy, directory_ + " is in use by another daemon; stop that one first");
+    }
+    lock_fd_ = std::move(*lock);
     return {};
 }
 
@@ -145,9 +145,10 @@ Status Device::choose_geometry() {
     segment_bytes_ = spec_.segment_bytes ? *spec_.segment_bytes : choose_segment_bytes(capacity);
     const std::uint64_t count = capacity / segment_bytes_;
     if (count < kSegmentsMin)
-        return Error(Code::Invalid, "device " + spec_.name + " is too small: it needs at least " +
-                                        base::format_size(kSegmentsMin * segment_bytes_));
-    if (count > UINT32_MAX) return Error(Code::Invalid, "device " + spec_.name + " is too large for its segment size");
+        return Error(Code::Invalid, "device " + name() + " is too small with " + base::format_size(capacity) +
+                                        "; give it at least " + base::format_size(kSegmentsMin * segment_bytes_));
+    if (count > UINT32_MAX)
+        return Error(Code::Invalid, "device " + name() + " is too large for its segment size; give it larger ones");
     segment_count_ = static_cast<std::uint32_t>(count);
     return {};
 }
@@ -160,9 +161,15 @@ Result<std::uint64_t> Device::host_free_bytes() const {
 
 Status Device::create_segment(SegmentNo segment) {
     CHECK(segment.raw() < segment_count_);
-    auto fd = sys::open_at(directory_fd_.get(), segment_name(segment), O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (!fd) return fd.error();
-    return sys::set_size(fd->get(), segment_bytes_);
+    const std::string file = segment_name(segment);
+    auto fd = sys::open_at(directory_fd_.get(), file, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (!fd) return fd.error().within("device " + name());
+    auto made = sys::set_size(fd->get(), segment_bytes_);
+    // On a disk the name must last before data that is synced can count on it.
+    if (made && memory_kind_ == MemoryKind::Other) made = sys::sync_directory(directory_fd_.get());
+    if (made) return {};
+    base::discard(sys::remove_file(directory_fd_.get(), file), "the first error is the one to tell");
+    return made.error().within("device " + name() + ": " + file);
 }
 
 Status Device::create_fresh_segment(SegmentNo segment) {
@@ -171,12 +178,18 @@ Status Device::create_fresh_segment(SegmentNo segment) {
 }
 
 Status Device::release_segment(SegmentNo segment) {
+    const std::string file = segment_name(segment);
+    auto fd = sys::open_at(directory_fd_.get(), file, O_RDWR | O_NONBLOCK);
+    if (!fd && fd.error().code() != Code::NotFound) return fd.error().within("device " + name());
+    if (fd) {
+        // Truncation, not the unlink, is what takes the pages away from who has them mapped.
+        if (auto cut = sys::set_size(fd->get(), 0); !cut) return cut.error().within("device " + name() + ": " + file);
+        RETURN_IF_ERROR(sys::remove_file(directory_fd_.get(), file));
+    }
+    // After the unlink: a reader that comes in between could otherwise put the old file's descriptor back, and what is
+    // written to the next file of this number would go nowhere.
     forget_fd(segment);
-    auto fd = sys::open_at(directory_fd_.get(), segment_name(segment), O_RDWR);
-    if (!fd) return fd.error().code() == Code::NotFound ? Status() : Status(fd.error());
-    // Truncation, not the unlink, is what takes the pages away from who has them mapped.
-    RETURN_IF_ERROR(sys::set_size(fd->get(), 0));
-    return sys::remove_file(directory_fd_.get(), segment_name(segment));
+    return {};
 }
 
 bool Device::has_segment(SegmentNo segment) const {
@@ -203,7 +216,10 @@ Result<std::vector<SegmentNo>> Device::list_segments() const {
 }
 
 Result<UniqueFd> Device::open_segment(SegmentNo segment, Access access) const {
-    return sys::open_at(directory_fd_.get(), segment_name(segment), access == Access::Read ? O_RDONLY : O_RDWR);
+    const int mode = access == Access::Read ? O_RDONLY : O_RDWR;
+    auto fd = sys::open_at(directory_fd_.get(), segment_name(segment), mode);
+    if (!fd) return fd.error().within("device " + name());
+    return fd;
 }
 
 Result<Device::FileIdentity> Device::segment_identity(SegmentNo segment) const {
@@ -246,7 +262,10 @@ Result<Label> Device::read_label() const {
     return label;
 }
 
-Status Device::remove_label() { return sys::remove_file(directory_fd_.get(), kLabelFile); }
+Status Device::remove_label() {
+    RETURN_IF_ERROR(sys::remove_file(directory_fd_.get(), kLabelFile));
+    return sys::sync_directory(directory_fd_.get());
+}
 
 Label Device::label() const {
     MutexLock lock(mutex_);

@@ -47,7 +47,8 @@ enum class MemoryKind : std::uint8_t {
 class Device {
   public:
     // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet. Fails with Exists
-    // when the directory of a dir: device holds a label or segment files already, with NotFound when it is not there.
+    // when the directory of a dir: device holds segment files or a member's label already (a tombstone is taken over),
+    // with NotFound when it is not there, Denied when other users may write in it, Busy when another daemon has it.
     static Result<std::unique_ptr<Device>> create(const DeviceSpec& spec, const Uuid& pool);
     // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer version).
     static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec);
@@ -77,6 +78,7 @@ class Device {
     // Makes the segment's file, all holes, of full size. Fails with Exists when there is one (see ensure_fresh).
     Status create_segment(SegmentNo segment);
     // Removes a left-over file of that number first, if there is one: for segments the metadata says are free.
+    // Durable as soon as sync() of the segment is.
     Status create_fresh_segment(SegmentNo segment);
     // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and unlinks it.
     // Ok when there is none.
@@ -122,8 +124,9 @@ class Device {
     using SharedFd = std::shared_ptr<UniqueFd>;
 
     Device(DeviceSpec spec, std::string directory);
+    Status check_spec() const;
     Status open_directory();
-    Status prepare_ram_directory(const Uuid& pool);
+    Status take_lock();
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;
     void forget_fd(SegmentNo segment) const;

@@ -3,10 +3,10 @@
 //   magic "RFLABEL1" | u32 version | u32 length of the body | body | u32 crc32c of all before it
 #include "device/label.h"
 
-#include <bit>
 #include <cstring>
 
 #include "base/crc32c.h"
+#include "device/spec.h"
 
 namespace refault::device {
 
@@ -50,7 +50,9 @@ base::Result<Label> decode_body(std::span<const std::uint8_t> body) {
     RETURN_IF_ERROR(in.finish("the label"));
     if (state != 1 && state != 2) return corrupt("unknown state");
     label.state = static_cast<LabelState>(state);
-    if (!std::has_single_bit(label.segment_bytes) || label.segment_bytes > 1ull << 40) return corrupt("segment size");
+    if (!is_device_name(label.name)) return corrupt("name");
+    // The largest size times the largest count is below 2^62: device addresses and file offsets never overflow.
+    if (!is_segment_size(label.segment_bytes)) return corrupt("segment size");
     if (label.segment_count == 0) return corrupt("no segments");
     for (const auto segment : label.metadata_segments)
         if (segment.raw() >= label.segment_count) return corrupt("a metadata segment lies beyond the device");

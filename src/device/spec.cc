@@ -15,18 +15,25 @@ using base::Result;
 
 namespace {
 
-constexpr std::uint64_t kSegmentBytesMin = 2ull << 20;
-constexpr std::uint64_t kSegmentBytesMax = 1ull << 30;
+constexpr std::uint64_t kChosenBytesMin = 2ull << 20;
 constexpr std::uint64_t kSegmentsWanted = 128;
 constexpr std::size_t kNameMax = 63;
 
-bool is_name(std::string_view name) {
+}  // namespace
+
+bool is_device_name(std::string_view name) noexcept {
     const auto is_allowed = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     };
     return !name.empty() && name.size() <= kNameMax && name[0] != '.' && name[0] != '-' &&
            std::all_of(name.begin(), name.end(), is_allowed);
 }
+
+bool is_segment_size(std::uint64_t bytes) noexcept {
+    return std::has_single_bit(bytes) && bytes >= kSegmentBytesMin && bytes <= kSegmentBytesMax;
+}
+
+namespace {
 
 Error bad_spec(std::string_view text, std::string_view why) {
     return Error(Code::Invalid, "not a device: '" + std::string(text) + "': " + std::string(why) +
@@ -51,7 +58,7 @@ base::Status apply_option(DeviceSpec& spec, std::string_view text, std::string_v
         if (key == "size") {
             spec.size_bytes = *size;
         } else {
-            if (!std::has_single_bit(*size) || *size < 4096) return bad_spec(text, "segment is a power of two from 4K up");
+            if (!is_segment_size(*size)) return bad_spec(text, "segment is a power of two from 4K to 1G");
             spec.segment_bytes = *size;
         }
         return {};
@@ -62,13 +69,17 @@ base::Status apply_option(DeviceSpec& spec, std::string_view text, std::string_v
 }  // namespace
 
 std::string DeviceSpec::to_string() const {
-    if (kind == DeviceKind::Dir) return "dir:" + path;
-    return "ram:" + std::to_string(size_bytes);
+    const bool is_dir = kind == DeviceKind::Dir;
+    std::string text = is_dir ? "dir:" + path : "ram:" + std::to_string(size_bytes);
+    if (is_dir && size_bytes != 0) text += ",size=" + std::to_string(size_bytes);
+    if (numa_node) text += ",node=" + std::to_string(*numa_node);
+    if (segment_bytes) text += ",segment=" + std::to_string(*segment_bytes);
+    return text;
 }
 
 std::uint64_t choose_segment_bytes(std::uint64_t capacity_bytes) noexcept {
     const auto wanted = std::bit_floor(std::max<std::uint64_t>(capacity_bytes / kSegmentsWanted, 1));
-    return std::clamp(wanted, kSegmentBytesMin, kSegmentBytesMax);
+    return std::clamp(wanted, kChosenBytesMin, kSegmentBytesMax);
 }
 
 Result<DeviceSpec> parse_device_spec(std::string_view text, std::string_view default_name) {
@@ -81,7 +92,7 @@ Result<DeviceSpec> parse_device_spec(std::string_view text, std::string_view def
     } else {
         spec.name = default_name;
     }
-    if (!is_name(spec.name)) return bad_spec(text, "the name has 1 to 63 letters, digits, '.', '_' or '-'");
+    if (!is_device_name(spec.name)) return bad_spec(text, "the name has 1 to 63 letters, digits, '.', '_' or '-', and begins with neither '.' nor '-'");
     if (rest.starts_with("ram:")) spec.kind = DeviceKind::Ram;
     else if (rest.starts_with("dir:")) spec.kind = DeviceKind::Dir;
     else return bad_spec(text, "the kind is ram: or dir:");

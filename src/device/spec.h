@@ -18,12 +18,19 @@ struct DeviceSpec {
     std::uint64_t size_bytes = 0;      // ram: needed; dir: 0 means "what the filesystem has free"
     std::string path;                  // dir: absolute
     std::optional<int> numa_node;      // ram: where to allocate
-    std::optional<std::uint64_t> segment_bytes;  // tests: a power of two, at least 4 KiB; else from the size
-    std::string ram_directory;         // ram: where to make its directory when it may not mount; empty: /dev/shm
+    std::optional<std::uint64_t> segment_bytes;  // a power of two, 4 KiB to 1 GiB; else from the size
+    std::string ram_directory;         // ram: where its directory is made; empty: /run, or /dev/shm when it may not mount
 
-    // "ram:512M" or "dir:/path": the part behind NAME=.
+    // The part behind NAME=, with the options that were given: "ram:536870912,node=1", "dir:/path".
     std::string to_string() const;
 };
+
+inline constexpr std::uint64_t kSegmentBytesMin = 4096;
+inline constexpr std::uint64_t kSegmentBytesMax = 1ull << 30;
+
+bool is_device_name(std::string_view text) noexcept;
+// A power of two from 4 KiB to 1 GiB.
+bool is_segment_size(std::uint64_t bytes) noexcept;
 
 // Also accepts no "NAME=" when `default_name` is given.
 base::Result<DeviceSpec> parse_device_spec(std::string_view text, std::string_view default_name = "");

@@ -46,25 +46,31 @@ class EmulatedSlot final : public Slot {
 
 // A slot of the kernel's PCI hot-plug core. Writing 0 to `power` makes the kernel remove the driver, cut the power and
 // turn the power indicator off; the kernel alone blinks it, while it works. So Blinking is remembered here and written
-// nowhere.
+// nowhere. What `power` reads already is not written again: the kernel answers that with an error.
 class SysfsSlot final : public Slot {
   public:
-    SysfsSlot(std::string name, std::string directory) : name_(std::move(name)), directory_(std::move(directory)) {}
+    SysfsSlot(std::string name, std::string directory) : name_(std::move(name)), directory_(std::move(directory)) {
+        if (const auto power = read_file("power"); power && *power == '0') power_ = Indicator::Off;
+        if (const auto attention = read_file("attention"); attention && *attention != '0') attention_ = Indicator::On;
+    }
 
     std::string describe() const override { return "sysfs:" + name_; }
 
     Status set_power(Indicator state) override {
         MutexLock lock(mutex_);
-        if (state != Indicator::Blinking && read_file("power") != (state == Indicator::On ? '1' : '0'))
-            RETURN_IF_ERROR(write_file("power", state == Indicator::On ? "1" : "0"));
+        if (state != Indicator::Blinking) {
+            const char wanted = state == Indicator::On ? '1' : '0';
+            const auto present = read_file("power");
+            if (!present) return present.error();
+            if (*present != wanted) RETURN_IF_ERROR(write_file("power", wanted));
+        }
         power_ = state;
         return {};
     }
 
     Status set_attention(Indicator state) override {
         MutexLock lock(mutex_);
-        const char* const value = state == Indicator::Off ? "0" : state == Indicator::On ? "1" : "2";
-        RETURN_IF_ERROR(write_file("attention", value));
+        RETURN_IF_ERROR(write_file("attention", state == Indicator::Off ? '0' : state == Indicator::On ? '1' : '2'));
         attention_ = state;
         return {};
     }
@@ -79,16 +85,20 @@ class SysfsSlot final : public Slot {
     }
 
   private:
-    // The first character, NUL when it cannot be read.
-    char read_file(const char* file) const {
-        base::UniqueFd fd(::open((directory_ + "/" + file).c_str(), O_RDONLY | O_CLOEXEC));
-        char value = 0;
-        return fd && ::read(fd.get(), &value, 1) == 1 ? value : '\0';
-    }
-    Status write_file(const char* file, const char* value) const {
+    // The first character.
+    base::Result<char> read_file(const char* file) const {
         const std::string path = directory_ + "/" + file;
-        base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_TRUNC));
-        if (!fd || ::write(fd.get(), value, 1) != 1) return base::sys_error("slot " + name_ + ": " + path);
+        const base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        char value = 0;
+        const ssize_t got = fd ? ::read(fd.get(), &value, 1) : -1;
+        if (got < 0) return base::sys_error("slot " + name_ + ": read " + path);
+        if (got == 0) return Error(Code::Io, "slot " + name_ + ": " + path + " is empty");
+        return value;
+    }
+    Status write_file(const char* file, char value) const {
+        const std::string path = directory_ + "/" + file;
+        const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_TRUNC));
+        if (!fd || ::write(fd.get(), &value, 1) != 1) return base::sys_error("slot " + name_ + ": write " + path);
         return {};
     }
 
@@ -120,7 +130,7 @@ base::Result<std::unique_ptr<Slot>> make_slot(std::string_view text, const std::
     const std::string directory = sysfs_root + "/" + name;
     for (const char* file : {"power", "attention"})
         if (::access((directory + "/" + file).c_str(), W_OK) != 0)
-            return base::sys_error("slot " + name + ": " + directory + "/" + file);
+            return base::sys_error("there is no slot " + name + ": " + directory + "/" + file);
     return std::unique_ptr<Slot>(std::make_unique<SysfsSlot>(name, directory));
 }
 

@@ -1,7 +1,11 @@
-// Transitions and what each state shows.
+// Transitions and what each state shows, as one table.
 #include "slot/state_machine.h"
 
-#include <initializer_list>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
 
 namespace refault::slot {
 
@@ -10,66 +14,73 @@ using base::Error;
 using base::MutexLock;
 using base::Status;
 
-std::string_view slot_state_name(SlotState state) noexcept {
-    switch (state) {
-        case SlotState::InService: return "in-service";
-        case SlotState::Leaving: return "leaving";
-        case SlotState::Unproven: return "unproven";
-        case SlotState::SafeToPull: return "safe-to-pull";
-        case SlotState::Failed: return "failed";
-    }
-    return "unknown";
+namespace {
+
+constexpr std::size_t kStates = 5;
+constexpr std::size_t kEvents = 5;
+
+struct Row {
+    std::string_view name;
+    Indicator power;
+    Indicator attention;
+    std::array<std::optional<SlotState>, kEvents> next;  // by event; nothing: not allowed
+};
+
+const Row& row_of(SlotState state) noexcept {
+    using enum SlotState;
+    constexpr auto kNo = std::nullopt;
+    constexpr auto kOn = Indicator::On;
+    constexpr auto kOff = Indicator::Off;
+    constexpr auto kBlink = Indicator::Blinking;
+    // In the order of SlotState and of Event.
+    // clang-format off
+    static constexpr std::array<Row, kStates> kRows = {{
+        // name          power   attention  begin    restore    proved      unproven  failed
+        {"in-service",   kOn,    kOff,     {Leaving, kNo,       kNo,        kNo,      Failed}},
+        {"leaving",      kBlink, kOff,     {kNo,     InService, SafeToPull, Unproven, Failed}},
+        {"unproven",     kBlink, kOn,      {kNo,     InService, SafeToPull, kNo,      Failed}},
+        {"safe-to-pull", kOff,   kOff,     {kNo,     kNo,       kNo,        kNo,      kNo}},
+        {"failed",       kOn,    kOn,      {Leaving, InService, kNo,        kNo,      Failed}},
+    }};
+    // clang-format on
+    return kRows[static_cast<std::size_t>(state)];
 }
 
+constexpr std::array<std::string_view, kEvents> kEventNames = {
+    "begin a removal", "go back into service", "become safe to pull", "become unproven", "fail"};
+
+}  // namespace
+
+std::string_view slot_state_name(SlotState state) noexcept { return row_of(state).name; }
+
 SlotMachine::SlotMachine(std::unique_ptr<Slot> slot) : slot_(std::move(slot)) {}
+
+Status SlotMachine::begin_removal() { return change(Event::BeginRemoval); }
+Status SlotMachine::restore() { return change(Event::Restore); }
+Status SlotMachine::proved() { return change(Event::Proved); }
+Status SlotMachine::unproven() { return change(Event::Unproven); }
+Status SlotMachine::failed() { return change(Event::Failed); }
 
 SlotState SlotMachine::state() const {
     MutexLock lock(mutex_);
     return state_;
 }
 
-Status SlotMachine::change(std::initializer_list<SlotState> from, SlotState to) {
+Status SlotMachine::change(Event event) {
     MutexLock lock(mutex_);
-    for (const auto allowed : from) {
-        if (state_ != allowed) continue;
-        state_ = to;
-        return show_locked(to);
-    }
-    return Error(Code::Invalid, std::string("a slot that is ") + std::string(slot_state_name(state_)) +
-                                    " cannot become " + std::string(slot_state_name(to)));
-}
-
-Status SlotMachine::begin_removal() { return change({SlotState::InService, SlotState::Failed}, SlotState::Leaving); }
-
-Status SlotMachine::restore() {
-    return change({SlotState::Leaving, SlotState::Unproven, SlotState::Failed}, SlotState::InService);
-}
-
-Status SlotMachine::proved() { return change({SlotState::Leaving, SlotState::Unproven}, SlotState::SafeToPull); }
-
-Status SlotMachine::unproven() { return change({SlotState::Leaving}, SlotState::Unproven); }
-
-Status SlotMachine::failed() {
-    return change({SlotState::InService, SlotState::Leaving, SlotState::Unproven, SlotState::Failed}, SlotState::Failed);
+    const auto column = static_cast<std::size_t>(event);
+    const auto next = row_of(state_).next[column];
+    if (!next)
+        return Error(Code::Invalid, "a slot that is " + std::string(slot_state_name(state_)) +
+                                        " cannot " + std::string(kEventNames[column]));
+    state_ = *next;
+    return show_locked(state_);
 }
 
 Status SlotMachine::show_locked(SlotState state) {
-    struct Lights {
-        Indicator power;
-        Indicator attention;
-    };
-    const auto lights = [state]() -> Lights {
-        switch (state) {
-            case SlotState::InService: return {Indicator::On, Indicator::Off};
-            case SlotState::Leaving: return {Indicator::Blinking, Indicator::Off};
-            case SlotState::Unproven: return {Indicator::Blinking, Indicator::On};
-            case SlotState::SafeToPull: return {Indicator::Off, Indicator::Off};
-            case SlotState::Failed: return {Indicator::On, Indicator::On};
-        }
-        return {Indicator::On, Indicator::On};
-    }();
-    const auto attention = slot_->set_attention(lights.attention);
-    const auto power = slot_->set_power(lights.power);
+    const Row& row = row_of(state);
+    const auto attention = slot_->set_attention(row.attention);
+    const auto power = slot_->set_power(row.power);
     return power ? attention : power;
 }
 

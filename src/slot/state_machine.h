@@ -5,10 +5,10 @@
 //         +------cancel/refused+
 //     Leaving --not provable--> Unproven (amber: power blinking, attention on); --proved--> SafeToPull
 // Invariant (rule 8): SafeToPull, and with it power Off, is reached only through proved().
+// SafeToPull is final: the next device in the slot gets a machine of its own.
 // Thread-safe; holds its own leaf lock.
 #pragma once
 
-#include <initializer_list>
 #include <memory>
 #include <string_view>
 
@@ -38,7 +38,8 @@ class SlotMachine {
     const Slot& slot() const { return *slot_; }
 
   private:
-    base::Status change(std::initializer_list<SlotState> from, SlotState to);
+    enum class Event { BeginRemoval, Restore, Proved, Unproven, Failed };
+    base::Status change(Event event);
     base::Status show_locked(SlotState state) REQUIRES(mutex_);
 
     const std::unique_ptr<Slot> slot_;

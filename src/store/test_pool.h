@@ -136,6 +136,12 @@ class TestPool {
         for (const auto& usage : store_->usage()) sum += usage.free_bytes;
         return sum;
     }
+    // Free, or taken by a log that a checkpoint will shorten.
+    std::uint64_t room_bytes() {
+        std::uint64_t sum = free_bytes();
+        for (const auto& usage : store_->usage()) sum += usage.metadata_bytes;
+        return sum;
+    }
     // A file of this size with a pattern of its own in it.
     InodeNo make_file(const std::string& path, std::uint64_t size, const Cred& who = root()) {
         const auto made = store_->create_file(path, 0644, who);

@@ -20,6 +20,10 @@ namespace {
 constexpr int kPipeBytesWanted = 1 << 20;
 constexpr std::size_t kBufferBytes = 256 * 1024;
 
+Error shorter(const char* what) {
+    return Error(Code::Io, std::string(what) + ": the file is shorter than it should be");
+}
+
 template <typename Call>
 auto retry(Call call) {
     decltype(call()) rc;
@@ -37,7 +41,7 @@ Result<UniqueFd> open_at(int directory, const std::string& name, int flags, mode
 }
 
 Result<UniqueFd> open_directory(const std::string& path) {
-    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    UniqueFd fd(retry([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
     if (!fd) return sys_error(path);
     return fd;
 }
@@ -47,7 +51,7 @@ Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into) {
         const ssize_t got = ::pread(fd, into.data(), into.size(), static_cast<off_t>(offset));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return sys_error("read");
-        if (got == 0) return Error(Code::Io, "read: the file is shorter than it should be");
+        if (got == 0) return shorter("read");
         into = into.subspan(static_cast<std::size_t>(got));
         offset += static_cast<std::uint64_t>(got);
     }
@@ -66,7 +70,8 @@ Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> f
 }
 
 Result<std::string> read_small_file(int directory, const std::string& name, std::size_t bytes_max) {
-    auto fd = open_at(directory, name, O_RDONLY);
+    // Without O_NONBLOCK a named pipe in the place of the file would stop the caller for ever.
+    auto fd = open_at(directory, name, O_RDONLY | O_NONBLOCK);
     if (!fd) return fd.error();
     struct stat status;
     if (::fstat(fd->get(), &status) != 0) return sys_error(name);
@@ -79,17 +84,28 @@ Result<std::string> read_small_file(int directory, const std::string& name, std:
 
 Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes) {
     const std::string temporary = name + ".new";
-    auto fd = open_at(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    if (!fd) return fd.error();
-    RETURN_IF_ERROR(write_fully(fd->get(), 0, bytes));
-    RETURN_IF_ERROR(sync_data(fd->get()));
-    if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0) return sys_error("rename " + name);
-    if (::fsync(directory) != 0) return sys_error("sync of the directory of " + name);
-    return {};
+    const auto replace = [&]() -> Status {
+        auto fd = open_at(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        if (!fd) return fd.error();
+        RETURN_IF_ERROR(write_fully(fd->get(), 0, bytes));
+        RETURN_IF_ERROR(sync_data(fd->get()));
+        if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0) return sys_error("rename");
+        return {};
+    };
+    if (const auto replaced = replace(); !replaced) {
+        base::discard(remove_file(directory, temporary), "the first error is the one to tell");
+        return replaced.error().within("replace " + name);
+    }
+    return sync_directory(directory);
 }
 
 Status remove_file(int directory, const std::string& name) {
     if (::unlinkat(directory, name.c_str(), 0) != 0 && errno != ENOENT) return sys_error("remove " + name);
+    return {};
+}
+
+Status sync_directory(int directory) {
+    if (retry([&] { return ::fsync(directory); }) != 0) return sys_error("sync of a directory");
     return {};
 }
 
@@ -116,11 +132,26 @@ Status sync_data(int fd) {
     return {};
 }
 
+namespace {
+
+// A file cut short behind our back must not pass for a file of holes.
+Status expect_size(int fd, std::uint64_t size_bytes) {
+    struct stat status;
+    if (::fstat(fd, &status) != 0) return sys_error("fstat");
+    if (static_cast<std::uint64_t>(status.st_size) < size_bytes) return shorter("next data");
+    return {};
+}
+
+}  // namespace
+
 Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end) {
     if (begin >= end) return std::optional<Span>();
     const off_t data = ::lseek(fd, static_cast<off_t>(begin), SEEK_DATA);
     if (data < 0) {
-        if (errno == ENXIO) return std::optional<Span>();  // holes up to the end of the file
+        if (errno == ENXIO) {  // holes up to the end of the file
+            RETURN_IF_ERROR(expect_size(fd, end));
+            return std::optional<Span>();
+        }
         if (errno == EINVAL || errno == EOPNOTSUPP) return std::optional(Span{begin, end});
         return sys_error("SEEK_DATA");
     }
@@ -152,12 +183,13 @@ Status SplicePipe::copy(int from, std::uint64_t from_offset, int to, std::uint64
         const auto step = std::min<std::uint64_t>(length, capacity_bytes_);
         ssize_t taken = retry([&] { return ::splice(from, &in, write_end_.get(), nullptr, step, SPLICE_F_MOVE); });
         if (taken < 0) return sys_error("splice");
-        if (taken == 0) return Error(Code::Io, "splice: the file is shorter than it should be");
+        if (taken == 0) return shorter("splice");
         length -= static_cast<std::uint64_t>(taken);
         while (taken > 0) {
             const auto rest = static_cast<std::size_t>(taken);
             const ssize_t put = retry([&] { return ::splice(read_end_.get(), nullptr, to, &out, rest, SPLICE_F_MOVE); });
-            if (put <= 0) return sys_error("splice");
+            if (put < 0) return sys_error("splice");
+            if (put == 0) return Error(Code::Io, "splice: the target takes no more bytes");
             taken -= put;
         }
     }

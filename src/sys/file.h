@@ -20,15 +20,18 @@ using base::UniqueFd;
 
 // `name` relative to the directory; never follows a symbolic link at its end; close-on-exec.
 Result<UniqueFd> open_at(int directory, const std::string& name, int flags, mode_t mode = 0);
+// Fails when the path ends in a symbolic link (ENOTDIR or ELOOP).
 Result<UniqueFd> open_directory(const std::string& path);
 
 Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into);
 Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> from);
-// The whole file, at most bytes_max (Corrupt when it is larger).
+// The whole file, at most bytes_max (Corrupt when it is larger, or no regular file). Never waits for a pipe's writer.
 Result<std::string> read_small_file(int directory, const std::string& name, std::size_t bytes_max);
 // Replaces the file as a whole, durably: temporary file, sync, rename, sync of the directory.
 Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes);
-Status remove_file(int directory, const std::string& name);
+Status remove_file(int directory, const std::string& name);  // Ok when there is none
+// Makes names made and removed in the directory durable.
+Status sync_directory(int directory);
 
 Status set_size(int fd, std::uint64_t size_bytes);
 Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length);
@@ -39,7 +42,8 @@ struct Span {
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
 };
-// The first run of data at or behind `begin` and before `end`. A filesystem that knows no holes is all data.
+// The first run of data at or behind `begin` and before `end`. A filesystem that knows no holes is all data. A file
+// that ends before `end` is an error, not a hole.
 Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end);
 
 // Copies bytes from file to file inside the kernel: the pipe carries references to the source's pages, so they are

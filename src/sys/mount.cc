@@ -1,9 +1,9 @@
-// mount(2), statfs(2), libnuma.
+// mount(2), statfs(2).
 #include "sys/mount.h"
 
 #include <linux/magic.h>
-#include <numa.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include <cerrno>
@@ -20,16 +20,20 @@ base::Status mount_tmpfs(const std::string& directory, const TmpfsOptions& optio
         return ::mount("refault", directory.c_str(), "tmpfs", kFlags, data.c_str()) == 0;
     };
     // A kernel without transparent huge pages does not know the option.
-    if (!try_mount(text + ",huge=always") && (errno != EINVAL || !try_mount(text)))
-        return sys_error("mount a tmpfs at " + directory);
-    // Not into other mount namespaces: a copy of the mount there would keep the memory alive.
-    if (::mount(nullptr, directory.c_str(), nullptr, MS_PRIVATE, nullptr) != 0) return sys_error("make private");
-    return {};
+    if (try_mount(text + ",huge=always") || (errno == EINVAL && try_mount(text))) return {};
+    return sys_error("mount a tmpfs at " + directory);
 }
 
 base::Status unmount(const std::string& directory) {
-    if (::umount2(directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) return sys_error("unmount " + directory);
+    if (::umount2(directory.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0)
+        return sys_error("unmount " + directory);
     return {};
+}
+
+bool is_mount_point(const std::string& directory) {
+    struct stat here, above;
+    return ::lstat(directory.c_str(), &here) == 0 && ::stat((directory + "/..").c_str(), &above) == 0 &&
+           here.st_dev != above.st_dev;
 }
 
 base::Result<FilesystemKind> filesystem_kind(int directory) {
@@ -38,11 +42,6 @@ base::Result<FilesystemKind> filesystem_kind(int directory) {
     if (status.f_type == TMPFS_MAGIC) return FilesystemKind::Tmpfs;
     if (status.f_type == HUGETLBFS_MAGIC) return FilesystemKind::Hugetlbfs;
     return FilesystemKind::Other;
-}
-
-bool numa_node_exists(int node) {
-    if (::numa_available() < 0) return node == 0;
-    return node >= 0 && node <= ::numa_max_node() && ::numa_bitmask_isbitset(::numa_all_nodes_ptr, static_cast<unsigned>(node)) != 0;
 }
 
 }  // namespace refault::sys

@@ -13,14 +13,15 @@ struct TmpfsOptions {
     std::uint64_t size_bytes = 0;
     std::optional<int> numa_node;
 };
-// Denied when this process may not mount.
+// Only root of the mount (mode 0700) enters it, nothing in it is executed or set-uid. In huge pages where the kernel has
+// them. Denied when this process may not mount.
 base::Status mount_tmpfs(const std::string& directory, const TmpfsOptions& options);
-// Detaches it from the tree at once; it ends when nothing uses it any more.
+// Detaches it from the tree at once; its memory goes when nothing uses it any more.
 base::Status unmount(const std::string& directory);
+// True when something is mounted there.
+bool is_mount_point(const std::string& directory);
 
 enum class FilesystemKind { Tmpfs, Hugetlbfs, Other };
 base::Result<FilesystemKind> filesystem_kind(int directory);
-
-bool numa_node_exists(int node);
 
 }  // namespace refault::sys

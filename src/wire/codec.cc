@@ -20,7 +20,8 @@ Result<Type> take_header(Decoder& in, std::span<const std::uint8_t> bytes) {
     if (!in.ok() || magic != kMagic) return Error(Code::Corrupt, "a message does not begin as one");
     if (version != kProtocolVersion)
         return Error(Code::NotSupported, "the peer speaks version " + std::to_string(version) +
-                                             " of the protocol, this side version " + std::to_string(kProtocolVersion));
+                                             " of the protocol, this side version " +
+                                             std::to_string(kProtocolVersion));
     return static_cast<Type>(type);
 }
 

@@ -43,29 +43,36 @@ inline constexpr std::size_t kPlacesMax = 128;
 // pager channel.
 struct Hello {
     bool handles_kernel_faults = false;
+    bool operator==(const Hello&) const = default;
 };
 
 struct CreateFile {
     std::string path;
     std::uint32_t mode = 0600;
     bool exclusive = true;  // false: opening an existing file is fine
+    bool operator==(const CreateFile&) const = default;
 };
 struct OpenFile {
     std::string path;
     Access access = Access::Read;
+    bool operator==(const OpenFile&) const = default;
 };
 struct CloseFile {
     std::uint32_t handle = 0;
+    bool operator==(const CloseFile&) const = default;
 };
 struct Resize {
     std::uint32_t handle = 0;
     std::uint64_t size_bytes = 0;
+    bool operator==(const Resize&) const = default;
 };
 struct StatHandle {
     std::uint32_t handle = 0;
+    bool operator==(const StatHandle&) const = default;
 };
 struct StatPath {
     std::string path;
+    bool operator==(const StatPath&) const = default;
 };
 // The client has reserved [address, address + length) and is ready to place. offset and length are
 // page-aligned.
@@ -76,28 +83,35 @@ struct Map {
     std::uint64_t address = 0;
     Access access = Access::Read;
     bool populate = false;
+    bool operator==(const Map&) const = default;
 };
 // After the reply no fence touches the addresses any more; the client unmaps them then.
 struct Unmap {
     MappingId mapping;
+    bool operator==(const Unmap&) const = default;
 };
 struct List {
     std::string path;
     std::string after;  // names greater than this one; empty: from the start
+    bool operator==(const List&) const = default;
 };
 struct Unlink {
     std::string path;
+    bool operator==(const Unlink&) const = default;
 };
 struct MakeDirectory {
     std::string path;
     std::uint32_t mode = 0700;
+    bool operator==(const MakeDirectory&) const = default;
 };
 struct RemoveDirectory {
     std::string path;
+    bool operator==(const RemoveDirectory&) const = default;
 };
 struct Rename {
     std::string from;
     std::string to;
+    bool operator==(const Rename&) const = default;
 };
 
 using Request = std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map,
@@ -113,11 +127,13 @@ struct FileInfo {
     std::uint64_t size_bytes = 0;
     std::uint64_t modified_ns = 0;
     std::uint64_t changed_ns = 0;
+    bool operator==(const FileInfo&) const = default;
 };
 
 struct NamedInfo {
     std::string name;
     FileInfo info;
+    bool operator==(const NamedInfo&) const = default;
 };
 
 // One shape for all: what a request does not fill stays empty.
@@ -131,6 +147,7 @@ struct Reply {
     bool has_more = false;  // List: ask again after the last name
     std::string pool;       // reply to Hello
     std::uint64_t session = 0;
+    bool operator==(const Reply&) const = default;
 };
 
 Bytes encode(const Hello& hello);
@@ -142,10 +159,13 @@ Result<Reply> decode_reply(std::span<const std::uint8_t> bytes);
 
 // ---- pager channel
 
-struct Doorbell {};
+struct Doorbell {
+    bool operator==(const Doorbell&) const = default;
+};
 
 struct Fetch {
     std::uint64_t placed = 0;  // sequence of the last Places that is in force; 0: none yet
+    bool operator==(const Fetch&) const = default;
 };
 
 inline constexpr std::uint16_t kNoDescriptor = 0xffff;
@@ -161,11 +181,13 @@ struct Place {
     std::uint16_t descriptor = kNoDescriptor;
     std::uint64_t segment_offset = 0;
     Access access = Access::Read;
+    bool operator==(const Place&) const = default;
 };
 
 struct Places {
     std::uint64_t sequence = 0;
     std::vector<Place> places;
+    bool operator==(const Places&) const = default;
 };
 
 using PagerMessage = std::variant<Doorbell, Fetch, Places>;

@@ -35,7 +35,10 @@ FileInfo take_info(Decoder& in) {
 
 Bytes encode(const Reply& reply) {
     auto out = begin_message(Type::Reply);
-    out.u32(static_cast<std::uint32_t>(reply.error)).text(reply.message).u32(reply.handle).u64(reply.mapping.raw());
+    out.u32(static_cast<std::uint32_t>(reply.error))
+        .text(reply.message)
+        .u32(reply.handle)
+        .u64(reply.mapping.raw());
     put(out, reply.info);
     out.u32(static_cast<std::uint32_t>(reply.entries.size()));
     for (const auto& entry : reply.entries) {
@@ -51,7 +54,8 @@ Result<Reply> decode_reply(std::span<const std::uint8_t> bytes) {
     Decoder in(bytes);
     auto type = take_header(in, bytes);
     if (!type) return type.error();
-    if (*type != Type::Reply) return Error(Code::Corrupt, "a message of another type where a reply was due");
+    if (*type != Type::Reply)
+        return Error(Code::Corrupt, "a message of another type where a reply was due");
     Reply reply;
     reply.error = static_cast<std::int32_t>(in.u32());
     reply.message = in.text(kMessageBytesMax);

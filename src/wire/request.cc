@@ -16,35 +16,81 @@ void put(Encoder& out, const OpenFile& m) {
     out.text(m.path);
     encode_access(out, m.access);
 }
-void put(Encoder& out, const CloseFile& m) { out.u32(m.handle); }
-void put(Encoder& out, const Resize& m) { out.u32(m.handle).u64(m.size_bytes); }
-void put(Encoder& out, const StatHandle& m) { out.u32(m.handle); }
-void put(Encoder& out, const StatPath& m) { out.text(m.path); }
+void put(Encoder& out, const CloseFile& m) {
+    out.u32(m.handle);
+}
+void put(Encoder& out, const Resize& m) {
+    out.u32(m.handle).u64(m.size_bytes);
+}
+void put(Encoder& out, const StatHandle& m) {
+    out.u32(m.handle);
+}
+void put(Encoder& out, const StatPath& m) {
+    out.text(m.path);
+}
 void put(Encoder& out, const Map& m) {
     out.u32(m.handle).u64(m.offset).u64(m.length).u64(m.address);
     encode_access(out, m.access);
     encode_bool(out, m.populate);
 }
-void put(Encoder& out, const Unmap& m) { out.u64(m.mapping.raw()); }
-void put(Encoder& out, const List& m) { out.text(m.path).text(m.after); }
-void put(Encoder& out, const Unlink& m) { out.text(m.path); }
-void put(Encoder& out, const MakeDirectory& m) { out.text(m.path).u32(m.mode); }
-void put(Encoder& out, const RemoveDirectory& m) { out.text(m.path); }
-void put(Encoder& out, const Rename& m) { out.text(m.from).text(m.to); }
+void put(Encoder& out, const Unmap& m) {
+    out.u64(m.mapping.raw());
+}
+void put(Encoder& out, const List& m) {
+    out.text(m.path).text(m.after);
+}
+void put(Encoder& out, const Unlink& m) {
+    out.text(m.path);
+}
+void put(Encoder& out, const MakeDirectory& m) {
+    out.text(m.path).u32(m.mode);
+}
+void put(Encoder& out, const RemoveDirectory& m) {
+    out.text(m.path);
+}
+void put(Encoder& out, const Rename& m) {
+    out.text(m.from).text(m.to);
+}
 
-Type type_of(const CreateFile&) { return Type::CreateFile; }
-Type type_of(const OpenFile&) { return Type::OpenFile; }
-Type type_of(const CloseFile&) { return Type::CloseFile; }
-Type type_of(const Resize&) { return Type::Resize; }
-Type type_of(const StatHandle&) { return Type::StatHandle; }
-Type type_of(const StatPath&) { return Type::StatPath; }
-Type type_of(const Map&) { return Type::Map; }
-Type type_of(const Unmap&) { return Type::Unmap; }
-Type type_of(const List&) { return Type::List; }
-Type type_of(const Unlink&) { return Type::Unlink; }
-Type type_of(const MakeDirectory&) { return Type::MakeDirectory; }
-Type type_of(const RemoveDirectory&) { return Type::RemoveDirectory; }
-Type type_of(const Rename&) { return Type::Rename; }
+Type type_of(const CreateFile&) {
+    return Type::CreateFile;
+}
+Type type_of(const OpenFile&) {
+    return Type::OpenFile;
+}
+Type type_of(const CloseFile&) {
+    return Type::CloseFile;
+}
+Type type_of(const Resize&) {
+    return Type::Resize;
+}
+Type type_of(const StatHandle&) {
+    return Type::StatHandle;
+}
+Type type_of(const StatPath&) {
+    return Type::StatPath;
+}
+Type type_of(const Map&) {
+    return Type::Map;
+}
+Type type_of(const Unmap&) {
+    return Type::Unmap;
+}
+Type type_of(const List&) {
+    return Type::List;
+}
+Type type_of(const Unlink&) {
+    return Type::Unlink;
+}
+Type type_of(const MakeDirectory&) {
+    return Type::MakeDirectory;
+}
+Type type_of(const RemoveDirectory&) {
+    return Type::RemoveDirectory;
+}
+Type type_of(const Rename&) {
+    return Type::Rename;
+}
 
 Map take_map(Decoder& in) {
     Map m;
@@ -61,20 +107,34 @@ Map take_map(Decoder& in) {
 Result<Request> take_request(Type type, Decoder& in) {
     constexpr auto kPath = kPathBytesMax;
     switch (type) {
-        case Type::CreateFile: return Request(CreateFile{in.text(kPath), in.u32(), decode_bool(in)});
-        case Type::OpenFile: return Request(OpenFile{in.text(kPath), decode_access(in)});
-        case Type::CloseFile: return Request(CloseFile{in.u32()});
-        case Type::Resize: return Request(Resize{in.u32(), in.u64()});
-        case Type::StatHandle: return Request(StatHandle{in.u32()});
-        case Type::StatPath: return Request(StatPath{in.text(kPath)});
-        case Type::Map: return Request(take_map(in));
-        case Type::Unmap: return Request(Unmap{MappingId(in.u64())});
-        case Type::List: return Request(List{in.text(kPath), in.text(kPath)});
-        case Type::Unlink: return Request(Unlink{in.text(kPath)});
-        case Type::MakeDirectory: return Request(MakeDirectory{in.text(kPath), in.u32()});
-        case Type::RemoveDirectory: return Request(RemoveDirectory{in.text(kPath)});
-        case Type::Rename: return Request(Rename{in.text(kPath), in.text(kPath)});
-        default: return Error(Code::Corrupt, "a message of an unknown type where a request was due");
+        case Type::CreateFile:
+            return Request(CreateFile{in.text(kPath), in.u32(), decode_bool(in)});
+        case Type::OpenFile:
+            return Request(OpenFile{in.text(kPath), decode_access(in)});
+        case Type::CloseFile:
+            return Request(CloseFile{in.u32()});
+        case Type::Resize:
+            return Request(Resize{in.u32(), in.u64()});
+        case Type::StatHandle:
+            return Request(StatHandle{in.u32()});
+        case Type::StatPath:
+            return Request(StatPath{in.text(kPath)});
+        case Type::Map:
+            return Request(take_map(in));
+        case Type::Unmap:
+            return Request(Unmap{MappingId(in.u64())});
+        case Type::List:
+            return Request(List{in.text(kPath), in.text(kPath)});
+        case Type::Unlink:
+            return Request(Unlink{in.text(kPath)});
+        case Type::MakeDirectory:
+            return Request(MakeDirectory{in.text(kPath), in.u32()});
+        case Type::RemoveDirectory:
+            return Request(RemoveDirectory{in.text(kPath)});
+        case Type::Rename:
+            return Request(Rename{in.text(kPath), in.text(kPath)});
+        default:
+            return Error(Code::Corrupt, "a message of an unknown type where a request was due");
     }
 }
 

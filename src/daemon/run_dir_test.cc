@@ -1,0 +1,49 @@
+// The run directory is one daemon's.
+#include "daemon/run_dir.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+namespace refault::daemon {
+namespace {
+
+class RunDir : public ::testing::Test {
+  protected:
+    void SetUp() override { ASSERT_NE(::mkdtemp(top_.data()), nullptr); }
+    void TearDown() override {
+        std::error_code failure;
+        std::filesystem::remove_all(top_, failure);
+    }
+    std::string top_ = "/tmp/refault-run-XXXXXX";
+};
+
+TEST_F(RunDir, ASecondDaemonIsRefusedUntilTheFirstHasGone) {
+    auto first = take_run_dir(top_ + "/run");
+    ASSERT_TRUE(first) << first.error().message();
+    auto second = take_run_dir(top_ + "/run");
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code(), base::Code::Busy);
+    EXPECT_NE(second.error().message().find("--run-dir"), std::string::npos) << second.error().message();
+    EXPECT_TRUE(take_run_dir(top_ + "/other"));
+    first->reset();
+    EXPECT_TRUE(take_run_dir(top_ + "/run"));
+}
+
+TEST_F(RunDir, WhatIsNotOursIsRefused) {
+    ASSERT_EQ(::symlink("/tmp", (top_ + "/link").c_str()), 0);
+    EXPECT_FALSE(take_run_dir(top_ + "/link"));
+    EXPECT_FALSE(take_run_dir(top_ + "/missing/run"));
+    if (::geteuid() != 0) GTEST_SKIP() << "only root can give a directory away";
+    ASSERT_EQ(::mkdir((top_ + "/theirs").c_str(), 0777), 0);
+    ASSERT_EQ(::chown((top_ + "/theirs").c_str(), 65534, 65534), 0);
+    auto theirs = take_run_dir(top_ + "/theirs");
+    ASSERT_FALSE(theirs);
+    EXPECT_EQ(theirs.error().code(), base::Code::Denied);
+}
+
+}  // namespace
+}  // namespace refault::daemon

@@ -1,0 +1,13 @@
+// The names of a device's files, and the room that those beside the segments need.
+#pragma once
+
+#include <cstdint>
+
+namespace refault::device {
+
+inline constexpr const char* kLabelFile = "label";
+inline constexpr const char* kLockFile = "lock";
+// The label and its replacement, each in a huge page of its own on a tmpfs that always uses them.
+inline constexpr std::uint64_t kLabelRoomBytes = 4ull << 20;
+
+}  // namespace refault::device
