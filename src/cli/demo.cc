@@ -117,12 +117,20 @@ class Demo {
                 if (is_true(client)) continue;
                 all = false;
                 if (!report_.exits.contains(i) && has_ended(i))
-                    return Error(Code::Gone, "client " + std::to_string(i) + " ended too early");
+                    return ended_early(i);
             }
             if (all) return {};
             if (steady_clock::now() > deadline) return Error(Code::TimedOut, "the clients did not get ready in time");
             std::this_thread::sleep_for(std::chrono::milliseconds(2));
         }
+    }
+
+    Error ended_early(std::size_t i) {
+        const int status = report_.exits[i];
+        return Error(Code::Gone, "client " + std::to_string(i) + " ended too early, " +
+                                     (WIFSIGNALED(status) ? "by signal " + std::to_string(WTERMSIG(status))
+                                                          : "with status " + std::to_string(WEXITSTATUS(status))) +
+                                     (shared_->clients[i].signals.load() != 0 ? ", after a signal of its memory" : ""));
     }
 
     bool has_ended(std::size_t i) {
@@ -138,7 +146,7 @@ class Demo {
         while (steady_clock::now() < end) {
             RETURN_IF_ERROR(check_interrupt());
             for (std::size_t i = 0; i < pids_.size(); ++i)
-                if (has_ended(i)) return Error(Code::Gone, "client " + std::to_string(i) + " ended too early");
+                if (has_ended(i)) return ended_early(i);
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
         }
         report_.step(std::string(what) + " for " + std::to_string(seconds).substr(0, 3) + " s");

@@ -6,9 +6,9 @@
 // conditions and give up, loudly, after kPatience.
 #pragma once
 
+#include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -20,33 +20,14 @@
 #include <thread>
 #include <vector>
 
-#include "base/range_set.h"
-#include "client/test_file.h"
+#include "client/test_mapping.h"
 #include "sys/socket.h"
 #include "sys/userfaultfd.h"
 #include "wire/message.h"
 
 namespace refault::client::testing {
 
-using base::AddressRange;
-
 inline constexpr std::chrono::seconds kPatience{20};
-
-// One mapping of the session, as the daemon keeps it.
-struct TestMapping {
-    base::MappingId id;
-    std::string path;
-    FileRange file_range;
-    AddressRange addresses;
-    base::Access access = base::Access::Read;
-    base::RangeSet stale;
-    std::vector<std::pair<std::uint64_t, FileRange>> placing;  // by sequence
-
-    AddressRange addresses_of(FileRange range) const {
-        return AddressRange::of_length(addresses.begin() + (range.begin() - file_range.begin()),
-                                       range.length());
-    }
-};
 
 class TestDaemon {
   public:
@@ -124,6 +105,26 @@ class TestDaemon {
     void move(const std::string& path, FileRange range) {
         start_move(path, range);
         finish_move(path);
+    }
+
+    // The range is placed anew where it is.
+    void replace(const std::string& path, FileRange range) {
+        {
+            std::lock_guard lock(mutex_);
+            mark_stale_locked(path, range);
+        }
+        finish_move(path);
+    }
+    // Until a thread of the program waits in a fault. Takes no fault off the queue.
+    void wait_for_fault() {
+        int userfaultfd;
+        {
+            std::lock_guard lock(mutex_);
+            userfaultfd = userfaultfd_.get();
+        }
+        pollfd event{userfaultfd, POLLIN, 0};
+        if (::poll(&event, 1, static_cast<int>(std::chrono::milliseconds(kPatience).count())) != 1)
+            give_up("waited too long for a fault");
     }
 
     // Nobody reads or writes the range from now on, and nothing is handed out for it.
@@ -352,47 +353,12 @@ class TestDaemon {
             std::erase_if(mapping.placing,
                           [&](const auto& sent) { return sent.first <= fetch.placed; });
             if (holds_places_) continue;
-            for (const auto stale : mapping.stale.parts())
-                add_places_locked(mapping, stale, places, descriptors);
+            mapping.add_places(files_.at(mapping.path), places, descriptors);
         }
         if (!places.places.empty()) ++next_sequence_;
         changed_.notify_all();
         return sys::send_message(channel, wire::encode(wire::PagerMessage(places)), descriptors)
             .ok();
-    }
-
-    void add_places_locked(TestMapping& mapping, FileRange stale, wire::Places& places,
-                           std::vector<int>& descriptors) {
-        const auto add = [&](FileRange range, std::uint16_t descriptor,
-                             std::uint64_t segment_offset) {
-            const auto addresses = mapping.addresses_of(range);
-            places.places.push_back({mapping.id, addresses.begin(), addresses.length(), descriptor,
-                                     segment_offset, mapping.access});
-            mapping.placing.emplace_back(places.sequence, range);
-            mapping.stale.subtract(range);
-        };
-        auto at = stale.begin();
-        for (const auto& part : files_.at(mapping.path).parts()) {
-            if (places.places.size() == wire::kPlacesMax) return;
-            const auto range = part.range.intersect(stale);
-            if (range.empty()) continue;
-            add(range, descriptor_of(part, mapping.access, descriptors),
-                part.offset_of(range.begin()));
-            at = range.end();
-        }
-        if (at < stale.end() && places.places.size() < wire::kPlacesMax)
-            add(FileRange(at, stale.end()), wire::kNoDescriptor, 0);
-    }
-
-    static std::uint16_t descriptor_of(const Part& part, base::Access access,
-                                       std::vector<int>& descriptors) {
-        const auto& segment = *part.segment;
-        const int fd =
-            access == base::Access::Read ? segment.read_only.get() : segment.writable.get();
-        const auto known = std::find(descriptors.begin(), descriptors.end(), fd);
-        const auto index = static_cast<std::uint16_t>(known - descriptors.begin());
-        if (known == descriptors.end()) descriptors.push_back(fd);
-        return index;
     }
 
     std::string directory_;

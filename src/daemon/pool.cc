@@ -80,7 +80,7 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     registry_ = std::make_unique<session::Registry>(*store_);
     barrier_ = std::make_unique<session::UserfaultBarrier>();
     mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_);
-    files_ = std::make_unique<session::FileService>(*store_, *registry_, *barrier_, *mover_);
+    files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
     removals_ = std::make_unique<failure::RemovalService>(*store_, *registry_, *mover_, events_,
                                                           [this](const std::string& name) { forget(name); });
     server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, events_, server);

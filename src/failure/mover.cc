@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <functional>
 #include <optional>
 
 #include "base/log.h"
@@ -207,8 +207,8 @@ class Mover::Batch {
                 base::log_line(base::LogLevel::Error, "old pages could not be dropped: " + punched.error().message());
             outcome_.bytes_moved += move.from.length;
         }
-        if (auto released = mover_.store_.release_moved(moves_); !released)
-            base::log_line(base::LogLevel::Error, "old space could not be released: " + released.error().message());
+        base::MutexLock lock(mover_.mutex_);
+        mover_.unreleased_.insert(mover_.unreleased_.end(), moves_.begin(), moves_.end());
     }
 
     Mover& mover_;
@@ -225,7 +225,27 @@ Mover::Mover(store::Store& store, session::Registry& registry, session::WriteBar
 Mover::~Mover() = default;
 
 Result<MoveOutcome> Mover::move_batch(std::span<const Move> batch, Registry::OnSilence on_silence) {
+    (void)release_placed();
     return Batch(*this, batch).run(on_silence);
+}
+
+std::size_t Mover::release_placed() {
+    std::vector<Move> placed;
+    std::size_t waiting = 0;
+    {
+        base::MutexLock lock(mutex_);
+        const auto has_let_go = [&](const Move& move) {
+            return registry_.is_placed(move.from.inode, move.from.file_range());
+        };
+        const auto rest = std::stable_partition(unreleased_.begin(), unreleased_.end(), std::not_fn(has_let_go));
+        placed.assign(rest, unreleased_.end());
+        unreleased_.erase(rest, unreleased_.end());
+        waiting = unreleased_.size();
+    }
+    if (placed.empty()) return waiting;
+    if (auto released = store_.release_moved(placed); !released)
+        base::log_line(base::LogLevel::Error, "old space could not be released: " + released.error().message());
+    return waiting;
 }
 
 Status Mover::isolate(InodeNo inode) {
@@ -234,7 +254,10 @@ Status Mover::isolate(InodeNo inode) {
     for (int round = 0; round < kRoundsMax; ++round) {
         auto moves = store_.reserve_isolation(inode, kPieceBytesMax);
         if (!moves) return moves.error();
-        if (moves->empty()) return {};
+        if (moves->empty()) {
+            (void)release_placed();
+            return {};
+        }
         // All at once: the file's shared parts are small.
         auto outcome = move_batch(*moves);
         if (!outcome) return outcome.error();

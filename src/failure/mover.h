@@ -1,7 +1,7 @@
 // Live migration of extents under running programs: one batch at a time,
 //
 //   fence (no new places) -> barrier (no stores) -> copy -> journal -> punch (no page-table entry is left, anywhere)
-//     -> release -> lift (pagers fetch the new places, their waiters go on)
+//     -> lift (pagers fetch the new places, their waiters go on) -> release, once every session has let go
 //
 // The old pages are punched before anybody can map the new ones: no process ever sees two versions. A client that does
 // not answer is not waited for: its next touch waits in the kernel until its pager has fetched the new place.
@@ -11,8 +11,10 @@
 #include <chrono>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "base/event.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "failure/pin_watch.h"
 #include "session/registry.h"
@@ -45,6 +47,11 @@ class Mover final : public session::Isolator {
 
     Status isolate(base::InodeNo inode) override;
 
+    // Gives back the old space of earlier moves that no session's mapping shows any more. Until then it is neither given
+    // to other files (a mapping that lags would show them) nor truncated (a lagging touch would be SIGBUS instead of
+    // waiting for the new place). Returns how many moves still wait for a session.
+    std::size_t release_placed();
+
   private:
     class Batch;
 
@@ -53,6 +60,8 @@ class Mover final : public session::Isolator {
     session::WriteBarrier& barrier_;
     base::EventSink& events_;
     PinWatch pins_;
+    base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
+    std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);
 };
 
 }  // namespace refault::failure

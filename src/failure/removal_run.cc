@@ -202,6 +202,7 @@ Status RemovalService::Removal::finish_batch(Result<MoveOutcome> outcome, std::u
 void RemovalService::Removal::wait_for_pagers() {
     set_phase(RemovalPhase::Fencing);
     const auto late = service_.registry_.wait_until_placed(steady_clock::now() + kPlacePatience);
+    (void)service_.mover_.release_placed();
     MutexLock lock(service_.mutex_);
     status_.late_clients = late;
 }
@@ -209,11 +210,12 @@ void RemovalService::Removal::wait_for_pagers() {
 Status RemovalService::Removal::prove_and_finish() {
     set_phase(RemovalPhase::Proving);
     const auto start = steady_clock::now();
-    // All segments are released by now; the directory name and, for a private tmpfs, its count of inodes find who
-    // still holds one.
+    // The segments that every session has let go of are released by now. The directory name and, for a private tmpfs,
+    // its count of inodes find who still holds one, whether it is released or not.
     auto target = proof_target(*device_.device);
     if (!target) return target.error();
     for (;;) {
+        (void)service_.mover_.release_placed();
         auto report = prove(*target);
         if (!report) return report.error();
         {
@@ -221,14 +223,19 @@ Status RemovalService::Removal::prove_and_finish() {
             status_.proving_seconds = seconds_since(start);
             status_.proof = *report;
         }
-        if (report->is_proven()) return conclude(*report);
+        std::string reason = report->summary();
+        if (report->is_proven()) {
+            auto done = conclude(*report);
+            if (done || done.error().code() != Code::Busy) return done;
+            reason = done.error().message();  // a session has not reported its new places yet
+        }
         if (device_.slot->state() == slot::SlotState::Leaving) {
             base::discard(device_.slot->unproven(), "the phase says it too");
-            publish("device-unproven", {{"reason", report->summary()}});
+            publish("device-unproven", {{"reason", reason}});
         }
         {
             MutexLock lock(service_.mutex_);
-            status_.reason = report->summary();
+            status_.reason = reason;
         }
         set_phase(RemovalPhase::Unproven);
         pause(steady_clock::now() + kProveInterval);
@@ -245,6 +252,7 @@ Status RemovalService::Removal::conclude(const ProofReport& report) {
     }
     publish("device-safe", {{"proof", report.summary()}, {"power", std::string("off")}});
     service_.on_removed_(name_);
+    device_.device.reset();  // the last user: a ram: device ends here
     set_phase(RemovalPhase::Safe);
     return {};
 }

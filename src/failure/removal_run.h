@@ -47,7 +47,7 @@ class RemovalService::Removal {
     void publish(const char* kind, std::vector<std::pair<std::string, base::EventValue>> fields = {});
 
     RemovalService& service_;
-    const ManagedDevice device_;
+    ManagedDevice device_;  // `device` is dropped by the thread when it is safe
     const RemovalOptions options_;
     const std::string name_;
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();

@@ -9,8 +9,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 namespace {
-// How long a shrink waits for pagers that are just placing what it cuts off.
-constexpr milliseconds kFencePatience{2000};
+// How long a shrink waits until the mappings of what it cuts off are gone.
+constexpr milliseconds kLetGoPatience{2000};
 // How long a growing resize waits for the mappings that reach into the new part.
 constexpr milliseconds kPlacePatience{1000};
 }  // namespace
@@ -34,26 +34,26 @@ bool FileService::has_size(InodeNo inode, std::uint64_t size_bytes) const {
 
 // A page that holds both kept and cut bytes stays mapped:
 //
-//   old   [=====|=====|===)          page borders |
-//   new   [=====|==)
-//   fence       kept  [---------)    from the first page that is cut off as a whole
+//   old    [=====|=====|===)          page borders |
+//   new    [=====|==)
+//   cut          kept  [-----)        from the first page that goes as a whole
+//
+// The cut pages are taken out of every mapping first: their space may belong to another file as soon as the store has it.
 Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes) {
     const FileRange cut(align_up(size_bytes, kPageBytes), align_up(old_size_bytes, kPageBytes));
-    auto targets = registry_.fence(inode, cut, steady_clock::now() + kFencePatience);
-    if (!targets) return targets.error();
-    Status resized;
+    registry_.conceal(inode, cut);
+    const bool let_go = registry_.wait_until_placed(inode, cut, steady_clock::now() + kLetGoPatience);
     bool is_current = false;
-    {
+    Status resized;
+    if (let_go) {
         auto layout = store_.lock_layout(inode);
         is_current = has_size(inode, old_size_bytes);
-        // Processes that cannot be stopped see zeros instead of SIGBUS for the moment until their pager is done.
-        if (is_current) {
-            (void)barrier_.close(*targets);
-            resized = store_.resize(inode, size_bytes);
-            if (!resized) barrier_.open(*targets);
-        }
+        if (is_current) resized = store_.resize(inode, size_bytes);
     }
-    registry_.lift(inode, cut, is_current && resized.ok());
+    registry_.reveal(inode, cut, is_current && resized.ok());
+    if (!let_go)
+        return base::Error(base::Code::Busy, "the file is mapped by a process that does not answer (stopped?); it keeps its "
+                                             "size, see: refault maps");
     if (!resized) return resized.error();
     return is_current;
 }

@@ -8,7 +8,6 @@
 
 #include "base/result.h"
 #include "session/registry.h"
-#include "session/write_barrier.h"
 #include "store/store.h"
 
 namespace refault::session {
@@ -23,15 +22,15 @@ class Isolator {
 
 class FileService {
   public:
-    FileService(store::Store& store, Registry& registry, WriteBarrier& barrier, Isolator& isolator)
-        : store_(store), registry_(registry), barrier_(barrier), isolator_(isolator) {}
+    FileService(store::Store& store, Registry& registry, Isolator& isolator)
+        : store_(store), registry_(registry), isolator_(isolator) {}
 
     // Sees to it that descriptors of the file's segments may go to this user: moves it to segments of its own when they
     // hold other files of another user.
     Status make_mappable(InodeNo inode, const base::Cred& who);
 
-    // Shrinking revokes the mappings of what is cut off (a later touch is SIGBUS) before its space is given back;
-    // growing tells mappings that reach beyond the old end.
+    // Shrinking takes what is cut off out of all mappings (a later touch is SIGBUS) before its space is given back, and
+    // is refused (Busy) when a client does not let go; growing tells mappings that reach beyond the old end.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into);
     // Grows the file when it has to.
@@ -40,7 +39,6 @@ class FileService {
   private:
     store::Store& store_;
     Registry& registry_;
-    WriteBarrier& barrier_;
     Isolator& isolator_;
 
     // False, and nothing done, when the size is not old_size_bytes any more.

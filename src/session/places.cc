@@ -34,6 +34,12 @@ class Registry::BatchBuilder {
     bool is_full() const { return batch_.places.places.size() >= wire::kPlacesMax; }
     Batch take() { return std::move(batch_); }
 
+    // Adds one place that is beyond the end of the file for its mapping; returns the range.
+    FileRange add_beyond_end(const Mapping& mapping, FileRange range) {
+        add_place(mapping, range, wire::kNoDescriptor, 0);
+        return range;
+    }
+
     // Adds places for one stale, unfenced range of a mapping and returns the part that they cover, from its beginning.
     //
     //   range:     [-----------------------------)
@@ -103,6 +109,16 @@ Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& se
     MutexLock lock(mutex_);
     BatchBuilder builder(store_, next_sequence_);
     std::optional<base::Error> failure;
+    // The first part of a range that is concealed; empty, at its end, when none is.
+    const auto concealed_part = [&](InodeNo inode, FileRange range) REQUIRES(mutex_) {
+        FileRange first(range.end(), range.end());
+        for (const auto& concealed : concealed_) {
+            if (concealed.inode != inode || !concealed.range.overlaps(range)) continue;
+            const auto part = concealed.range.intersect(range);
+            if (part.begin() < first.begin()) first = part;
+        }
+        return first;
+    };
     for (auto& [id, mapping] : mappings_) {
         if (mapping->session != session) continue;
         if (std::erase_if(mapping->placing, [&](const auto& part) { return part.sequence <= placed; }) > 0)
@@ -111,7 +127,10 @@ Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& se
         for (const auto stale : mapping->stale.parts()) {
             for (const auto open : unfenced_locked(mapping->inode, stale)) {
                 if (builder.is_full() || failure) break;
-                auto covered = builder.add(*mapping, open);
+                const auto concealed = concealed_part(mapping->inode, open);
+                auto covered = concealed.begin() == open.begin() && !concealed.empty()
+                                   ? Result<FileRange>(builder.add_beyond_end(*mapping, concealed))
+                                   : builder.add(*mapping, FileRange(open.begin(), concealed.begin()));
                 if (!covered) {
                     failure = covered.error();
                     break;

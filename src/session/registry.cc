@@ -132,8 +132,7 @@ void Registry::lift(InodeNo inode, FileRange range, bool has_moved) {
     }
 }
 
-void Registry::mark_stale(InodeNo inode, FileRange range) {
-    MutexLock lock(mutex_);
+void Registry::mark_stale_locked(InodeNo inode, FileRange range) {
     const auto [first, last] = by_inode_.equal_range(inode);
     for (auto at = first; at != last; ++at) {
         Mapping& mapping = *at->second;
@@ -142,17 +141,46 @@ void Registry::mark_stale(InodeNo inode, FileRange range) {
     }
 }
 
+void Registry::mark_stale(InodeNo inode, FileRange range) {
+    MutexLock lock(mutex_);
+    mark_stale_locked(inode, range);
+}
+
+void Registry::conceal(InodeNo inode, FileRange range) {
+    MutexLock lock(mutex_);
+    concealed_.push_back({inode, range});
+    mark_stale_locked(inode, range);
+}
+
+void Registry::reveal(InodeNo inode, FileRange range, bool was_cut) {
+    MutexLock lock(mutex_);
+    const auto at = std::find_if(concealed_.begin(), concealed_.end(), [&](const Fence& concealed) {
+        return concealed.inode == inode && concealed.range == range;
+    });
+    CHECK(at != concealed_.end());
+    concealed_.erase(at);
+    if (!was_cut) mark_stale_locked(inode, range);
+}
+
+bool Registry::lags_locked(InodeNo inode, FileRange range) const {
+    const auto [first, last] = by_inode_.equal_range(inode);
+    return std::any_of(first, last, [&](const auto& entry) {
+        return entry.second->stale.overlaps(range) || entry.second->is_placing(range);
+    });
+}
+
+bool Registry::is_placed(InodeNo inode, FileRange range) const {
+    MutexLock lock(mutex_);
+    return !lags_locked(inode, range);
+}
+
 bool Registry::wait_until_placed(InodeNo inode, FileRange range, std::chrono::steady_clock::time_point deadline) {
     MutexLock lock(mutex_);
-    for (;;) {
-        const auto [first, last] = by_inode_.equal_range(inode);
-        const bool lags = std::any_of(first, last, [&](const auto& entry) {
-            return entry.second->stale.overlaps(range) || entry.second->is_placing(range);
-        });
-        if (!lags) return true;
+    while (lags_locked(inode, range)) {
         if (std::chrono::steady_clock::now() >= deadline) return false;
         (void)changed_.wait_until(mutex_, deadline);
     }
+    return true;
 }
 
 std::size_t Registry::wait_until_placed(std::chrono::steady_clock::time_point deadline) {

@@ -105,6 +105,16 @@ class Registry {
                                            OnSilence on_silence = OnSilence::Refuse);
     // Lifts the fence. has_moved: every part is stale now and the doorbells ring; else the parts are live as before.
     void lift(InodeNo inode, FileRange range, bool has_moved);
+    // True when no session has yet to let go of an old place in the range.
+    bool is_placed(InodeNo inode, FileRange range) const;
+
+    // ---- shrinking
+    // From now on the range is handed out as if it were beyond the end of the file, and every mapping of it is told.
+    void conceal(InodeNo inode, FileRange range);
+    // Ends conceal. was_cut: the file does end there now; else its places are handed out again.
+    void reveal(InodeNo inode, FileRange range, bool was_cut);
+
+    // ---- growing
     // The file has grown into the range: parts of it that were mapped as beyond the end are stale now.
     void mark_stale(InodeNo inode, FileRange range);
     // Waits until no part of the range is stale or being placed, or the deadline has passed (false).
@@ -131,6 +141,8 @@ class Registry {
     // The parts of `range` that no fence covers.
     std::vector<FileRange> unfenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
+    bool lags_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    void mark_stale_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
     // The command and pid of a session that is placing a part of the range, empty when there is none.
     std::string placer_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
 
@@ -142,6 +154,7 @@ class Registry {
     std::map<MappingId, std::unique_ptr<Mapping>> mappings_ GUARDED_BY(mutex_);
     std::multimap<InodeNo, Mapping*> by_inode_ GUARDED_BY(mutex_);
     std::vector<Fence> fences_ GUARDED_BY(mutex_);
+    std::vector<Fence> concealed_ GUARDED_BY(mutex_);
     std::uint64_t next_mapping_ GUARDED_BY(mutex_) = 1;
     std::uint64_t next_sequence_ GUARDED_BY(mutex_) = 1;
 };

@@ -130,7 +130,7 @@ base::Result<std::unique_ptr<Slot>> make_slot(std::string_view text, const std::
     const std::string directory = sysfs_root + "/" + name;
     for (const char* file : {"power", "attention"})
         if (::access((directory + "/" + file).c_str(), W_OK) != 0)
-            return base::sys_error("there is no slot " + name + ": " + directory + "/" + file);
+            return base::sys_error("slot " + name + " cannot be used: " + directory + "/" + file);
     return std::unique_ptr<Slot>(std::make_unique<SysfsSlot>(name, directory));
 }
 

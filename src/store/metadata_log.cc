@@ -1,145 +1,169 @@
-// Writing the metadata log.
+// Appending transactions, and what becomes of a copy that cannot take one.
 #include "store/metadata_log.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "base/log.h"
-#include "store/log_record.h"
 
 namespace refault::store {
 
 using base::Bytes;
 using base::Code;
+using base::DeviceId;
+using base::DeviceRange;
 using base::Error;
+using base::LogLevel;
+using base::log_line;
 
 namespace {
+
 // A log shorter than this is not worth a checkpoint.
 constexpr std::uint64_t kLogBytesMin = 1 << 20;
-}  // namespace
 
-Result<MetadataLog::Stream> MetadataLog::write_new_stream(const Copy& copy, std::span<const std::uint8_t> bytes) {
-    Stream stream{copy, {}};
-    if (auto written = write_at(stream, 0, bytes, /*updates_label=*/false); !written) {
-        give_back(stream);
-        return written.error();
-    }
-    return stream;
-}
+bool contains(const std::vector<DeviceId>& ids, DeviceId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
 
-Status MetadataLog::write_at(Stream& stream, std::uint64_t offset, std::span<const std::uint8_t> bytes,
-                             bool updates_label) {
-    auto& device = *stream.copy.device;
+// Calls action(place on the device) for each segment's part of [begin, end) of a stream.
+template <typename Action>
+Status for_each_part(const device::Device& device, const std::vector<base::SegmentNo>& segments, std::uint64_t begin,
+                     std::uint64_t end, Action action) {
     const auto segment_bytes = device.segment_bytes();
-    bool has_grown = false;
-    while (stream.segments.size() * segment_bytes < offset + bytes.size()) {
-        auto segment = space_.take(stream.copy.id);
-        if (!segment) return segment.error();
-        stream.segments.push_back(*segment);
-        has_grown = true;
-    }
-    if (has_grown && updates_label) RETURN_IF_ERROR(switch_label(stream, epoch_));
-    while (!bytes.empty()) {
-        const auto segment = stream.segments[offset / segment_bytes];
-        const auto within = offset % segment_bytes;
-        const auto part = bytes.first(std::min<std::uint64_t>(bytes.size(), segment_bytes - within));
-        const auto at = device.segment_range(segment).begin() + within;
-        RETURN_IF_ERROR(device.write(at, part));
-        RETURN_IF_ERROR(device.sync(base::DeviceRange::of_length(at, part.size())));
-        bytes = bytes.subspan(part.size());
-        offset += part.size();
+    while (begin < end) {
+        const auto index = begin / segment_bytes;
+        CHECK(index < segments.size());
+        const auto length = std::min(end, (index + 1) * segment_bytes) - begin;
+        const auto at = device.segment_range(segments[index]).begin() + begin % segment_bytes;
+        RETURN_IF_ERROR(action(DeviceRange::of_length(at, length)));
+        begin += length;
     }
     return {};
 }
 
-Status MetadataLog::switch_label(const Stream& stream, std::uint64_t epoch) {
+}  // namespace
+
+Status MetadataLog::append(std::span<const std::uint8_t> transaction) {
+    if (transaction.size() > kRecordPayloadMax)
+        return Error(Code::Invalid, "a change of the metadata is too large for the log; make it in smaller steps");
+    if (streams_.empty()) return Error(Code::Io, "no copy of the metadata can be written; add a device to the pool");
+    record_.clear();
+    // The number is spent even if the append fails: copies that could not be wiped keep a record of this number.
+    frame_->append(record_, end_offset_, next_sequence_++, RecordKind::Transaction, transaction);
+    std::optional<Error> failure;
+    DeviceIds lost;
+    for (auto& stream : streams_) {
+        auto appended = append_to(stream, record_);
+        if (appended) continue;
+        // Lack of space is what the caller can do something about.
+        if (!failure || appended.error().code() == Code::NoSpace) failure = appended.error();
+        lost.push_back(stream.copy.id);
+    }
+    if (lost.size() == streams_.size()) {
+        undo_append();
+        return failure->within("metadata log");
+    }
+    if (!lost.empty()) retire(lost, *failure);
+    end_offset_ += record_.size();
+    return {};
+}
+
+Status MetadataLog::append_to(Stream& stream, std::span<const std::uint8_t> record) {
+    const auto end = end_offset_ + record.size();
+    if (end > kStreamBytesMax) return Error(Code::NoSpace, "the metadata log is full until its next checkpoint");
+    RETURN_IF_ERROR(grow(stream, end));
+    if (stream.listed_count < stream.segments.size()) {
+        // Each new file must have its size on the medium: a short one counts as damaged.
+        auto& device = *stream.copy.device;
+        for (auto i = stream.listed_count; i < stream.segments.size(); ++i)
+            RETURN_IF_ERROR(device.sync(device.segment_range(stream.segments[i])));
+        RETURN_IF_ERROR(list_in_label(stream, epoch_));
+    }
+    return write_at(stream, end_offset_, record);
+}
+
+// No copy has acknowledged the record, but any of them may have it, or a part of it. Copies that can be wiped go on;
+// if there is none, the copies stay on media as they are: with the record or without, both are right.
+void MetadataLog::undo_append() {
+    DeviceIds lost;
+    std::optional<Error> failure;
+    for (const auto& stream : streams_) {
+        const auto wiped = wipe(stream, end_offset_, end_offset_ + record_.size());
+        if (wiped) continue;
+        failure = wiped.error();
+        lost.push_back(stream.copy.id);
+    }
+    if (!lost.empty()) retire(lost, *failure);
+}
+
+void MetadataLog::retire(const DeviceIds& lost, const Error& why) {
+    const bool is_any_left = lost.size() < streams_.size();
+    std::vector<Stream> left;
+    for (auto& stream : streams_) {
+        if (!contains(lost, stream.copy.id)) {
+            left.push_back(std::move(stream));
+            continue;
+        }
+        log_line(LogLevel::Error, "the metadata copy on device " + stream.copy.device->name() + " is lost: " + why.message());
+        failed_.push_back(stream.copy.id);
+        // The last copies are all that a later open can find. Else a label that lists nothing is the best warning of a
+        // copy that lags; if it cannot be written, the copy is at least shorter than the others.
+        if (is_any_left && clear_label(stream.copy)) give_back(stream);
+        else retired_.push_back(std::move(stream));
+    }
+    streams_ = std::move(left);
+}
+
+Status MetadataLog::grow(Stream& stream, std::uint64_t length) {
+    while (stream.segments.size() * stream.copy.device->segment_bytes() < length) {
+        auto segment = space_.take(stream.copy.id);
+        if (!segment) return segment.error();
+        stream.segments.push_back(*segment);
+    }
+    return {};
+}
+
+Status MetadataLog::write_at(Stream& stream, std::uint64_t offset, std::span<const std::uint8_t> bytes) {
+    auto& device = *stream.copy.device;
+    return for_each_part(device, stream.segments, offset, offset + bytes.size(), [&](DeviceRange part) -> Status {
+        RETURN_IF_ERROR(device.write(part.begin(), bytes.first(part.length())));
+        bytes = bytes.subspan(part.length());
+        return device.sync(part);
+    });
+}
+
+Status MetadataLog::wipe(const Stream& stream, std::uint64_t begin, std::uint64_t end) {
+    auto& device = *stream.copy.device;
+    end = std::min(end, stream.segments.size() * device.segment_bytes());
+    return for_each_part(device, stream.segments, begin, end, [&](DeviceRange part) -> Status {
+        RETURN_IF_ERROR(device.punch(part));
+        return device.sync(part);
+    });
+}
+
+Status MetadataLog::list_in_label(Stream& stream, std::uint64_t epoch) {
     auto label = stream.copy.device->label();
     label.metadata_epoch = epoch;
     label.metadata_segments = stream.segments;
-    return stream.copy.device->write_label(label);
+    RETURN_IF_ERROR(stream.copy.device->write_label(label));
+    stream.listed_count = stream.segments.size();
+    return {};
+}
+
+Status MetadataLog::clear_label(const Copy& copy) {
+    auto label = copy.device->label();
+    label.metadata_epoch = 0;
+    label.metadata_segments.clear();
+    auto cleared = copy.device->write_label(label);
+    if (!cleared)
+        log_line(LogLevel::Warning, "device " + copy.device->name() + " keeps an outdated copy of the metadata: " +
+                                        cleared.error().message());
+    return cleared;
 }
 
 void MetadataLog::give_back(const Stream& stream) {
     for (const auto segment : stream.segments) space_.give_back(stream.copy.id, segment);
 }
 
-void MetadataLog::drop_label(const Copy& copy) {
-    auto label = copy.device->label();
-    label.metadata_epoch = 0;
-    label.metadata_segments.clear();
-    if (auto written = copy.device->write_label(label); !written)
-        base::log_line(base::LogLevel::Warning, "device " + copy.device->name() + " keeps an outdated metadata copy: " +
-                                                    written.error().message());
-}
-
-Status MetadataLog::checkpoint(std::vector<Copy> copies, std::span<const Bytes> image, std::uint64_t first_epoch) {
-    CHECK(!copies.empty());
-    const std::uint64_t epoch = epoch_ == 0 ? first_epoch : epoch_ + 1;
-    Bytes bytes = encode_log_header(pool_, epoch);
-    std::uint64_t sequence = 1;
-    for (const auto& payload : image) append_record(bytes, sequence++, RecordKind::Checkpoint, payload);
-    append_record(bytes, sequence++, RecordKind::CheckpointEnd, {});
-
-    std::vector<Stream> streams;
-    for (const auto& copy : copies) {
-        auto stream = write_new_stream(copy, bytes);
-        if (!stream) {
-            for (const auto& written : streams) give_back(written);
-            return stream.error().within("metadata on device " + copy.device->name());
-        }
-        streams.push_back(std::move(*stream));
-    }
-    // From the first switched label on the new epoch is the pool's history: a label that cannot be switched now costs
-    // that copy, not the checkpoint.
-    std::vector<Stream> switched;
-    std::vector<base::DeviceId> failed;
-    std::optional<Error> failure;
-    for (auto& stream : streams) {
-        if (auto done = switch_label(stream, epoch); !done) {
-            failure = done.error();
-            failed.push_back(stream.copy.id);
-            give_back(stream);
-        } else {
-            switched.push_back(std::move(stream));
-        }
-    }
-    if (switched.empty()) return *failure;
-    for (const auto& old : streams_) {
-        const bool stays = std::any_of(switched.begin(), switched.end(),
-                                       [&](const Stream& stream) { return stream.copy.id == old.copy.id; });
-        if (!stays) drop_label(old.copy);
-        give_back(old);
-    }
-    streams_ = std::move(switched);
-    failed_ = std::move(failed);
-    epoch_ = epoch;
-    next_sequence_ = sequence;
-    end_offset_ = checkpoint_bytes_ = bytes.size();
-    return {};
-}
-
-Status MetadataLog::append(std::span<const std::uint8_t> transaction) {
-    if (transaction.size() > kRecordPayloadMax) return Error(Code::Invalid, "a transaction is too large for the log");
-    Bytes record;
-    append_record(record, next_sequence_, RecordKind::Transaction, transaction);
-    std::optional<Error> failure = streams_.empty() ? std::optional(Error(Code::Io, "no copy of the metadata is left")) : std::nullopt;
-    std::vector<base::DeviceId> lost;
-    for (auto& stream : streams_) {
-        auto written = write_at(stream, end_offset_, record, /*updates_label=*/true);
-        if (written) continue;
-        failure = written.error();
-        lost.push_back(stream.copy.id);
-    }
-    // On no copy: nothing has happened, and the copies stay in use.
-    if (lost.size() == streams_.size()) return failure->within("metadata log");
-    for (const auto id : lost) {
-        base::log_line(base::LogLevel::Error, "a metadata copy is lost: " + failure->message());
-        std::erase_if(streams_, [&](const Stream& stream) { return stream.copy.id == id; });
-        failed_.push_back(id);
-    }
-    end_offset_ += record.size();
-    ++next_sequence_;
-    return {};
+void MetadataLog::give_back(const std::vector<Stream>& streams) {
+    for (const auto& stream : streams) give_back(stream);
 }
 
 std::uint64_t MetadataLog::log_bytes() const noexcept { return end_offset_ - checkpoint_bytes_; }
@@ -148,12 +172,12 @@ std::uint64_t MetadataLog::checkpoint_bytes() const noexcept { return checkpoint
 
 bool MetadataLog::wants_checkpoint() const noexcept { return log_bytes() > std::max(kLogBytesMin, 2 * checkpoint_bytes_); }
 
-std::vector<base::DeviceId> MetadataLog::copies() const {
-    std::vector<base::DeviceId> ids;
+std::vector<DeviceId> MetadataLog::copies() const {
+    DeviceIds ids;
     for (const auto& stream : streams_) ids.push_back(stream.copy.id);
     return ids;
 }
 
-std::vector<base::DeviceId> MetadataLog::failed_copies() const { return failed_; }
+std::vector<DeviceId> MetadataLog::failed_copies() const { return failed_; }
 
 }  // namespace refault::store

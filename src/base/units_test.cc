@@ -1,0 +1,61 @@
+// Sizes as people write them.
+#include "base/units.h"
+
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "base/test_random.h"
+
+namespace refault::base {
+namespace {
+
+TEST(Units, ParsesSuffixes) {
+    const auto size = [](std::string_view text) { return parse_size(text) ? *parse_size(text) : 1; };
+    EXPECT_EQ(size("0"), 0u);
+    EXPECT_EQ(size("4096"), 4096u);
+    EXPECT_EQ(size("4096B"), 4096u);
+    EXPECT_EQ(size("4K"), 4096u);
+    EXPECT_EQ(size("4k"), 4096u);
+    EXPECT_EQ(size("4KB"), 4096u);
+    EXPECT_EQ(size("4KiB"), 4096u);
+    EXPECT_EQ(size("512M"), 512ull << 20);
+    EXPECT_EQ(size("2G"), 2ull << 30);
+    EXPECT_EQ(size("3T"), 3ull << 40);
+    EXPECT_EQ(size("18446744073709551615"), UINT64_MAX);
+}
+
+TEST(Units, RefusesWhatIsNoSize) {
+    for (const char* text : {"", "K", "-1", "+1", " 1", "1 ", "1.5G", "1X", "1KK", "1GM", "0x10",
+                             "18446744073709551616", "16777216T", "lots"}) {
+        const auto size = parse_size(text);
+        ASSERT_FALSE(size) << text << " gave " << *size;
+        EXPECT_EQ(size.error().code(), Code::Invalid);
+        EXPECT_NE(size.error().message().find("512M"), std::string::npos) << "it says what to write";
+    }
+}
+
+TEST(Units, FormatsWithOneDecimal) {
+    EXPECT_EQ(format_size(0), "0 B");
+    EXPECT_EQ(format_size(1023), "1023 B");
+    EXPECT_EQ(format_size(1024), "1.0 KiB");
+    EXPECT_EQ(format_size(1536), "1.5 KiB");
+    EXPECT_EQ(format_size(512ull << 20), "512.0 MiB");
+    EXPECT_EQ(format_size(1ull << 40), "1.0 TiB");
+    EXPECT_EQ(format_size(UINT64_MAX), "16.0 EiB");
+}
+
+TEST(Units, AcceptsADigitAndSuffixGrammarAndNothingElse) {
+    testing::Random random;
+    const std::regex grammar("[0-9]+[KMGTkmgt]?(iB|B)?");
+    constexpr std::string_view kLetters = "0123456789KMGTiB-. x";
+    for (int round = 0; round < 20000; ++round) {
+        std::string text;
+        for (auto length = random.below(10); length > 0; --length)
+            text += kLetters[random.below(kLetters.size())];
+        ASSERT_EQ(parse_size(text).ok(), std::regex_match(text, grammar)) << text;
+    }
+}
+
+}  // namespace
+}  // namespace refault::base
