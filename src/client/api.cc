@@ -1,6 +1,7 @@
 // The C API: sessions, files and names. Checks arguments, turns Errors into negative errno, owns
 // nothing but the handles.
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 
@@ -125,7 +126,8 @@ void rf_version(int* major, int* minor) {
 }
 
 const char* rf_strerror(int error) {
-    const char* text = ::strerrordesc_np(error < 0 ? -error : error);
+    // -INT_MIN is no int.
+    const char* text = error == INT_MIN ? nullptr : ::strerrordesc_np(error < 0 ? -error : error);
     return text != nullptr ? text : "unknown error";
 }
 

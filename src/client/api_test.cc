@@ -1,5 +1,5 @@
 // The C API's arguments: what is wrong is -EINVAL with a sentence, NULL everywhere is no crash.
-#include <cstring>
+#include <climits>
 
 #include "client/test_session.h"
 
@@ -94,7 +94,7 @@ TEST_F(ApiTest, PathsAndPointers) {
 
 TEST_F(ApiTest, Flags) {
     rf_file* file = nullptr;
-    for (const int flags : {RF_READ, RF_WRITE, RF_EXCLUSIVE | RF_POPULATE, 16, -1})
+    for (const int flags : {+RF_READ, +RF_WRITE, RF_EXCLUSIVE | RF_POPULATE, 16, -1})
         EXPECT_EQ(rf_create(session_, "/x", 0600, flags, &file), -EINVAL) << flags;
     for (const int flags : {0, +RF_WRITE, RF_READ | RF_EXCLUSIVE, RF_READ | RF_POPULATE, 16, -1})
         EXPECT_EQ(rf_open(session_, kPath, flags, &file), -EINVAL) << flags;

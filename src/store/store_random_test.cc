@@ -53,8 +53,11 @@ class RandomStore {
             ASSERT_TRUE(found.ok()) << path;
             ASSERT_EQ(found->inode, node.inode) << path;
             ASSERT_EQ(pool_->path_of(node.inode), path);
-            if (node.is_directory) ASSERT_EQ(pool_->list(path, root())->size(), children(path)) << path;
-            else ASSERT_EQ(pool_.content(node.inode), node.bytes) << path;
+            if (node.is_directory) {
+                ASSERT_EQ(pool_->list(path, root())->size(), children(path)) << path;
+            } else {
+                ASSERT_EQ(pool_.content(node.inode), node.bytes) << path;
+            }
         }
         for (const auto& [inode, bytes] : unlinked_) ASSERT_EQ(pool_.content(inode), bytes);
     }
@@ -182,8 +185,11 @@ class RandomStore {
                                             : bytes.size() + random_.below(random_.one_in(3) ? 200000 : 15000);
         const auto layout = pool_->lock_layout(inode);
         const auto done = pool_->resize(inode, size);
-        if (done) bytes.resize(size);
-        else ASSERT_EQ(done.error().code(), Code::NoSpace);
+        if (done) {
+            bytes.resize(size);
+        } else {
+            ASSERT_EQ(done.error().code(), Code::NoSpace);
+        }
     }
     void write() {
         const auto inode = some_file();
@@ -257,7 +263,8 @@ class RandomStore {
     void abort_some() { pool_->abort_moves(take_some()); }
 
     void add_device() {
-        if (pool_->usage().size() < 4) ASSERT_TRUE(pool_.add("n" + std::to_string(++added_), shape()).ok());
+        if (pool_->usage().size() >= 4) return;
+        ASSERT_TRUE(pool_.add("n" + std::to_string(++added_), shape()).ok());
     }
     void toggle_leaving() {
         const auto device = some_device();
