@@ -1,41 +1,9 @@
 // Memory that moves while the program uses it: nothing is lost, no address changes, and the pager
 // needs nothing that a stopped thread could hold.
-#include <sys/prctl.h>
-
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <new>
 
 #include "client/test_session.h"
-
-namespace {
-
-// Counts what the pager takes from the heap, while somebody wants to know. Replaces the operators
-// of the whole test program, and does nothing else.
-std::atomic<bool> g_counts_allocations = false;
-std::atomic<int> g_pager_allocations = 0;
-
-void note_allocation() {
-    if (!g_counts_allocations.load(std::memory_order_relaxed)) return;
-    char name[16];
-    if (::prctl(PR_GET_NAME, name) == 0 && std::strcmp(name, "refault-pager") == 0)
-        ++g_pager_allocations;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-    note_allocation();
-    if (void* const made = std::malloc(size)) return made;
-    throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
 
 namespace refault::client::testing {
 namespace {
@@ -110,7 +78,7 @@ TEST_F(MoveTest, ARunningWriterLosesNothing) {
 // by the pager alone: this daemon never wakes anybody.
 TEST_F(MoveTest, WaitingThreadsAreWokenByThePager) {
     daemon_->write(kPath, 0, std::vector<std::uint8_t>{5});
-    for (const int access : {RF_READ, RF_READ | RF_WRITE}) {
+    for (const int access : {+RF_READ, RF_READ | RF_WRITE}) {
         rf_mapping* const mapping = map(access);
         ASSERT_NE(mapping, nullptr);
         auto* const bytes = bytes_of(mapping);
@@ -165,20 +133,6 @@ TEST_F(MoveTest, UnmappingRacesWithMoving) {
     must_stop = true;
     for (auto& program : programs) program.join();
     EXPECT_TRUE(daemon_->mappings().empty());
-}
-
-TEST_F(MoveTest, ThePagerAllocatesNothing) {
-    rf_mapping* const mapping = map(RF_READ | RF_WRITE);
-    ASSERT_NE(mapping, nullptr);
-    daemon_->move(kPath, {0, kFileBytes});
-    g_counts_allocations = true;
-    std::mt19937_64 random(test_seed());
-    for (int i = 0; i < 20; ++i) daemon_->move(kPath, random_parts(random));
-    rf_mapping* const second = map(RF_READ | RF_WRITE);
-    daemon_->finish_move(kPath);
-    g_counts_allocations = false;
-    EXPECT_NE(second, nullptr);
-    EXPECT_EQ(g_pager_allocations, 0);
 }
 
 TEST_F(MoveTest, ThePagerHasAllSignalsBlocked) {

@@ -121,7 +121,7 @@ bool is_in_page_table(const volatile std::uint8_t* byte) {
 }
 
 TEST_F(SessionTest, PopulateFillsThePageTables) {
-    for (const int access : {RF_READ, RF_READ | RF_WRITE}) {
+    for (const int access : {+RF_READ, RF_READ | RF_WRITE}) {
         rf_mapping* const lazy = map(access);
         rf_mapping* const ready = map(access | RF_POPULATE);
         ASSERT_TRUE(lazy != nullptr && ready != nullptr);

@@ -225,27 +225,30 @@ Mover::Mover(store::Store& store, session::Registry& registry, session::WriteBar
 Mover::~Mover() = default;
 
 Result<MoveOutcome> Mover::move_batch(std::span<const Move> batch, Registry::OnSilence on_silence) {
-    (void)release_placed();
+    release_placed();
     return Batch(*this, batch).run(on_silence);
 }
 
-std::size_t Mover::release_placed() {
-    std::vector<Move> placed;
-    std::size_t waiting = 0;
+std::size_t Mover::release_if(const std::function<bool(const Move&)>& is_free) {
+    std::vector<Move> free;
     {
         base::MutexLock lock(mutex_);
-        const auto has_let_go = [&](const Move& move) {
-            return registry_.is_placed(move.from.inode, move.from.file_range());
-        };
-        const auto rest = std::stable_partition(unreleased_.begin(), unreleased_.end(), std::not_fn(has_let_go));
-        placed.assign(rest, unreleased_.end());
-        unreleased_.erase(rest, unreleased_.end());
-        waiting = unreleased_.size();
+        const auto first = std::stable_partition(unreleased_.begin(), unreleased_.end(), std::not_fn(is_free));
+        free.assign(first, unreleased_.end());
+        unreleased_.erase(first, unreleased_.end());
     }
-    if (placed.empty()) return waiting;
-    if (auto released = store_.release_moved(placed); !released)
+    if (free.empty()) return 0;
+    if (auto released = store_.release_moved(free); !released)
         base::log_line(base::LogLevel::Error, "old space could not be released: " + released.error().message());
-    return waiting;
+    return free.size();
+}
+
+void Mover::release_placed() {
+    (void)release_if([&](const Move& move) { return registry_.is_placed(move.from.inode, move.from.file_range()); });
+}
+
+std::size_t Mover::release_unmapped(base::DeviceId device) {
+    return release_if([&](const Move& move) { return move.from.device == device; });
 }
 
 Status Mover::isolate(InodeNo inode) {
@@ -255,7 +258,7 @@ Status Mover::isolate(InodeNo inode) {
         auto moves = store_.reserve_isolation(inode, kPieceBytesMax);
         if (!moves) return moves.error();
         if (moves->empty()) {
-            (void)release_placed();
+            release_placed();
             return {};
         }
         // All at once: the file's shared parts are small.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -49,11 +50,16 @@ class Mover final : public session::Isolator {
 
     // Gives back the old space of earlier moves that no session's mapping shows any more. Until then it is neither given
     // to other files (a mapping that lags would show them) nor truncated (a lagging touch would be SIGBUS instead of
-    // waiting for the new place). Returns how many moves still wait for a session.
-    std::size_t release_placed();
+    // waiting for the new place).
+    void release_placed();
+    // The same for all of a device, whatever the sessions have reported: for when the kernel's own tables show that no
+    // process maps it. Returns how many moves were released.
+    std::size_t release_unmapped(base::DeviceId device);
 
   private:
     class Batch;
+    // Releases those that `is_free` picks; takes mutex_.
+    std::size_t release_if(const std::function<bool(const store::Move&)>& is_free);
 
     store::Store& store_;
     session::Registry& registry_;

@@ -202,7 +202,7 @@ Status RemovalService::Removal::finish_batch(Result<MoveOutcome> outcome, std::u
 void RemovalService::Removal::wait_for_pagers() {
     set_phase(RemovalPhase::Fencing);
     const auto late = service_.registry_.wait_until_placed(steady_clock::now() + kPlacePatience);
-    (void)service_.mover_.release_placed();
+    service_.mover_.release_placed();
     MutexLock lock(service_.mutex_);
     status_.late_clients = late;
 }
@@ -215,7 +215,7 @@ Status RemovalService::Removal::prove_and_finish() {
     auto target = proof_target(*device_.device);
     if (!target) return target.error();
     for (;;) {
-        (void)service_.mover_.release_placed();
+        service_.mover_.release_placed();
         auto report = prove(*target);
         if (!report) return report.error();
         {
@@ -223,12 +223,11 @@ Status RemovalService::Removal::prove_and_finish() {
             status_.proving_seconds = seconds_since(start);
             status_.proof = *report;
         }
-        std::string reason = report->summary();
-        if (report->is_proven()) {
-            auto done = conclude(*report);
-            if (done || done.error().code() != Code::Busy) return done;
-            reason = done.error().message();  // a session has not reported its new places yet
-        }
+        // A client that never answered may have let go all the same. Once its segments have no names, a descriptor in
+        // flight shows as a hidden inode: look again.
+        if (report->holders.empty() && service_.mover_.release_unmapped(device_.id) > 0) continue;
+        if (report->is_proven()) return conclude(*report);
+        const std::string reason = report->summary();
         if (device_.slot->state() == slot::SlotState::Leaving) {
             base::discard(device_.slot->unproven(), "the phase says it too");
             publish("device-unproven", {{"reason", reason}});
