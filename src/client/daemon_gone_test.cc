@@ -35,7 +35,7 @@ TEST_F(DaemonGoneTest, MappingsKeepWorking) {
     EXPECT_EQ(rf_persist(mapping, rf_address(mapping), kFileBytes), 0);
     const auto* const bytes = bytes_of(mapping);
     EXPECT_EQ(rf_unmap(mapping), 0);
-    EXPECT_EQ(signal_of_touch(bytes), SIGSEGV);
+    EXPECT_EQ(signal_of_read(bytes), SIGSEGV);
     EXPECT_EQ(rf_close(file_), -EPIPE);
 }
 

@@ -48,7 +48,7 @@ TEST_F(ForkTest, NorAnythingThatIsBeingPlacedAtThatMoment) {
         }
     });
     int inherited = 0, forks = 0;
-    for (; forks < 500 || moves < 20; ++forks)
+    for (; forks < 300 || moves < 10; ++forks)
         inherited += status_of_child([] { return maps_a_segment() ? 1 : 0; }) != 0;
     must_stop = true;
     mover.join();

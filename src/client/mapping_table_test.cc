@@ -15,7 +15,7 @@ namespace {
 using base::Access;
 using base::Code;
 using testing::must;
-using testing::signal_of_touch;
+using testing::signal_of_read;
 
 constexpr std::uint64_t kBytes = 16 * base::kPageBytes;
 
@@ -59,8 +59,8 @@ TEST_F(MappingTableTest, ReservedAddressesAreAlignedAndOutOfReach) {
     for (const std::uint64_t length : {kBytes, 3 * base::kHugePageBytes, base::kPageBytes}) {
         const auto address = must(table_->reserve(length));
         EXPECT_TRUE(base::is_aligned(address, base::kHugePageBytes));
-        EXPECT_EQ(signal_of_touch(bytes_at(address)), SIGSEGV);
-        EXPECT_EQ(signal_of_touch(bytes_at(address + length - 1)), SIGSEGV);
+        EXPECT_EQ(signal_of_read(bytes_at(address)), SIGSEGV);
+        EXPECT_EQ(signal_of_read(bytes_at(address + length - 1)), SIGSEGV);
     }
     EXPECT_FALSE(table_->reserve(~std::uint64_t{0} - 4095));
     EXPECT_FALSE(table_->reserve(std::uint64_t{1} << 60));
@@ -82,13 +82,13 @@ TEST_F(MappingTableTest, PlaceOfAnEarlierMappingAtTheSameAddressesIsPassedOver) 
     must(table_->identify(address, MappingId(7)));
     must(table_->place(place_of(7, address), first_.get()));
     table_->remove(address);
-    EXPECT_EQ(signal_of_touch(bytes_at(address)), SIGSEGV);
+    EXPECT_EQ(signal_of_read(bytes_at(address)), SIGSEGV);
 
     const auto again = must(table_->reserve(kBytes));
     ASSERT_EQ(again, address) << "the kernel chose other addresses, nothing is tested";
     must(table_->place(place_of(7, address), first_.get()));
     EXPECT_FALSE(is_placed(address));
-    EXPECT_EQ(signal_of_touch(bytes_at(address)), SIGSEGV);
+    EXPECT_EQ(signal_of_read(bytes_at(address)), SIGSEGV);
     must(table_->place(place_of(8, address), second_.get()));
     must(table_->identify(address, MappingId(8)));
     must(table_->place(place_of(7, address), first_.get()));
@@ -109,7 +109,7 @@ TEST_F(MappingTableTest, PlaceThatReachesOutOfItsMappingIsCorrupt) {
     const auto address = must(table_->reserve(kBytes));
     const auto beyond = place_of(1, address + base::kPageBytes);
     EXPECT_EQ(table_->place(beyond, first_.get()).error().code(), Code::Corrupt);
-    EXPECT_EQ(signal_of_touch(bytes_at(address + base::kPageBytes)), SIGSEGV);
+    EXPECT_EQ(signal_of_read(bytes_at(address + base::kPageBytes)), SIGSEGV);
 }
 
 TEST_F(MappingTableTest, IsPlacedWhenEveryPageWas) {
@@ -149,8 +149,8 @@ TEST_F(MappingTableTest, BeyondTheEndIsSigbus) {
         place.descriptor = wire::kNoDescriptor;
         place.access = access;
         must(table_->place(place, -1));
-        EXPECT_EQ(signal_of_touch(bytes_at(address)), SIGBUS);
-        EXPECT_EQ(signal_of_touch(bytes_at(address + kBytes - 1)), SIGBUS);
+        EXPECT_EQ(signal_of_read(bytes_at(address)), SIGBUS);
+        EXPECT_EQ(signal_of_read(bytes_at(address + kBytes - 1)), SIGBUS);
         must(table_->place(place_of(access == Access::Read ? 1 : 2, address), first_.get()));
         EXPECT_EQ(*bytes_at(address), 1);
     }

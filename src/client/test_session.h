@@ -45,19 +45,24 @@ inline std::string detail_of(const rf_session* session) {
     return text;
 }
 
-// The signal that a read of this byte raises, or 0. One thread at a time, and not in a test with
-// its own handlers.
-inline sigjmp_buf g_touch_jump;
-inline int signal_of_touch(const volatile std::uint8_t* byte) {
-    struct sigaction before_bus, before_segv, action{};
-    action.sa_handler = [](int number) { siglongjmp(g_touch_jump, number); };
-    ::sigaction(SIGBUS, &action, &before_bus);
-    ::sigaction(SIGSEGV, &action, &before_segv);
-    const int number = sigsetjmp(g_touch_jump, 1);
-    if (number == 0) (void)*byte;
+// The memory signal that the action raises, or 0. One thread at a time.
+inline sigjmp_buf g_signal_jump;
+inline int signal_of(const auto& action) {
+    struct sigaction before_bus, before_segv, handler{};
+    handler.sa_handler = [](int number) { siglongjmp(g_signal_jump, number); };
+    ::sigaction(SIGBUS, &handler, &before_bus);
+    ::sigaction(SIGSEGV, &handler, &before_segv);
+    const int number = sigsetjmp(g_signal_jump, 1);
+    if (number == 0) action();
     ::sigaction(SIGBUS, &before_bus, nullptr);
     ::sigaction(SIGSEGV, &before_segv, nullptr);
     return number;
+}
+inline int signal_of_read(const volatile std::uint8_t* byte) {
+    return signal_of([byte] { (void)*byte; });
+}
+inline int signal_of_write(volatile std::uint8_t* byte) {
+    return signal_of([byte] { *byte = 1; });
 }
 
 // Runs `body` in a child and returns its status as waitpid gives it.

@@ -10,7 +10,6 @@
 
 namespace refault::device {
 
-using base::Code;
 using base::Error;
 
 template <typename Action>
@@ -71,7 +70,8 @@ Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
     return std::optional<DeviceRange>();
 }
 
-Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset) {
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset,
+                                 std::span<std::uint8_t> buffer) {
     if (from_range.empty()) return 0;
     CHECK(from.segment_at(from_range.begin()) == from.segment_at(from_range.end() - 1));
     CHECK(to.segment_at(to_offset) == to.segment_at(to_offset + from_range.length() - 1));
@@ -79,8 +79,6 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
     if (!source) return source.error();
     auto target = to.segment_fd(to.segment_at(to_offset));
     if (!target) return target.error();
-    auto pipe = sys::SplicePipe::create();
-    if (!pipe) return pipe.error();
     std::uint64_t copied = 0;
     for (auto rest = from_range; !rest.empty();) {
         auto data = from.next_data(rest);
@@ -88,17 +86,17 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
         if (!*data) break;
         const auto from_at = (*data)->begin() % from.segment_bytes();
         const auto to_at = (to_offset + ((*data)->begin() - from_range.begin())) % to.segment_bytes();
-        auto done = pipe->copy((*source)->get(), from_at, (*target)->get(), to_at, (*data)->length());
-        if (!done && done.error().code() == Code::Invalid) {
-            // The pipe may still hold bytes of the failed attempt.
-            if (pipe = sys::SplicePipe::create(); !pipe) return pipe.error();
-            done = sys::copy_through_buffer((*source)->get(), from_at, (*target)->get(), to_at, (*data)->length());
-        }
+        const auto done = sys::copy_through((*source)->get(), from_at, (*target)->get(), to_at, (*data)->length(), buffer);
         if (!done) return done.error().within("copy from " + from.name() + " to " + to.name());
         copied += (*data)->length();
         rest = DeviceRange((*data)->end(), rest.end());
     }
     return copied;
+}
+
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset) {
+    std::vector<std::uint8_t> buffer(std::min<std::uint64_t>(kCopyBufferBytes, std::max<std::uint64_t>(from_range.length(), 1)));
+    return copy_range(from, from_range, to, to_offset, buffer);
 }
 
 }  // namespace refault::device

@@ -1,6 +1,7 @@
 // Copies between devices: the right bytes at the right place, holes stay holes, whatever the two filesystems are.
+#include <algorithm>
+
 #include "device/test_support.h"
-#include "sys/file.h"
 
 namespace refault::device {
 namespace {
@@ -40,7 +41,7 @@ class CopyBetween : public ::testing::TestWithParam<Pair> {
         const char* disk = std::getenv("TMPDIR");
         Side side;
         side.home = std::make_unique<TempDirectory>(place != Place::Disk ? "/dev/shm" : disk != nullptr ? disk : "/tmp");
-        if (place == Place::HugeTmpfs) EXPECT_TRUE(side.home->mount(64ull << 20).ok());
+        EXPECT_TRUE(place != Place::HugeTmpfs || side.home->mount(64ull << 20).ok());
         auto device = Device::create(testing::dir_spec(side.home->path(), kSegmentBytes, kSegments, name), Uuid{});
         EXPECT_TRUE(device.ok()) << device.error().message();
         if (device) side.device = std::move(*device);

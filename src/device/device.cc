@@ -69,6 +69,7 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
     if (!segments) return segments.error();
     if (!segments->empty())
         return Error(Code::Exists, spec.path + " holds segment files; remove them to use it anew");
+    device->is_new_ = true;
     return device;
 }
 
@@ -189,7 +190,18 @@ Status Device::release_segment(SegmentNo segment) {
     // After the unlink: a reader that comes in between could otherwise put the old file's descriptor back, and what is
     // written to the next file of this number would go nowhere.
     forget_fd(segment);
+    if (fd && !is_private_mount_ && !sys::has_no_other_opener(fd->get())) {
+        MutexLock lock(mutex_);
+        held_.push_back(std::move(*fd));
+    }
     return {};
+}
+
+std::optional<std::uint64_t> Device::held_segments() const {
+    if (!is_new_ || is_private_mount_) return std::nullopt;
+    MutexLock lock(mutex_);
+    std::erase_if(held_, [](const UniqueFd& fd) { return sys::has_no_other_opener(fd.get()); });
+    return held_.size();
 }
 
 bool Device::has_segment(SegmentNo segment) const {

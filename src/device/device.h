@@ -83,6 +83,9 @@ class Device {
     // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and unlinks it.
     // Ok when there is none.
     Status release_segment(SegmentNo segment);
+    // How many released segments somebody still has open or mapped, by the kernel's word; nothing when it cannot tell: a
+    // device that was opened may have had segments released before. A private tmpfs is asked for its inodes instead.
+    std::optional<std::uint64_t> held_segments() const;
     bool has_segment(SegmentNo segment) const;
     // Every segment file in the directory, ascending.
     Result<std::vector<SegmentNo>> list_segments() const;
@@ -119,7 +122,7 @@ class Device {
     Result<std::uint64_t> host_free_bytes() const;
 
   private:
-    friend Result<std::uint64_t> copy_range(const Device&, DeviceRange, Device&, std::uint64_t);
+    friend Result<std::uint64_t> copy_range(const Device&, DeviceRange, Device&, std::uint64_t, std::span<std::uint8_t>);
     // Descriptors of segments stay open between calls; shared, because a release may come while a copy runs.
     using SharedFd = std::shared_ptr<UniqueFd>;
 
@@ -146,11 +149,20 @@ class Device {
     mutable base::Mutex mutex_;  // a leaf lock
     mutable std::map<SegmentNo, SharedFd> open_segments_ GUARDED_BY(mutex_);
     mutable Label label_ GUARDED_BY(mutex_);
+    bool is_new_ = false;  // made by create(): every segment it ever had was released here
+    // Released segments that somebody else had open then.
+    mutable std::vector<UniqueFd> held_ GUARDED_BY(mutex_);
 };
 
-// Copies the data parts of `from_range` to `to_offset` of another (or the same) device through a pipe (splice): one
-// copy in the kernel, no mapping in this process. Holes stay holes (the target range must be all holes).
-// Neither range may cross a segment boundary. Returns the bytes copied.
+// Large enough that a whole huge page of the target is written at once: the kernel then need not clear it first.
+inline constexpr std::size_t kCopyBufferBytes = 2u << 20;
+
+// Copies the data parts of `from_range` to `to_offset` of another (or the same) device, by pread and pwrite through
+// `buffer`: measured faster than splice, which handles each small page on its own. Holes stay holes (the target range
+// must be all holes). Neither range may cross a segment boundary. Returns the bytes copied.
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset,
+                                 std::span<std::uint8_t> buffer);
+// The same with a buffer of its own.
 Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset);
 
 }  // namespace refault::device

@@ -150,12 +150,19 @@ class Mover::Batch {
     }
 
     Status copy() {
+        auto buffer = mover_.take_buffer();
+        auto copied = copy_with(*buffer);
+        mover_.give_back_buffer(std::move(buffer));
+        return copied;
+    }
+
+    Status copy_with(std::vector<std::uint8_t>& buffer) {
         for (const auto& move : moves_) {
             auto from = mover_.store_.device(move.from.device);
             if (!from) return from.error();
             auto to = mover_.store_.device(move.to_device);
             if (!to) return to.error();
-            auto copied = device::copy_range(**from, move.from.device_range(), **to, move.to_offset);
+            auto copied = device::copy_range(**from, move.from.device_range(), **to, move.to_offset, buffer);
             if (!copied) return copied.error();
             outcome_.bytes_copied += *copied;
             RETURN_IF_ERROR((*to)->sync(base::DeviceRange::of_length(move.to_offset, move.from.length)));
@@ -227,6 +234,19 @@ Mover::~Mover() = default;
 Result<MoveOutcome> Mover::move_batch(std::span<const Move> batch, Registry::OnSilence on_silence) {
     release_placed();
     return Batch(*this, batch).run(on_silence);
+}
+
+std::unique_ptr<std::vector<std::uint8_t>> Mover::take_buffer() {
+    base::MutexLock lock(mutex_);
+    if (buffers_.empty()) return std::make_unique<std::vector<std::uint8_t>>(device::kCopyBufferBytes);
+    auto buffer = std::move(buffers_.back());
+    buffers_.pop_back();
+    return buffer;
+}
+
+void Mover::give_back_buffer(std::unique_ptr<std::vector<std::uint8_t>> buffer) {
+    base::MutexLock lock(mutex_);
+    buffers_.push_back(std::move(buffer));
 }
 
 std::size_t Mover::release_if(const std::function<bool(const Move&)>& is_free) {

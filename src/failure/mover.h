@@ -60,6 +60,9 @@ class Mover final : public session::Isolator {
     class Batch;
     // Releases those that `is_free` picks; takes mutex_.
     std::size_t release_if(const std::function<bool(const store::Move&)>& is_free);
+    // Copy buffers are kept between batches: fresh memory would be cleared page by page each time.
+    std::unique_ptr<std::vector<std::uint8_t>> take_buffer();
+    void give_back_buffer(std::unique_ptr<std::vector<std::uint8_t>> buffer);
 
     store::Store& store_;
     session::Registry& registry_;
@@ -68,6 +71,7 @@ class Mover final : public session::Isolator {
     PinWatch pins_;
     base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
     std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);
+    std::vector<std::unique_ptr<std::vector<std::uint8_t>>> buffers_ GUARDED_BY(mutex_);
 };
 
 }  // namespace refault::failure

@@ -102,7 +102,7 @@ std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
 }  // namespace
 
 Result<ProofTarget> proof_target(const device::Device& device) {
-    ProofTarget target{device.directory(), {}, device.is_private_mount()};
+    ProofTarget target{device.directory(), {}, device.is_private_mount(), [&device] { return device.held_segments(); }};
     auto segments = device.list_segments();
     if (!segments) return segments.error();
     for (const auto segment : *segments)
@@ -124,7 +124,9 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
             report.unreadable.push_back(pid);
     }
     for (auto& holder : report.holders) holder.command = sys::command_of(holder.pid, proc_root);
+    // After the tables: what was let go of meanwhile must not look held.
     if (target.is_private_mount) report.hidden_inodes = count_hidden_inodes(target.directory);
+    else if (target.held_segments) report.hidden_inodes = target.held_segments();
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
 }
@@ -145,7 +147,7 @@ std::string ProofReport::summary() const {
         return "the tables of " + std::to_string(unreadable.size()) + " processes could not be read (first: pid " +
                std::to_string(unreadable.front()) + "); run the daemon as root to prove it";
     return "proven: " + std::to_string(processes_read) + " processes read, none holds a segment" +
-           (hidden_inodes ? "; the filesystem has no hidden inode" : "");
+           (hidden_inodes ? "; the kernel counts no hidden holder" : "");
 }
 
 }  // namespace refault::failure

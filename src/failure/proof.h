@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,8 +37,8 @@ struct ProofReport {
     std::vector<Holder> holders;
     std::uint64_t processes_read = 0;
     std::vector<pid_t> unreadable;  // alive, but their tables could not be read: the light stays amber
-    // Private tmpfs only: inodes alive beyond those the device's directory shows. 0 is the kernel's word that nobody
-    // holds a removed segment.
+    // Removed segments that something still holds, by the kernel's own count (a private tmpfs's inodes beyond those with
+    // names; else write leases, see Device::held_segments). 0 is its word that nobody does. Nothing: it could not tell.
     std::optional<std::uint64_t> hidden_inodes;
     double seconds = 0;
 
@@ -50,11 +51,13 @@ struct ProofReport {
     std::string summary() const;
 };
 
-// What to look for. Taken before the segments are released, because afterwards their files have no names.
+// What to look for. Taken before the segments are released, because afterwards their files have no names. Refers to the
+// device, which must outlive it.
 struct ProofTarget {
     std::string directory;
     std::vector<device::Device::FileIdentity> segments;
     bool is_private_mount = false;
+    std::function<std::optional<std::uint64_t>()> held_segments;
 };
 Result<ProofTarget> proof_target(const device::Device& device);
 

@@ -212,7 +212,8 @@ Status RemovalService::Removal::prove_and_finish() {
     const auto start = steady_clock::now();
     // The segments that every session has let go of are released by now. The directory name and, for a private tmpfs,
     // its count of inodes find who still holds one, whether it is released or not.
-    auto target = proof_target(*device_.device);
+    const store::DevicePtr device = device_.device;  // the target refers to it
+    auto target = proof_target(*device);
     if (!target) return target.error();
     for (;;) {
         service_.mover_.release_placed();
@@ -251,7 +252,7 @@ Status RemovalService::Removal::conclude(const ProofReport& report) {
     }
     publish("device-safe", {{"proof", report.summary()}, {"power", std::string("off")}});
     service_.on_removed_(name_);
-    device_.device.reset();  // the last user: a ram: device ends here
+    device_.device.reset();  // a ram: device ends when the last user of it does
     set_phase(RemovalPhase::Safe);
     return {};
 }

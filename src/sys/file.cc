@@ -17,8 +17,6 @@ using base::sys_error;
 
 namespace {
 
-constexpr int kPipeBytesWanted = 1 << 20;
-constexpr std::size_t kBufferBytes = 256 * 1024;
 
 Error shorter(const char* what) {
     return Error(Code::Io, std::string(what) + ": the file is shorter than it should be");
@@ -144,6 +142,12 @@ Status expect_size(int fd, std::uint64_t size_bytes) {
 
 }  // namespace
 
+bool has_no_other_opener(int fd) {
+    if (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return false;
+    (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
+    return true;
+}
+
 Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end) {
     if (begin >= end) return std::optional<Span>();
     const off_t data = ::lseek(fd, static_cast<off_t>(begin), SEEK_DATA);
@@ -162,44 +166,10 @@ Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t
     return std::optional(Span{first, std::min(static_cast<std::uint64_t>(hole), end)});
 }
 
-Result<SplicePipe> SplicePipe::create() {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return sys_error("pipe");
-    SplicePipe pipe;
-    pipe.read_end_ = UniqueFd(ends[0]);
-    pipe.write_end_ = UniqueFd(ends[1]);
-    // Beyond /proc/sys/fs/pipe-max-size only for root: what was granted is asked for afterwards.
-    (void)::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytesWanted);
-    const int capacity = ::fcntl(ends[1], F_GETPIPE_SZ);
-    if (capacity <= 0) return sys_error("F_GETPIPE_SZ");
-    pipe.capacity_bytes_ = static_cast<std::size_t>(capacity);
-    return pipe;
-}
-
-Status SplicePipe::copy(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length) {
-    auto in = static_cast<off64_t>(from_offset);
-    auto out = static_cast<off64_t>(to_offset);
+Status copy_through(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length,
+                    std::span<std::uint8_t> buffer) {
     while (length > 0) {
-        const auto step = std::min<std::uint64_t>(length, capacity_bytes_);
-        ssize_t taken = retry([&] { return ::splice(from, &in, write_end_.get(), nullptr, step, SPLICE_F_MOVE); });
-        if (taken < 0) return sys_error("splice");
-        if (taken == 0) return shorter("splice");
-        length -= static_cast<std::uint64_t>(taken);
-        while (taken > 0) {
-            const auto rest = static_cast<std::size_t>(taken);
-            const ssize_t put = retry([&] { return ::splice(read_end_.get(), nullptr, to, &out, rest, SPLICE_F_MOVE); });
-            if (put < 0) return sys_error("splice");
-            if (put == 0) return Error(Code::Io, "splice: the target takes no more bytes");
-            taken -= put;
-        }
-    }
-    return {};
-}
-
-Status copy_through_buffer(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length) {
-    std::vector<std::uint8_t> buffer(std::min<std::uint64_t>(length, kBufferBytes));
-    while (length > 0) {
-        const std::span<std::uint8_t> piece(buffer.data(), std::min<std::uint64_t>(length, buffer.size()));
+        const auto piece = buffer.first(std::min<std::uint64_t>(length, buffer.size()));
         RETURN_IF_ERROR(read_fully(from, from_offset, piece));
         RETURN_IF_ERROR(write_fully(to, to_offset, piece));
         from_offset += piece.size();

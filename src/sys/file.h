@@ -38,6 +38,10 @@ Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length);
 Status allocate(int fd, std::uint64_t offset, std::uint64_t length);
 Status sync_data(int fd);
 
+// True when the kernel grants a write lease on the file: then no other open file description of it exists in the system,
+// neither behind a descriptor (also one in flight) nor behind a mapping. The file is open for writing here.
+bool has_no_other_opener(int fd);
+
 struct Span {
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
@@ -46,19 +50,8 @@ struct Span {
 // that ends before `end` is an error, not a hole.
 Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end);
 
-// Copies bytes from file to file inside the kernel: the pipe carries references to the source's pages, so they are
-// copied once, and this process maps neither file.
-class SplicePipe {
-  public:
-    static Result<SplicePipe> create();
-    Status copy(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length);
-
-  private:
-    UniqueFd read_end_;
-    UniqueFd write_end_;
-    std::size_t capacity_bytes_ = 0;
-};
-// The same through a buffer, for filesystems that cannot splice.
-Status copy_through_buffer(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length);
+// Copies bytes from file to file in steps of the buffer's size.
+Status copy_through(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length,
+                    std::span<std::uint8_t> buffer);
 
 }  // namespace refault::sys
