@@ -66,7 +66,7 @@ extern "C" {
 
 ssize_t pwrite(int fd, const void* from, size_t length, off_t offset) {
     using namespace refault::store::testing;
-    return decide([&] { return CallEvent{Call::Write, path_of(fd), static_cast<std::uint64_t>(offset), length}; },
+    return decide([&] { return CallEvent{Call::Write, path_of(fd), static_cast<std::uint64_t>(offset), length, from}; },
                   [&] { return ::syscall(SYS_pwrite64, fd, from, length, offset); });
 }
 

@@ -73,8 +73,7 @@ class LogDamageTest : public ::testing::Test {
 TEST_F(LogDamageTest, CutOnOneCopyCostsNothing) {
     for (auto at = kLogHeaderBytes; at < ends_.back(); ++at) {
         expect_prefix(read_with(cut_at(at), intact_), transactions_.size(), "a cut at " + std::to_string(at));
-        if (at % 7 == 0)
-            expect_prefix(read_with(intact_, cut_at(at)), transactions_.size(), "b cut at " + std::to_string(at));
+        expect_prefix(read_with(intact_, cut_at(at)), transactions_.size(), "b cut at " + std::to_string(at));
     }
 }
 
@@ -83,7 +82,9 @@ TEST_F(LogDamageTest, CutOnBothCopiesGivesWhatWasWholeBefore) {
         const auto history = read_with(cut_at(at), cut_at(at));
         const auto count = whole_before(at);
         expect_prefix(history, count, "both cut at " + std::to_string(at));
-        if (at > ends_[count] + kRecordHeadBytes) EXPECT_NE(history->notes, "") << at;
+        if (at > ends_[count] + kRecordHeadBytes) {
+            EXPECT_NE(history->notes, "") << at;
+        }
     }
     for (auto at = std::size_t{0}; at < ends_.front() - 1; ++at) {
         const auto history = read_with(cut_at(at), cut_at(at));
@@ -182,8 +183,10 @@ TEST_F(LogDamageTest, ASegmentFileThatIsGoneIsMadeUpForByTheOtherCopy) {
 TEST_F(LogDamageTest, ALabelThatIsGoneOrDamagedIsPassedOver) {
     for (const char* how : {"damaged", "gone"}) {
         const auto path = std::filesystem::path(devices_[0]->directory()) / "label";
-        if (how == std::string("gone")) ASSERT_TRUE(std::filesystem::remove(path));
-        else std::filesystem::resize_file(path, 20);
+        if (how == std::string("gone"))
+            std::filesystem::remove(path);
+        else
+            std::filesystem::resize_file(path, 20);
         const auto history = MetadataLog::read_longest(devices_.all());
         expect_prefix(history, transactions_.size(), how);
         EXPECT_NE(history->notes, "") << how;

@@ -168,7 +168,7 @@ TEST_F(MetadataLogTest, WantsACheckpointWhenTheLogIsMuchLonger) {
     LogDevices devices(1, {1 << 20, 64});
     PlainSpace space(devices);
     MetadataLog log(devices.uuid, space);
-    ASSERT_TRUE(log.checkpoint(devices.copies({0}), std::vector{Bytes(2 << 20)}).ok());
+    ASSERT_TRUE(log.checkpoint(devices.copies({0}), std::vector<Bytes>{Bytes(2 << 20)}).ok());
     EXPECT_GE(log.checkpoint_bytes(), 2u << 20);
     std::uint64_t count = 0;
     for (; !log.wants_checkpoint(); ++count) ASSERT_TRUE(log.append(Bytes(64 << 10)).ok());

@@ -17,6 +17,7 @@ struct CallEvent {
     std::string path;  // of the file; of the new name for Rename
     std::uint64_t offset = 0;
     std::size_t length = 0;
+    const void* bytes = nullptr;  // of a Write
     bool is_change() const { return call != Call::Read; }
 };
 

@@ -1,0 +1,167 @@
+// Proofs against real processes that hold real segments.
+#include "failure/proof.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
+
+#include "sys/process.h"
+
+namespace refault::failure {
+namespace {
+
+using base::SegmentNo;
+
+// A child process that runs `hold`, says so, and waits to be ended.
+class Child {
+  public:
+    explicit Child(const std::function<void()>& hold) {
+        int ends[2];
+        if (::pipe(ends) != 0) return;
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            hold();
+            (void)!::write(ends[1], "r", 1);
+            for (;;) ::pause();
+        }
+        char ready;
+        (void)!::read(ends[0], &ready, 1);
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
+    ~Child() { end(); }
+    void end() {
+        if (pid_ <= 0) return;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+        pid_ = -1;
+    }
+    pid_t pid() const { return pid_; }
+
+  private:
+    pid_t pid_ = -1;
+};
+
+class ProofTest : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        ASSERT_NE(::mkdtemp(directory_.data()), nullptr);
+        device::DeviceSpec spec;
+        spec.name = "a";
+        spec.kind = device::DeviceKind::Dir;
+        spec.path = directory_;
+        spec.size_bytes = 1 << 20;
+        spec.segment_bytes = 64 << 10;
+        auto device = device::Device::create(spec, base::Uuid{});
+        ASSERT_TRUE(device) << device.error().message();
+        device_ = std::move(*device);
+        ASSERT_TRUE(device_->create_segment(SegmentNo(3)));
+        path_ = directory_ + "/seg-00003";
+    }
+    void TearDown() override {
+        device_.reset();
+        std::error_code failure;
+        std::filesystem::remove_all(directory_, failure);
+    }
+    ProofReport proof() {
+        auto target = proof_target(*device_);
+        EXPECT_TRUE(target);
+        auto report = prove(*target);
+        EXPECT_TRUE(report);
+        return *report;
+    }
+
+    std::string directory_ = "/dev/shm/refault-test-XXXXXX";
+    std::string path_;
+    std::unique_ptr<device::Device> device_;
+};
+
+TEST_F(ProofTest, NobodyHoldsIt) {
+    ASSERT_TRUE(device_->release_segment(SegmentNo(3)));
+    const auto report = proof();
+    EXPECT_TRUE(report.holders.empty());
+    EXPECT_GT(report.processes_read, 0u);
+    EXPECT_EQ(report.hidden_inodes, 0u);
+    EXPECT_TRUE(report.is_proven()) << report.summary();
+}
+
+TEST_F(ProofTest, AMappingIsFoundAlsoAfterTheFileIsGone) {
+    Child child([&] {
+        const int fd = ::open(path_.c_str(), O_RDWR);
+        (void)::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 8192);
+        ::close(fd);
+    });
+    for (const bool is_released : {false, true}) {
+        if (is_released) {
+            ASSERT_TRUE(device_->release_segment(SegmentNo(3)));
+        }
+        const auto report = proof();
+        ASSERT_EQ(report.holders.size(), 1u) << report.summary();
+        EXPECT_EQ(report.holders[0].pid, child.pid());
+        EXPECT_EQ(report.holders[0].kind, Holder::Kind::Mapping);
+        EXPECT_EQ(report.holders[0].file_range, base::FileRange(8192, 12288));
+        EXPECT_FALSE(report.is_proven());
+        EXPECT_NE(report.summary().find("pid " + std::to_string(child.pid())), std::string::npos);
+    }
+    child.end();
+    EXPECT_TRUE(proof().is_proven());
+}
+
+TEST_F(ProofTest, ADescriptorIsFound) {
+    Child child([&] { (void)::open(path_.c_str(), O_RDONLY); });
+    const auto report = proof();
+    ASSERT_EQ(report.holders.size(), 1u) << report.summary();
+    EXPECT_EQ(report.holders[0].kind, Holder::Kind::Descriptor);
+    EXPECT_FALSE(report.is_proven());
+}
+
+// A descriptor whose process cannot be looked into: stood in for by an empty /proc, so that only the kernel's count of
+// openers is left to find it.
+TEST_F(ProofTest, WhatNoTableShowsKeepsItUnproven) {
+    const std::string no_proc = directory_ + "/proc";
+    std::filesystem::create_directory(no_proc);
+    Child child([&] { (void)::open(path_.c_str(), O_RDONLY); });
+    ASSERT_TRUE(device_->release_segment(SegmentNo(3)));
+    auto target = proof_target(*device_);
+    ASSERT_TRUE(target);
+    auto report = prove(*target, no_proc);
+    ASSERT_TRUE(report);
+    EXPECT_TRUE(report->holders.empty());
+    EXPECT_EQ(report->hidden_inodes, 1u);
+    EXPECT_FALSE(report->is_proven());
+    child.end();
+    report = prove(*target, no_proc);
+    ASSERT_TRUE(report);
+    EXPECT_TRUE(report->is_proven()) << report->summary();
+}
+
+TEST(ProofReport, AnUnreadableProcessKeepsItUnprovenUnlessTheKernelHasAnswered) {
+    ProofReport report;
+    report.unreadable = {1};
+    EXPECT_FALSE(report.is_proven());
+    report.hidden_inodes = 0;
+    EXPECT_TRUE(report.is_proven());
+    report.hidden_inodes = 2;
+    EXPECT_FALSE(report.is_proven());
+}
+
+TEST(MapsLine, IsParsedAndGarbageIsRefused) {
+    sys::MapsEntry entry;
+    ASSERT_TRUE(sys::parse_maps_line(
+        "7f12a000-7f12c000 rw-s 00001000 00:2f 4711                       /run/x/seg-00001 (deleted)", entry));
+    EXPECT_EQ(entry.addresses, base::AddressRange(0x7f12a000, 0x7f12c000));
+    EXPECT_EQ(entry.file_offset, 0x1000u);
+    EXPECT_EQ(entry.inode, 4711u);
+    EXPECT_EQ(entry.path, "/run/x/seg-00001 (deleted)");
+    for (const auto* bad : {"", "x", "7f12a000", "7f12a000-", "2-1 rw-s 0 00:00 0", "1-2 rw-s zz 00:00 0", "1-2 rw"})
+        EXPECT_FALSE(sys::parse_maps_line(bad, entry)) << bad;
+}
+
+}  // namespace
+}  // namespace refault::failure

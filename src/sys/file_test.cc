@@ -1,0 +1,195 @@
+// File wrappers: whole transfers or an error, replacement as a whole, holes told from short files.
+#include "sys/file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <vector>
+
+#include "base/test_random.h"
+
+namespace refault::sys {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Code;
+using Bytes = std::vector<std::uint8_t>;
+
+class Files : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        std::string path = "/dev/shm/refault-file-test-XXXXXX";
+        ASSERT_NE(::mkdtemp(path.data()), nullptr);
+        path_ = path;
+        auto opened = open_directory(path);
+        ASSERT_TRUE(opened.ok()) << opened.error().message();
+        directory_ = std::move(*opened);
+    }
+    void TearDown() override {
+        std::error_code ignored;
+        fs::remove_all(path_, ignored);
+    }
+    UniqueFd file(const std::string& name, std::uint64_t size_bytes) {
+        auto fd = open_at(directory_.get(), name, O_RDWR | O_CREAT, 0600);
+        EXPECT_TRUE(fd.ok() && set_size(fd->get(), size_bytes).ok());
+        return fd ? std::move(*fd) : UniqueFd();
+    }
+    std::string text(const std::string& name) {
+        auto read = read_small_file(directory_.get(), name, 1 << 20);
+        return read ? *read : read.error().message();
+    }
+    static std::span<const std::uint8_t> as_bytes(std::string_view text) {
+        return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+    }
+    fs::path path_;
+    UniqueFd directory_;
+};
+
+TEST_F(Files, OpenDoesNotFollowLinksAndClosesOnExec) {
+    const auto real = file("real", 1);
+    EXPECT_EQ(::fcntl(real.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    EXPECT_EQ(::fcntl(directory_.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    fs::create_symlink("real", path_ / "link");
+    EXPECT_EQ(open_at(directory_.get(), "link", O_RDONLY).error().sys_errno(), ELOOP);
+    fs::create_directory(path_ / "below");
+    fs::create_symlink("below", path_ / "below-link");
+    EXPECT_TRUE(open_directory(path_ / "below").ok());
+    EXPECT_FALSE(open_directory(path_ / "below-link").ok());
+    EXPECT_EQ(open_at(directory_.get(), "none", O_RDONLY).error().code(), Code::NotFound);
+}
+
+TEST_F(Files, ReadsAllOrFails) {
+    const auto fd = file("f", 0);
+    base::testing::Random random;
+    const auto data = random.bytes(300'000);
+    ASSERT_TRUE(write_fully(fd.get(), 1000, data).ok());
+    Bytes found(data.size());
+    ASSERT_TRUE(read_fully(fd.get(), 1000, found).ok());
+    EXPECT_EQ(found, data);
+    const auto beyond = read_fully(fd.get(), 1001, found);
+    ASSERT_FALSE(beyond.ok());
+    EXPECT_EQ(beyond.error().code(), Code::Io);
+}
+
+TEST_F(Files, ReplaceIsAsAWhole) {
+    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("the first text")).ok());
+    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("second")).ok());
+    EXPECT_EQ(text("f"), "second");
+    EXPECT_FALSE(fs::exists(path_ / "f.new"));
+    // A reader that has the old file open goes on with the old bytes.
+    const auto old = open_at(directory_.get(), "f", O_RDONLY);
+    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("third")).ok());
+    Bytes found(6);
+    ASSERT_TRUE(read_fully(old->get(), 0, found).ok());
+    EXPECT_EQ(std::string(found.begin(), found.end()), "second");
+}
+
+TEST_F(Files, ReplaceTakesOverWhatACrashLeft) {
+    std::ofstream(path_ / "f.new") << "half of a very long text";
+    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("whole")).ok());
+    EXPECT_EQ(text("f"), "whole");
+}
+
+TEST_F(Files, AFailedReplaceLeavesTheOldFileAndNoOther) {
+    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("old")).ok());
+    fs::remove(path_ / "f");
+    fs::create_directory(path_ / "f");
+    const auto replaced = replace_file(directory_.get(), "f", as_bytes("new"));
+    ASSERT_FALSE(replaced.ok());
+    EXPECT_NE(replaced.error().message().find("replace f"), std::string::npos) << replaced.error().message();
+    EXPECT_TRUE(fs::is_directory(path_ / "f"));
+    EXPECT_FALSE(fs::exists(path_ / "f.new"));
+}
+
+TEST_F(Files, ReadSmallFileRefusesWhatIsNone) {
+    file("large", 101);
+    EXPECT_EQ(read_small_file(directory_.get(), "large", 100).error().code(), Code::Corrupt);
+    EXPECT_TRUE(read_small_file(directory_.get(), "large", 101).ok());
+    ASSERT_EQ(::mkfifo((path_ / "pipe").c_str(), 0600), 0);
+    EXPECT_EQ(read_small_file(directory_.get(), "pipe", 100).error().code(), Code::Corrupt);
+    fs::create_directory(path_ / "below");
+    EXPECT_EQ(read_small_file(directory_.get(), "below", 100).error().code(), Code::Corrupt);
+    file("empty", 0);
+    EXPECT_EQ(text("empty"), "");
+}
+
+TEST_F(Files, RemoveIsDoneWhenThereIsNone) {
+    file("f", 1);
+    EXPECT_TRUE(remove_file(directory_.get(), "f").ok());
+    EXPECT_FALSE(fs::exists(path_ / "f"));
+    EXPECT_TRUE(remove_file(directory_.get(), "f").ok());
+    fs::create_directory(path_ / "below");
+    EXPECT_FALSE(remove_file(directory_.get(), "below").ok());
+}
+
+TEST_F(Files, NextDataTellsHolesFromShortFiles) {
+    const auto fd = file("f", 100 * 4096);
+    ASSERT_TRUE(write_fully(fd.get(), 10 * 4096, Bytes(2 * 4096, 1)).ok());
+    const auto found = next_data(fd.get(), 0, 100 * 4096);
+    ASSERT_TRUE(found.ok() && *found);
+    EXPECT_EQ((*found)->begin, 10u * 4096);
+    EXPECT_EQ((*found)->end, 12u * 4096);
+    const auto none = next_data(fd.get(), 12 * 4096, 100 * 4096);
+    ASSERT_TRUE(none.ok());
+    EXPECT_FALSE(*none);
+    const auto before = next_data(fd.get(), 0, 10 * 4096);
+    ASSERT_TRUE(before.ok());
+    EXPECT_FALSE(*before) << "the end is not inside";
+    EXPECT_EQ(next_data(fd.get(), 12 * 4096, 101 * 4096).error().code(), Code::Io);
+}
+
+TEST_F(Files, BothWaysToCopyGiveTheSame) {
+    base::testing::Random random;
+    const auto from = file("from", 0);
+    const auto data = random.bytes(3'000'001);
+    ASSERT_TRUE(write_fully(from.get(), 0, data).ok());
+    auto pipe = SplicePipe::create();
+    ASSERT_TRUE(pipe.ok());
+    for (int round = 0; round < 20; ++round) {
+        const auto begin = random.below(data.size());
+        const auto length = random.below(data.size() - begin + 1);
+        const auto at = random.below(10'000);
+        const auto to = file("to" + std::to_string(round), 0);
+        const bool is_spliced = round % 2 == 0;
+        const auto copied = is_spliced ? pipe->copy(from.get(), begin, to.get(), at, length)
+                                       : copy_through_buffer(from.get(), begin, to.get(), at, length);
+        ASSERT_TRUE(copied.ok()) << copied.error().message();
+        Bytes found(length);
+        ASSERT_TRUE(read_fully(to.get(), at, found).ok());
+        ASSERT_TRUE(std::equal(found.begin(), found.end(), data.begin() + static_cast<std::ptrdiff_t>(begin)));
+    }
+    const auto to = file("short", 0);
+    EXPECT_EQ(pipe->copy(from.get(), 0, to.get(), 0, data.size() + 1).error().code(), Code::Io);
+    EXPECT_EQ(copy_through_buffer(from.get(), 0, to.get(), 0, data.size() + 1).error().code(), Code::Io);
+}
+
+// What sends copy_range to the buffer: a filesystem (here a descriptor) that cannot splice says Invalid.
+TEST_F(Files, SpliceThatIsNotPossibleIsInvalid) {
+    const auto from = file("from", 4096);
+    auto pipe = SplicePipe::create();
+    ASSERT_TRUE(pipe.ok());
+    const auto to = open_at(directory_.get(), "from", O_RDWR | O_APPEND);
+    ASSERT_TRUE(to.ok());
+    EXPECT_EQ(pipe->copy(from.get(), 0, to->get(), 0, 4096).error().code(), Code::Invalid);
+}
+
+TEST_F(Files, ErrnoIsKept) {
+    const auto reader = open_at(directory_.get(), ".", O_RDONLY | O_DIRECTORY);
+    ASSERT_TRUE(reader.ok());
+    EXPECT_EQ(write_fully(reader->get(), 0, Bytes(1)).error().sys_errno(), EBADF);
+    Bytes one(1);
+    EXPECT_EQ(read_fully(reader->get(), 0, one).error().sys_errno(), EISDIR);
+    EXPECT_EQ(punch_hole(-1, 0, 1).error().sys_errno(), EBADF);
+    EXPECT_EQ(allocate(-1, 0, 1).error().sys_errno(), EBADF);
+    EXPECT_EQ(sync_data(-1).error().sys_errno(), EBADF);
+    EXPECT_EQ(sync_directory(-1).error().sys_errno(), EBADF);
+    EXPECT_EQ(set_size(-1, 0).error().sys_errno(), EBADF);
+    EXPECT_EQ(next_data(-1, 0, 1).error().sys_errno(), EBADF);
+}
+
+}  // namespace
+}  // namespace refault::sys
