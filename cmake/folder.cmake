@@ -27,6 +27,8 @@ function(refault_folder name)
   if(REFAULT_TESTS AND tests)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE refault_${name} GTest::gtest_main GTest::gmock)
+    # What is tested is built as it is shipped; the tests themselves need to be quick to compile.
+    target_compile_options(${name}_test PRIVATE -O0 -g1)
     gtest_discover_tests(${name}_test
       DISCOVERY_MODE PRE_TEST
       PROPERTIES LABELS unit TIMEOUT 120)

@@ -75,6 +75,10 @@ Status Session::shake_hands(const UniqueFd& daemons_end) {
     RETURN_IF_ERROR(sys::send_message(
         channel_.get(), wire::encode(wire::Hello{handles_kernel_faults_}), descriptors));
     auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
+    if (!answer && answer.error().code() == Code::Gone)
+        return Error(
+            Code::Gone,
+            "the daemon hung up at once; its log says why (perhaps it is of another version)");
     if (!answer) return answer.error();
     auto reply = wire::decode_reply(answer->bytes);
     if (!reply) return reply.error();

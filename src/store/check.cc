@@ -127,7 +127,7 @@ void check_segments(const State& state, const Allocator& allocator, const MoveBo
 }
 
 void check_files_of(const State& state, const Allocator& allocator, DeviceId id, const device::Device& device,
-                    bool has_copy, Report& report) {
+                    const std::optional<std::vector<SegmentNo>>& log_segments, Report& report) {
     const auto& map = state.device(id)->map;
     const auto files = device.list_segments();
     if (!files) {
@@ -135,18 +135,18 @@ void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
         return;
     }
     const std::set<SegmentNo> there(files->begin(), files->end());
-    const auto label = device.label();
     for (std::uint32_t i = 0; i < map.segment_count(); ++i) {
         const SegmentNo segment(i);
         const auto& owner = map.owner(segment);
         if (owner && !there.contains(segment)) report.add(text_of(device.name(), segment) + " has an owner but no file");
         if (!allocator.owner({id, segment}) && there.contains(segment))
             report.add(text_of(device.name(), segment) + " has a file but no owner");
-        const bool is_listed = has_copy && std::find(label.metadata_segments.begin(), label.metadata_segments.end(),
-                                                     segment) != label.metadata_segments.end();
+        if (!log_segments) continue;
+        const bool is_listed = std::find(log_segments->begin(), log_segments->end(), segment) != log_segments->end();
         const bool is_metadata = owner && owner->kind == SegmentOwner::Kind::Metadata;
         if (is_listed != is_metadata)
-            report.add(text_of(device.name(), segment) + (is_listed ? " is" : " is not") + " metadata by the label, otherwise by the reverse map");
+            report.add(text_of(device.name(), segment) + (is_listed ? " is" : " is not") +
+                       " metadata by the label, otherwise by the reverse map");
     }
 }
 
@@ -156,9 +156,13 @@ std::vector<std::string> Store::check() const {
     check_inodes(*state_, pins_, report);
     check_segments(*state_, *allocator_, *moves_, report);
     const auto copies = log_->copies();
-    for (const auto& [id, device] : devices_)
-        check_files_of(*state_, *allocator_, id, *device, std::find(copies.begin(), copies.end(), id) != copies.end(),
-                       report);
+    const auto failed = log_->failed_copies();
+    for (const auto& [id, device] : devices_) {
+        std::optional<std::vector<SegmentNo>> log_segments;
+        if (std::find(copies.begin(), copies.end(), id) != copies.end()) log_segments = device->label().metadata_segments;
+        else if (std::find(failed.begin(), failed.end(), id) == failed.end()) log_segments.emplace();
+        check_files_of(*state_, *allocator_, id, *device, log_segments, report);
+    }
     return report.take();
 }
 

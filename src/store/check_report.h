@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,8 @@ class Report {
 void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pins, Report& report);
 // Reverse maps against owners, files and the allocator's books.
 void check_segments(const State& state, const Allocator& allocator, const MoveBook& moves, Report& report);
-// Segment files and label of one device.
+// Segment files of one device. `log_segments` are those of its copy of the log; nothing when the copy has failed.
 void check_files_of(const State& state, const Allocator& allocator, DeviceId id, const device::Device& device,
-                    bool has_copy, Report& report);
+                    const std::optional<std::vector<SegmentNo>>& log_segments, Report& report);
 
 }  // namespace refault::store

@@ -20,7 +20,7 @@ using Ids = std::vector<DeviceId>;
 // A log in use, and what must be read of it.
 class Pool {
   public:
-    explicit Pool(std::size_t devices, Shape shape = {4096, 64}) : devices(devices, shape) {}
+    explicit Pool(std::size_t count, Shape shape = {4096, 64}) : devices(count, shape) {}
 
     bool append(const Bytes& payload) {
         const bool is_done = log->append(payload).ok();

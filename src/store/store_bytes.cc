@@ -32,7 +32,13 @@ Error no_inode(InodeNo inode) {
 
 Status Store::make_segment_file_locked(SegmentKey key) {
     if (allocator_->has_file(key)) return {};
-    RETURN_IF_ERROR(devices_.at(key.device)->create_fresh_segment(key.segment));
+    auto& device = *devices_.at(key.device);
+    RETURN_IF_ERROR(device.create_fresh_segment(key.segment));
+    // The journal may not know of a segment whose file a power failure takes away.
+    if (const auto synced = device.sync(device.segment_range(key.segment)); !synced) {
+        base::discard(device.release_segment(key.segment), "its next user makes it anew anyway");
+        return synced;
+    }
     allocator_->set_has_file(key);
     return {};
 }

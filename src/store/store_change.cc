@@ -33,7 +33,13 @@ Status Store::append_and_apply_locked(Change& change) {
         RETURN_IF_ERROR(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true));
         appended = log_->append(record);
     }
-    RETURN_IF_ERROR(appended);
+    if (!appended) {
+        // The record may lie on a device all the same. Another epoch makes sure that no open finds it.
+        if (appended.error().code() != Code::NoSpace)
+            base::discard(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true),
+                          "no device takes metadata any more, the first error says so");
+        return appended;
+    }
     for (const auto& operation : operations) {
         const auto applied = state_->apply(operation);
         if (!applied) log_line(LogLevel::Error, applied.error().message());

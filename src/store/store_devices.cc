@@ -56,7 +56,8 @@ Status Store::evacuate_metadata(DeviceId device) {
     MutexLock lock(mutex_);
     if (!devices_.contains(device))
         return Error(Code::NotFound, "the pool has no device number " + std::to_string(device.raw()));
-    if (!contains(log_->copies(), device)) return {};
+    // A copy that failed may have segments there still.
+    if (!contains(log_->copies(), device) && state_->device(device)->map.metadata_segments() == 0) return {};
     const auto copies = choose_copies_locked(device);
     if (copies.empty())
         return Error(Code::NoSpace, "device " + name_of_locked(device) +
@@ -78,7 +79,7 @@ Status Store::remove_device(DeviceId id) {
     MutexLock lock(mutex_);
     const auto* known = state_->device(id);
     if (known == nullptr) return Error(Code::NotFound, "the pool has no device number " + std::to_string(id.raw()));
-    if (contains(log_->copies(), id))
+    if (contains(log_->copies(), id) || known->map.metadata_segments() > 0)
         return Error(Code::Busy, "device " + known->name + " still has a copy of the metadata; move it first");
     if (known->map.extent_count() > 0)
         return Error(Code::Busy, "device " + known->name + " still holds " + base::format_size(known->map.data_bytes()) +

@@ -91,7 +91,9 @@ TEST(Numa, ListsTheNodesOnceAndInOrder) {
     std::string text;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
         EXPECT_TRUE(numa_node_exists(nodes[i]));
-        if (i > 0) EXPECT_LT(nodes[i - 1], nodes[i]);
+        if (i > 0) {
+            EXPECT_LT(nodes[i - 1], nodes[i]);
+        }
         text += (i == 0 ? "" : ", ") + std::to_string(nodes[i]);
     }
     EXPECT_EQ(numa_node_list(), text);
