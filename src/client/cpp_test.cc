@@ -9,19 +9,15 @@ namespace {
 class CppTest : public ::testing::Test {
   protected:
     void SetUp() override { daemon_.set_file("/file", 2 * kPartBytes); }
-    Session connect() {
+    refault::Session connect() {
         auto session = Session::connect(daemon_.socket_path());
         EXPECT_TRUE(session) << session.error().message();
         return *std::move(session);
     }
-    Mapping map() {
+    refault::Mapping map() {
         return *(*connect().open("/file", refault::Access::ReadWrite))
                     .map(refault::Access::ReadWrite);
     }
-
-    // A static mapping must not be taken for that of namespace client.
-    using Session = refault::Session;
-    using Mapping = refault::Mapping;
 
     TestDaemon daemon_;
 };

@@ -157,6 +157,18 @@ TEST_F(ControlApiTest, AnImpossiblePullIsRefusedWithItsReason) {
     EXPECT_EQ(device("a")["slot"].value("power", ""), "on");
 }
 
+TEST_F(ControlApiTest, TheLastDeviceStaysHoweverEmptyItIs) {
+    create({"a", "b"});
+    const auto plan = post("/v1/pull", {{"devices", {"a", "b"}}, {"dry_run", true}});
+    ASSERT_TRUE(plan);
+    EXPECT_FALSE(plan->value("is_possible", true)) << *plan;
+    EXPECT_NE(plan->value("reason", "").find("refault device add"), std::string::npos) << *plan;
+    auto refused = post("/v1/pull", {{"devices", {"a", "b"}}});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), Code::NoSpace);
+    EXPECT_TRUE((*get("/v1/removals"))["removals"].empty());
+}
+
 TEST_F(ControlApiTest, LocateNamesTheOwners) {
     create({"a", "b"});
     ASSERT_TRUE(post("/v1/files/create", {{"path", "/f"}}));

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/log.h"
@@ -169,15 +170,30 @@ Result<std::vector<failure::ManagedDevice>> Pool::find_all(const std::vector<std
     return found;
 }
 
+Status Pool::check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const {
+    for (const auto& usage : store_->usage()) {
+        const bool is_named =
+            std::any_of(leaving.begin(), leaving.end(), [&](const auto& device) { return device.id == usage.id; });
+        if (!usage.is_leaving && !is_named) return {};
+    }
+    return Error(Code::NoSpace, "no device would stay to hold the pool; add one first with: refault device add");
+}
+
 Result<failure::RemovalPlan> Pool::plan_pull(const std::vector<std::string>& names) {
     auto devices = find_all(names);
     if (!devices) return devices.error();
-    return removals_->plan(*devices);
+    auto plan = removals_->plan(*devices);
+    if (auto stays = check_some_stay(*devices); plan && plan->is_possible && !stays) {
+        plan->is_possible = false;
+        plan->reason = stays.error().message();
+    }
+    return plan;
 }
 
 Status Pool::pull(const std::vector<std::string>& names, const failure::RemovalOptions& options) {
     auto devices = find_all(names);
     if (!devices) return devices.error();
+    RETURN_IF_ERROR(check_some_stay(*devices));
     return removals_->start(*devices, options);
 }
 

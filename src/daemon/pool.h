@@ -68,6 +68,8 @@ class Pool {
     explicit Pool(base::EventSink& events) : events_(events) {}
     Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server);
     Result<std::vector<failure::ManagedDevice>> find_all(const std::vector<std::string>& names) const;
+    // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the devices are.
+    Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
     void forget(const std::string& name);
     DeviceView view(const failure::ManagedDevice& device, const std::vector<store::DeviceUsage>& usage) const;
 

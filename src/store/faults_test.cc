@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <vector>
 
-#include "store/test_pool.h"
+#include "store/test_log.h"
 
 namespace refault::store::testing {
 namespace {
@@ -121,8 +121,8 @@ namespace refault::store::testing {
 namespace {
 
 TEST(Faults, DeviceCallsAreSeenAndCanFail) {
-    TestPool pool;
-    const auto device = pool.make_device("a", {4096, 4});
+    const LogDevices devices(1);
+    const auto device = devices[0];
     std::vector<Call> calls;
     int error = 0;
     const CallWatch watch([&](const CallEvent& event) {
@@ -146,8 +146,8 @@ TEST(Faults, DeviceCallsAreSeenAndCanFail) {
 }
 
 TEST(Faults, TornWriteLeavesItsFirstBytes) {
-    TestPool pool;
-    const auto device = pool.make_device("a", {4096, 4});
+    const LogDevices devices(1);
+    const auto device = devices[0];
     ASSERT_TRUE(device->create_segment(base::SegmentNo(0)).ok());
     {
         const CallWatch watch([](const CallEvent&) { return Verdict{EIO, false, 60}; });

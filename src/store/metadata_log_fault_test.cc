@@ -111,7 +111,7 @@ bool run_with_fault(const Plan& plan, int n) {
     int count = 0;
     {
         const CallWatch watch([&](const CallEvent& event) {
-            const bool counts = event.is_change() && event.path.starts_with(pool.devices.directory() / plan.device);
+            const bool counts = event.is_change() && event.path.starts_with((pool.devices.directory() / plan.device).string());
             if (counts) ++count;
             return counts && (count == n || (plan.is_lasting && count > n)) ? plan.verdict : Verdict{};
         });
@@ -231,7 +231,7 @@ TEST(LogFailedCopy, WithAStaleLabelDoesNotWin) {
         ASSERT_TRUE(pool.append(numbered(0)));
         {
             const CallWatch watch([&](const CallEvent& event) {
-                return Verdict{event.path.starts_with(pool.devices.directory() / (a_fails ? "a" : "b")) ? EIO : 0};
+                return Verdict{event.path.starts_with((pool.devices.directory() / (a_fails ? "a" : "b")).string()) ? EIO : 0};
             });
             for (std::uint64_t i = 1; i < 40; ++i) ASSERT_TRUE(pool.append(numbered(i)));
         }
@@ -251,7 +251,7 @@ TEST(LogFailedCopy, AnAppendThatFailedDoesNotReplaceALaterOne) {
         ASSERT_TRUE(pool.append(numbered(0)));
         {
             const CallWatch watch([&](const CallEvent& event) {
-                const bool on_b = event.path.starts_with(pool.devices.directory() / "b");
+                const bool on_b = event.path.starts_with((pool.devices.directory() / "b").string());
                 if (event.call == Call::Write && event.path.find("seg") != std::string::npos)
                     return Verdict{EIO, on_b};  // b has the record and says that it has not
                 return Verdict{on_b ? EIO : 0};

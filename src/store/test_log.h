@@ -41,8 +41,16 @@ class LogDevices {
         for (std::size_t i = 0; i < count; ++i) add(shape);
     }
     void add(Shape shape) {
-        const auto device = pool_.make_device(std::string(1, static_cast<char>('a' + devices_.size())), shape);
-        adopt(device);
+        device::DeviceSpec spec;
+        spec.name = static_cast<char>('a' + devices_.size());
+        spec.kind = device::DeviceKind::Dir;
+        spec.path = directory_.path() / spec.name;
+        spec.size_bytes = shape.segment_bytes * shape.segments;
+        spec.segment_bytes = shape.segment_bytes;
+        std::filesystem::create_directory(spec.path);
+        auto device = device::Device::create(spec, uuid);
+        EXPECT_TRUE(device.ok()) << device.error().message();
+        adopt(std::move(*device));
     }
     void adopt(const DevicePtr& device) {
         device::Label label;
@@ -65,12 +73,12 @@ class LogDevices {
         for (const auto index : indices) copies.push_back(copy(index));
         return copies;
     }
-    const std::filesystem::path& directory() const { return pool_.directory(); }
+    const std::filesystem::path& directory() const { return directory_.path(); }
 
     const base::Uuid uuid = *base::Uuid::random();
 
   private:
-    TestPool pool_;
+    TempDirectory directory_;
     std::vector<DevicePtr> devices_;
 };
 
