@@ -55,6 +55,9 @@ class Mover::Batch {
         for (const auto& fence : fences_) mover_.registry_.lift(fence.inode, fence.range, moved.ok() && !moves_.empty());
         outcome_.fence_ms = ms_since(fenced_since);
         if (!moved) return moved.error();
+        // Not before the lift has made the parts stale: until then every mapping still counts as placed.
+        base::MutexLock lock(mover_.mutex_);
+        mover_.unreleased_.insert(mover_.unreleased_.end(), moves_.begin(), moves_.end());
         return std::move(outcome_);
     }
 
@@ -214,8 +217,6 @@ class Mover::Batch {
                 base::log_line(base::LogLevel::Error, "old pages could not be dropped: " + punched.error().message());
             outcome_.bytes_moved += move.from.length;
         }
-        base::MutexLock lock(mover_.mutex_);
-        mover_.unreleased_.insert(mover_.unreleased_.end(), moves_.begin(), moves_.end());
     }
 
     Mover& mover_;
