@@ -10,7 +10,7 @@ class CppTest : public ::testing::Test {
   protected:
     void SetUp() override { daemon_.set_file("/file", 2 * kPartBytes); }
     refault::Session connect() {
-        auto session = Session::connect(daemon_.socket_path());
+        auto session = refault::Session::connect(daemon_.socket_path());
         EXPECT_TRUE(session) << session.error().message();
         return *std::move(session);
     }
@@ -24,7 +24,7 @@ class CppTest : public ::testing::Test {
 
 TEST_F(CppTest, MappingKeepsItsSessionAlive) {
     daemon_.write("/file", 1, std::vector<std::uint8_t>{3});
-    Mapping mapping = map();
+    refault::Mapping mapping = map();
     ASSERT_EQ(mapping.bytes().size(), 2 * kPartBytes);
     daemon_.move("/file", {0, kPartBytes});
     EXPECT_EQ(mapping.bytes()[1], std::byte{3});
@@ -39,18 +39,19 @@ TEST_F(CppTest, MappingKeepsItsSessionAlive) {
 
 TEST_F(CppTest, AssignmentEndsWhatWasHeldBefore) {
     {
-        Mapping mapping = map();
+        refault::Mapping mapping = map();
         const auto* const before =
             reinterpret_cast<const volatile std::uint8_t*>(mapping.address());
         // One session at a time is all that this daemon has: the first must be gone for the second
         // to connect.
         TestDaemon other;
         other.set_file("/file", kPartBytes);
-        mapping = *(*(*Session::connect(other.socket_path())).open("/file", refault::Access::Read))
+        mapping = *(*(*refault::Session::connect(other.socket_path()))
+                         .open("/file", refault::Access::Read))
                        .map(refault::Access::Read);
         EXPECT_EQ(signal_of_read(before), SIGSEGV);
         daemon_.wait_for_mappings(0);
-        Mapping taken = std::move(mapping);
+        refault::Mapping taken = std::move(mapping);
         EXPECT_EQ(taken.bytes().size(), kPartBytes);
         EXPECT_TRUE(mapping.bytes().empty());  // NOLINT: moved from, and still safe to ask
         EXPECT_FALSE(mapping.persist());
@@ -59,7 +60,7 @@ TEST_F(CppTest, AssignmentEndsWhatWasHeldBefore) {
 }
 
 TEST_F(CppTest, FilesAndNames) {
-    Session session = connect();
+    refault::Session session = connect();
     EXPECT_EQ(session.pool_name(), "test-pool");
     auto file = session.create("/new", 0600);
     ASSERT_TRUE(file) << file.error().message();
@@ -78,7 +79,7 @@ TEST_F(CppTest, FilesAndNames) {
 }
 
 TEST_F(CppTest, RequestsReachTheDaemonAsMeant) {
-    Session session = connect();
+    refault::Session session = connect();
     std::vector<wire::Request> seen;
     daemon_.intercept([&](const wire::Request& request) -> std::optional<wire::Reply> {
         seen.push_back(request);
@@ -102,7 +103,7 @@ TEST_F(CppTest, RequestsReachTheDaemonAsMeant) {
 }
 
 TEST_F(CppTest, WithoutADaemonTheErrorSaysWhatToDo) {
-    auto session = Session::connect("/tmp/refault-no-such.sock");
+    auto session = refault::Session::connect("/tmp/refault-no-such.sock");
     ASSERT_FALSE(session);
     EXPECT_EQ(session.error().code(), -ENOENT);
     EXPECT_NE(session.error().message().find("start refaultd"), std::string::npos);

@@ -64,7 +64,14 @@ void Store::checkpoint_if_due_locked() {
         log_line(LogLevel::Warning, "a copy of the metadata failed; making another where a device can take it");
         checkpoint_retry_bytes_ = 0;
     }
-    if (!has_lost_copy && (!log_->wants_checkpoint() || log_->log_bytes() < checkpoint_retry_bytes_)) return;
+    // A checkpoint needs fresh segments: on a full device it is written before the log takes the last of the reserve.
+    const auto copies = log_->copies();
+    const bool is_tight = log_->log_bytes() > log_->checkpoint_bytes() &&
+                          std::any_of(copies.begin(), copies.end(), [&](DeviceId id) {
+                              return devices_.contains(id) && allocator_->free_segments(id) < kReserveSegments;
+                          });
+    const bool is_due = (log_->wants_checkpoint() || is_tight) && log_->log_bytes() >= checkpoint_retry_bytes_;
+    if (!has_lost_copy && !is_due) return;
     const auto written = checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true);
     if (written) return;
     checkpoint_retry_bytes_ = 2 * log_->log_bytes();
