@@ -1,5 +1,5 @@
-// drain: a live drain of 1 GiB with a writer running, over fallocate + memcpy of 1 GiB between two tmpfs of the same kind
-// with nobody writing; and the worst pause that the writer sees.
+// drain: a live drain of 1 GiB with a writer running, over fallocate + memcpy of 1 GiB between two
+// tmpfs of the same kind with nobody writing; and the worst pause that the writer sees.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -36,12 +36,15 @@ class Writer {
   public:
     static Result<Writer> start(const std::string& socket) {
         base::UniqueFd memory(::memfd_create("refault-bench", MFD_CLOEXEC));
-        if (!memory || ::ftruncate(memory.get(), sizeof(WriterState)) != 0) return base::sys_error("memfd_create");
-        void* block = ::mmap(nullptr, sizeof(WriterState), PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0);
+        if (!memory || ::ftruncate(memory.get(), sizeof(WriterState)) != 0)
+            return base::sys_error("memfd_create");
+        void* block = ::mmap(nullptr, sizeof(WriterState), PROT_READ | PROT_WRITE, MAP_SHARED,
+                             memory.get(), 0);
         if (block == MAP_FAILED) return base::sys_error("mmap");
         Writer writer(new (block) WriterState);
         auto pid = cli::start_program(cli::program_directory() + "/refault-bench",
-                                      {"child-drain-writer", socket, std::to_string(memory.get())}, {memory.get()});
+                                      {"child-drain-writer", socket, std::to_string(memory.get())},
+                                      {memory.get()});
         if (!pid) return pid.error();
         writer.pid_ = *pid;
         while (writer.state_->is_running.load() == 0) {
@@ -59,7 +62,8 @@ class Writer {
         if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
         ::munmap(state_, sizeof(WriterState));
     }
-    Writer(Writer&& other) noexcept : state_(std::exchange(other.state_, nullptr)), pid_(std::exchange(other.pid_, -1)) {}
+    Writer(Writer&& other) noexcept
+        : state_(std::exchange(other.state_, nullptr)), pid_(std::exchange(other.pid_, -1)) {}
     Writer& operator=(Writer&&) = delete;
 
     WriterState& state() const { return *state_; }
@@ -87,9 +91,11 @@ Result<Drained> drain(const cli::ControlClient& control, const std::string& devi
         if (!status) return status.error();
         const auto phase = status->value("phase", "");
         if (phase == "safe")
-            return Drained{status->value("moving_seconds", 0.0), status->value("worst_fence_ms", 0.0), now_s() - start};
+            return Drained{status->value("moving_seconds", 0.0),
+                           status->value("worst_fence_ms", 0.0), now_s() - start};
         if (phase == "failed" || phase == "cancelled" || phase == "unproven")
-            return base::Error(base::Code::Io, "the pull ended as " + phase + ": " + status->value("reason", ""));
+            return base::Error(base::Code::Io,
+                               "the pull ended as " + phase + ": " + status->value("reason", ""));
     }
 }
 
@@ -98,7 +104,8 @@ Result<double> copy_plainly(const PlainMapping& from, const std::string& path) {
     auto to = PlainMapping::create(path, kBytes);
     if (!to) return to.error();
     const double start = now_s();
-    if (::fallocate(to->fd(), 0, 0, static_cast<off_t>(kBytes)) != 0) return base::sys_error("fallocate");
+    if (::fallocate(to->fd(), 0, 0, static_cast<off_t>(kBytes)) != 0)
+        return base::sys_error("fallocate");
     std::memcpy(to->address(), from.address(), kBytes);
     return now_s() - start;
 }
@@ -107,7 +114,8 @@ Result<double> copy_plainly(const PlainMapping& from, const std::string& path) {
 
 int run_drain_writer(const std::vector<std::string>& arguments) {
     if (arguments.size() != 2) return 2;
-    void* block = ::mmap(nullptr, sizeof(WriterState), PROT_READ | PROT_WRITE, MAP_SHARED, std::stoi(arguments[1]), 0);
+    void* block = ::mmap(nullptr, sizeof(WriterState), PROT_READ | PROT_WRITE, MAP_SHARED,
+                         std::stoi(arguments[1]), 0);
     if (block == MAP_FAILED) return 1;
     auto& state = *static_cast<WriterState*>(block);
     auto session = PoolSession::connect(arguments[0]);
@@ -123,7 +131,8 @@ int run_drain_writer(const std::vector<std::string>& arguments) {
         words[(random >> 24) % (kBytes / 8)] = random;
         const double now = now_s();
         const auto took = static_cast<std::uint64_t>((now - last) * 1e9);
-        if (took > state.worst_ns.load(std::memory_order_relaxed)) state.worst_ns.store(took, std::memory_order_relaxed);
+        if (took > state.worst_ns.load(std::memory_order_relaxed))
+            state.worst_ns.store(took, std::memory_order_relaxed);
         state.writes.fetch_add(1, std::memory_order_relaxed);
         last = now;
     }
@@ -131,7 +140,8 @@ int run_drain_writer(const std::vector<std::string>& arguments) {
 }
 
 Status run_drain(const Options& options) {
-    auto daemon = cli::LocalDaemon::start({"--create", "bench", "--device", std::string("a=") + kDeviceSize});
+    auto daemon =
+        cli::LocalDaemon::start({"--create", "bench", "--device", std::string("a=") + kDeviceSize});
     if (!daemon) return daemon.error();
     const cli::ControlClient control(daemon->control_socket());
     auto session = PoolSession::connect(daemon->session_socket());
@@ -172,13 +182,20 @@ Status run_drain(const Options& options) {
         copies.push_back(*copied);
         pauses.push_back(pause_ms);
         idle_pauses.push_back(idle_ms);
-        const auto gbps = [](double seconds) { return static_cast<double>(kBytes) / seconds / 1e9; };
-        report.row({{"drain_GBps", gbps(drained->seconds)}, {"copy_GBps", gbps(*copied)}, {"ratio", *copied / drained->seconds},
-                    {"worst_pause_ms", pause_ms}, {"worst_pause_without_drain_ms", idle_ms},
-                    {"worst_fence_ms", drained->worst_fence_ms}, {"whole_pull_s", drained->total_seconds}});
+        const auto gbps = [](double seconds) {
+            return static_cast<double>(kBytes) / seconds / 1e9;
+        };
+        report.row({{"drain_GBps", gbps(drained->seconds)},
+                    {"copy_GBps", gbps(*copied)},
+                    {"ratio", *copied / drained->seconds},
+                    {"worst_pause_ms", pause_ms},
+                    {"worst_pause_without_drain_ms", idle_ms},
+                    {"worst_fence_ms", drained->worst_fence_ms},
+                    {"whole_pull_s", drained->total_seconds}});
     }
     const double ratio = median(copies) / median(drains);
-    report.row({{"median_ratio", ratio}, {"median_worst_pause_ms", median(pauses)},
+    report.row({{"median_ratio", ratio},
+                {"median_worst_pause_ms", median(pauses)},
                 {"median_worst_pause_without_drain_ms", median(idle_pauses)}});
     report.target("ratio 0.7 or better", ratio >= 0.7);
     report.target("worst pause 10 ms or less", median(pauses) <= 10);

@@ -8,7 +8,8 @@
 namespace refault::bench {
 
 double now_s() {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 double median(std::vector<double> values) {
@@ -26,15 +27,21 @@ double time_s(const std::function<void()>& action) {
 
 void Report::input(const std::string& name, const Json& value) {
     document_["inputs"][name] = value;
-    if (!options_.json) std::printf("%s: %s\n", name.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+    if (!options_.json)
+        std::printf("%s: %s\n", name.c_str(),
+                    value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
 }
 
 void Report::row(const Json& fields) {
     document_["rows"].push_back(fields);
     if (options_.json) return;
     for (const auto& [key, value] : fields.items()) {
-        if (value.is_number_float()) std::printf("  %s %.4g", key.c_str(), value.get<double>());
-        else std::printf("  %s %s", key.c_str(), value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
+        if (value.is_number_float())
+            std::printf("  %s %.4g", key.c_str(), value.get<double>());
+        else
+            std::printf(
+                "  %s %s", key.c_str(),
+                value.is_string() ? value.get<std::string>().c_str() : value.dump().c_str());
     }
     std::printf("\n");
     std::fflush(stdout);
@@ -42,7 +49,8 @@ void Report::row(const Json& fields) {
 
 void Report::target(const std::string& text, bool is_reached) {
     document_["targets"].push_back({{"target", text}, {"is_reached", is_reached}});
-    if (!options_.json) std::printf("target: %s: %s\n", text.c_str(), is_reached ? "reached" : "MISSED");
+    if (!options_.json)
+        std::printf("target: %s: %s\n", text.c_str(), is_reached ? "reached" : "MISSED");
 }
 
 void Report::finish() const {

@@ -1,5 +1,6 @@
-// What the benches share: repeated timing, medians, a report for people or as JSON. A figure comes from the run that
-// prints it; where there is an alternative, both are measured in turn in the same run and the ratio is given.
+// What the benches share: repeated timing, medians, a report for people or as JSON. A figure comes
+// from the run that prints it; where there is an alternative, both are measured in turn in the same
+// run and the ratio is given.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,8 @@ class Report {
     void input(const std::string& name, const Json& value);
     // One row; shown at once as a line of text unless --json.
     void row(const Json& fields);
-    // What is to be reached and whether it was; does not change the exit status, since machines differ.
+    // What is to be reached and whether it was; does not change the exit status, since machines
+    // differ.
     void target(const std::string& text, bool is_reached);
     void finish() const;
 

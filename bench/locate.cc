@@ -1,4 +1,5 @@
-// locate: the reverse map. One 4 KiB range to its owner (inode, file range, path) among 10^3 to 10^6 extents.
+// locate: the reverse map. One 4 KiB range to its owner (inode, file range, path) among 10^3 to
+// 10^6 extents.
 #include <unistd.h>
 
 #include <filesystem>
@@ -28,7 +29,8 @@ class Fragmented {
         spec.size_bytes = kDeviceBytes;
         auto device = device::Device::create(spec, base::Uuid{});
         if (!device) return device.error();
-        auto store = store::Store::create("bench", {store::DevicePtr(std::move(*device))}, base::Cred{});
+        auto store =
+            store::Store::create("bench", {store::DevicePtr(std::move(*device))}, base::Cred{});
         if (!store) return store.error();
         pool->store_ = std::move(*store);
         for (std::size_t i = 0; i < kFiles; ++i) {
@@ -59,8 +61,9 @@ class Fragmented {
         std::mt19937_64 random(count);
         while (places.size() < count) {
             const auto which = random() % extents_;
-            const auto found = store_->extents(files_[which % kFiles],
-                                               base::FileRange::of_length(which / kFiles * base::kPageBytes, base::kPageBytes));
+            const auto found = store_->extents(
+                files_[which % kFiles],
+                base::FileRange::of_length(which / kFiles * base::kPageBytes, base::kPageBytes));
             if (!found.empty()) places.push_back(found[0].device_offset);
         }
         return places;
@@ -77,11 +80,13 @@ class Fragmented {
 };
 
 // Nanoseconds a query; CHECKs that every one finds exactly one owner.
-double time_queries(store::Store& store, base::DeviceId device, const std::vector<std::uint64_t>& places) {
+double time_queries(store::Store& store, base::DeviceId device,
+                    const std::vector<std::uint64_t>& places) {
     std::size_t path_bytes = 0;
     const double seconds = time_s([&] {
         for (const auto place : places) {
-            const auto found = store.locate(device, base::DeviceRange::of_length(place, base::kPageBytes));
+            const auto found =
+                store.locate(device, base::DeviceRange::of_length(place, base::kPageBytes));
             CHECK(found.size() == 1);
             path_bytes += store.path_of(found[0].inode).size();
         }
@@ -111,10 +116,13 @@ Status run_locate(const Options& options) {
             if (run > 0) times.push_back(ns);
         }
         medians.push_back(median(times));
-        report.row({{"extents", extents}, {"ns_per_query", medians.back()}, {"over_first", medians.back() / medians.front()}});
+        report.row({{"extents", extents},
+                    {"ns_per_query", medians.back()},
+                    {"over_first", medians.back() / medians.front()}});
     }
     report.target("under 2 microseconds at 10^6", medians.back() < 2000);
-    report.target("at most twice as long at 10^6 as at 10^3", medians.back() <= 2 * medians.front());
+    report.target("at most twice as long at 10^6 as at 10^3",
+                  medians.back() <= 2 * medians.front());
     report.finish();
     return {};
 }

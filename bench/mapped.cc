@@ -69,8 +69,12 @@ Status run_once(const PoolSession& session, const PlainTmpfs& tmpfs, int run, Ti
     auto plain = PlainMapping::create(tmpfs.file("bench"), kBytes);
     if (!plain) return plain.error();
     for (std::size_t i = 0; i < std::size(kWorkloads); ++i) {
-        const auto time_pool = [&] { return time_s([&] { kWorkloads[i].run(reinterpret_cast<Words>(pool->address())); }); };
-        const auto time_plain = [&] { return time_s([&] { kWorkloads[i].run(reinterpret_cast<Words>(plain->address())); }); };
+        const auto time_pool = [&] {
+            return time_s([&] { kWorkloads[i].run(reinterpret_cast<Words>(pool->address())); });
+        };
+        const auto time_plain = [&] {
+            return time_s([&] { kWorkloads[i].run(reinterpret_cast<Words>(plain->address())); });
+        };
         // Who goes first changes from run to run.
         double pool_s = 0, plain_s = 0;
         if (run % 2 == 0) {
@@ -90,7 +94,8 @@ Status run_once(const PoolSession& session, const PlainTmpfs& tmpfs, int run, Ti
 }  // namespace
 
 Status run_mapped(const Options& options) {
-    auto daemon = cli::LocalDaemon::start({"--create", "bench", "--device", "a=ram:1G", "--device", "b=ram:1G"});
+    auto daemon = cli::LocalDaemon::start(
+        {"--create", "bench", "--device", "a=ram:1G", "--device", "b=ram:1G"});
     if (!daemon) return daemon.error();
     auto session = PoolSession::connect(daemon->session_socket());
     if (!session) return session.error();
@@ -101,12 +106,16 @@ Status run_mapped(const Options& options) {
     report.input("devices", "2 x ram:1G; the plain file is on a tmpfs made by the same code");
     report.input("random operations", kRandomOperations);
     Times times;
-    for (int run = 0; run <= options.runs; ++run) RETURN_IF_ERROR(run_once(*session, *tmpfs, run, times));
+    for (int run = 0; run <= options.runs; ++run)
+        RETURN_IF_ERROR(run_once(*session, *tmpfs, run, times));
     bool all = true;
     for (std::size_t i = 0; i < std::size(kWorkloads); ++i) {
         const double pool = median(times.pool[i]), plain = median(times.plain[i]);
         all = all && plain / pool >= kWanted;
-        report.row({{"workload", kWorkloads[i].name}, {"pool_ms", pool * 1e3}, {"plain_ms", plain * 1e3}, {"ratio", plain / pool}});
+        report.row({{"workload", kWorkloads[i].name},
+                    {"pool_ms", pool * 1e3},
+                    {"plain_ms", plain * 1e3},
+                    {"ratio", plain / pool}});
     }
     report.target("0.97 or better in each", all);
     report.finish();

@@ -20,16 +20,22 @@ base::Result<PlainMapping> PlainMapping::create(const std::string& path, std::ui
     PlainMapping mapping;
     mapping.path_ = path;
     mapping.length_ = length;
-    mapping.fd_ = base::UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!mapping.fd_ || ::ftruncate(mapping.fd_.get(), static_cast<off_t>(length)) != 0) return base::sys_error(path);
-    void* address = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, mapping.fd_.get(), 0);
+    mapping.fd_ =
+        base::UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!mapping.fd_ || ::ftruncate(mapping.fd_.get(), static_cast<off_t>(length)) != 0)
+        return base::sys_error(path);
+    void* address =
+        ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, mapping.fd_.get(), 0);
     if (address == MAP_FAILED) return base::sys_error("mmap " + path);
     mapping.address_ = static_cast<std::byte*>(address);
     return mapping;
 }
 
 PlainMapping::PlainMapping(PlainMapping&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::move(other.fd_)), address_(std::exchange(other.address_, nullptr)), length_(other.length_) {}
+    : path_(std::move(other.path_)),
+      fd_(std::move(other.fd_)),
+      address_(std::exchange(other.address_, nullptr)),
+      length_(other.length_) {}
 
 PlainMapping::~PlainMapping() {
     if (address_ == nullptr) return;

@@ -1,5 +1,6 @@
-// The alternative that pool files are measured against: a file on a tmpfs of the same kind (private, huge=always where
-// this process may mount; else a directory in shared memory, as the pool's own fallback).
+// The alternative that pool files are measured against: a file on a tmpfs of the same kind
+// (private, huge=always where this process may mount; else a directory in shared memory, as the
+// pool's own fallback).
 #pragma once
 
 #include <string>

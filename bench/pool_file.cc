@@ -20,17 +20,21 @@ base::Result<PoolSession> PoolSession::connect(const std::string& socket) {
     return PoolSession(session);
 }
 
-base::Result<PoolMapping> PoolMapping::create(const PoolSession& session, const std::string& path, std::uint64_t length) {
+base::Result<PoolMapping> PoolMapping::create(const PoolSession& session, const std::string& path,
+                                              std::uint64_t length) {
     PoolMapping mapping(session.get(), path, true);
-    RETURN_IF_ERROR(to_status(rf_create(session.get(), path.c_str(), 0600, 0, &mapping.file_), "create"));
+    RETURN_IF_ERROR(
+        to_status(rf_create(session.get(), path.c_str(), 0600, 0, &mapping.file_), "create"));
     RETURN_IF_ERROR(to_status(rf_resize(mapping.file_, length), "resize"));
     RETURN_IF_ERROR(mapping.map(length));
     return mapping;
 }
 
-base::Result<PoolMapping> PoolMapping::open(const PoolSession& session, const std::string& path, std::uint64_t length) {
+base::Result<PoolMapping> PoolMapping::open(const PoolSession& session, const std::string& path,
+                                            std::uint64_t length) {
     PoolMapping mapping(session.get(), path, false);
-    RETURN_IF_ERROR(to_status(rf_open(session.get(), path.c_str(), RF_READ | RF_WRITE, &mapping.file_), "open"));
+    RETURN_IF_ERROR(to_status(
+        rf_open(session.get(), path.c_str(), RF_READ | RF_WRITE, &mapping.file_), "open"));
     RETURN_IF_ERROR(mapping.map(length));
     return mapping;
 }
@@ -40,8 +44,11 @@ base::Status PoolMapping::map(std::uint64_t length) {
 }
 
 PoolMapping::PoolMapping(PoolMapping&& other) noexcept
-    : session_(other.session_), path_(std::move(other.path_)), unlinks_(std::exchange(other.unlinks_, false)),
-      file_(std::exchange(other.file_, nullptr)), mapping_(std::exchange(other.mapping_, nullptr)) {}
+    : session_(other.session_),
+      path_(std::move(other.path_)),
+      unlinks_(std::exchange(other.unlinks_, false)),
+      file_(std::exchange(other.file_, nullptr)),
+      mapping_(std::exchange(other.mapping_, nullptr)) {}
 
 PoolMapping::~PoolMapping() {
     if (mapping_ != nullptr) (void)rf_unmap(mapping_);

@@ -14,7 +14,9 @@ class PoolSession {
   public:
     static base::Result<PoolSession> connect(const std::string& socket);
     ~PoolSession() { rf_disconnect(session_); }
-    PoolSession(PoolSession&& other) noexcept : session_(other.session_) { other.session_ = nullptr; }
+    PoolSession(PoolSession&& other) noexcept : session_(other.session_) {
+        other.session_ = nullptr;
+    }
     PoolSession& operator=(PoolSession&&) = delete;
     rf_session* get() const { return session_; }
 
@@ -26,8 +28,10 @@ class PoolSession {
 // Created or opened; unmapped and closed at the end, and unlinked when it was created here.
 class PoolMapping {
   public:
-    static base::Result<PoolMapping> create(const PoolSession& session, const std::string& path, std::uint64_t length);
-    static base::Result<PoolMapping> open(const PoolSession& session, const std::string& path, std::uint64_t length);
+    static base::Result<PoolMapping> create(const PoolSession& session, const std::string& path,
+                                            std::uint64_t length);
+    static base::Result<PoolMapping> open(const PoolSession& session, const std::string& path,
+                                          std::uint64_t length);
     ~PoolMapping();
     PoolMapping(PoolMapping&& other) noexcept;
     PoolMapping& operator=(PoolMapping&&) = delete;
@@ -35,7 +39,8 @@ class PoolMapping {
     std::byte* address() const { return static_cast<std::byte*>(rf_address(mapping_)); }
 
   private:
-    PoolMapping(rf_session* session, std::string path, bool unlinks) : session_(session), path_(std::move(path)), unlinks_(unlinks) {}
+    PoolMapping(rf_session* session, std::string path, bool unlinks)
+        : session_(session), path_(std::move(path)), unlinks_(unlinks) {}
     base::Status map(std::uint64_t length);
     rf_session* session_;
     std::string path_;

@@ -23,7 +23,8 @@ class Crowd {
             if (pid == 0) {
                 // Neighbours of different protection do not merge.
                 for (std::size_t m = 0; m < mappings; ++m)
-                    (void)::mmap(nullptr, 4096, m % 2 == 0 ? PROT_READ : PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+                    (void)::mmap(nullptr, 4096, m % 2 == 0 ? PROT_READ : PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
                 (void)!::write(ends[1], "r", 1);
                 for (;;) ::pause();
             }
@@ -57,7 +58,8 @@ Status run_prove(const Options& options) {
     if (!target) return target.error();
     Report report("prove", options);
     report.input("device", "one that nobody holds");
-    for (const auto& [processes, mappings] : std::initializer_list<std::pair<std::size_t, std::size_t>>{
+    for (const auto& [processes, mappings] :
+         std::initializer_list<std::pair<std::size_t, std::size_t>>{
              {0, 0}, {10, 10}, {100, 10}, {400, 10}, {10, 1000}, {100, 1000}, {10, 10000}}) {
         const Crowd crowd(processes, mappings);
         std::vector<double> times;
@@ -68,7 +70,10 @@ Status run_prove(const Options& options) {
             read = proof->processes_read;
             if (run > 0) times.push_back(proof->seconds);
         }
-        report.row({{"added_processes", processes}, {"mappings_each", mappings}, {"processes_read", read}, {"proof_ms", median(times) * 1e3}});
+        report.row({{"added_processes", processes},
+                    {"mappings_each", mappings},
+                    {"processes_read", read},
+                    {"proof_ms", median(times) * 1e3}});
     }
     report.finish();
     return {};

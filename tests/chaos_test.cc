@@ -1,5 +1,6 @@
-// Everything at once, at random: devices pulled, several together, cancelled at random moments, put back; clients
-// stopped, let go on, killed and started. At the end every byte of every survivor is checked.
+// Everything at once, at random: devices pulled, several together, cancelled at random moments, put
+// back; clients stopped, let go on, killed and started. At the end every byte of every survivor is
+// checked.
 #include <signal.h>
 
 #include <random>
@@ -12,19 +13,34 @@ namespace {
 
 class Chaos {
   public:
-    explicit Chaos(std::uint64_t seed) : random_(seed), pool_({"a=ram:64M", "b=ram:64M", "c=ram:64M", "d=ram:64M"}) {
+    explicit Chaos(std::uint64_t seed)
+        : random_(seed), pool_({"a=ram:64M", "b=ram:64M", "c=ram:64M", "d=ram:64M"}) {
         start_group();
         start_group();
     }
 
     void step() {
         switch (random_() % 8) {
-            case 0: case 1: pull_some(); break;
-            case 2: cancel_one(); break;
-            case 3: stop_one(); break;
-            case 4: case 5: continue_all(); break;
-            case 6: replace_group(); break;
-            default: let_run(); break;
+            case 0:
+            case 1:
+                pull_some();
+                break;
+            case 2:
+                cancel_one();
+                break;
+            case 3:
+                stop_one();
+                break;
+            case 4:
+            case 5:
+                continue_all();
+                break;
+            case 6:
+                replace_group();
+                break;
+            default:
+                let_run();
+                break;
         }
         put_back_pulled();
     }
@@ -32,7 +48,8 @@ class Chaos {
     void finish() {
         continue_all();
         for (const auto& device : kDevices)
-            (void)pool_.control().post("/v1/devices/" + std::string(1, device) + "/cancel", Json::object());
+            (void)pool_.control().post("/v1/devices/" + std::string(1, device) + "/cancel",
+                                       Json::object());
         for (auto& group : groups_) group.writers->finish();
         pool_.expect_sound();
     }
@@ -48,10 +65,13 @@ class Chaos {
     void start_group() {
         ++made_;
         groups_.push_back(
-            {made_, std::make_unique<Writers>(pool_, 2, 12ull << 20, "/g" + std::to_string(made_) + "-"), {}});
+            {made_,
+             std::make_unique<Writers>(pool_, 2, 12ull << 20, "/g" + std::to_string(made_) + "-"),
+             {}});
     }
 
-    // One writer is killed, its partner is checked to the last record, and a new pair takes their place.
+    // One writer is killed, its partner is checked to the last record, and a new pair takes their
+    // place.
     void replace_group() {
         const auto i = random_() % groups_.size();
         const int number = groups_[i].number;
@@ -61,7 +81,8 @@ class Chaos {
         groups_.erase(groups_.begin() + static_cast<std::ptrdiff_t>(i));
         // Their files go: the pool holds two groups at a time.
         for (int k = 0; k < 2; ++k)
-            pool_.post("/v1/files/remove", {{"path", "/g" + std::to_string(number) + "-" + std::to_string(k)}});
+            pool_.post("/v1/files/remove",
+                       {{"path", "/g" + std::to_string(number) + "-" + std::to_string(k)}});
         start_group();
     }
 
@@ -76,7 +97,8 @@ class Chaos {
     }
 
     void cancel_one() {
-        (void)pool_.control().post("/v1/devices/" + std::string(1, kDevices[random_() % 4]) + "/cancel", Json::object());
+        (void)pool_.control().post(
+            "/v1/devices/" + std::string(1, kDevices[random_() % 4]) + "/cancel", Json::object());
     }
 
     void stop_one() {
@@ -102,7 +124,8 @@ class Chaos {
         for (const auto& removal : pool_.get("/v1/removals")["removals"]) {
             const auto name = removal.value("device", "");
             EXPECT_NE(removal.value("phase", ""), "failed") << removal.dump();
-            if (removal.value("phase", "") == "safe" && pool_.get("/v1/devices/" + name).value("state", "") == "removed")
+            if (removal.value("phase", "") == "safe" &&
+                pool_.get("/v1/devices/" + name).value("state", "") == "removed")
                 pool_.post("/v1/devices", {{"spec", name + "=ram:64M"}});
         }
     }

@@ -1,4 +1,5 @@
-// The command line as a person uses it: statuses, one-line reasons, --json and --help everywhere, files in and out.
+// The command line as a person uses it: statuses, one-line reasons, --json and --help everywhere,
+// files in and out.
 #include <algorithm>
 #include <fstream>
 #include <random>
@@ -73,26 +74,42 @@ TEST(Cli, WithoutADaemonItSaysHowToStartOne) {
 TEST(Cli, EveryCommandAnswersInJson) {
     Pool pool({"a=ram:64M", "b=ram:64M"});
     Writers writers(pool, 1, 8ull << 20);
-    const std::vector<std::vector<std::string>> commands = {
-        {"pool", "status"}, {"pool", "check"}, {"device", "list"}, {"device", "prove", "a"},
-        {"device", "pull", "b", "--dry-run"}, {"ls", "/"}, {"stat", "/writer0"}, {"locate", "a", "0", "64M"},
-        {"maps"}, {"maps", "/writer0"}, {"sessions"}, {"mkdir", "/d"}, {"rmdir", "/d"}, {"create", "/e"}, {"rm", "/e"}};
+    const std::vector<std::vector<std::string>> commands = {{"pool", "status"},
+                                                            {"pool", "check"},
+                                                            {"device", "list"},
+                                                            {"device", "prove", "a"},
+                                                            {"device", "pull", "b", "--dry-run"},
+                                                            {"ls", "/"},
+                                                            {"stat", "/writer0"},
+                                                            {"locate", "a", "0", "64M"},
+                                                            {"maps"},
+                                                            {"maps", "/writer0"},
+                                                            {"sessions"},
+                                                            {"mkdir", "/d"},
+                                                            {"rmdir", "/d"},
+                                                            {"create", "/e"},
+                                                            {"rm", "/e"}};
     for (auto command : commands) {
         command.push_back("--json");
         const auto result = run_refault(pool, command);
         EXPECT_EQ(result.status, 0) << command[0] << ": " << result.err;
-        EXPECT_FALSE(Json::parse(result.out, nullptr, false).is_discarded()) << command[0] << ": " << result.out;
+        EXPECT_FALSE(Json::parse(result.out, nullptr, false).is_discarded())
+            << command[0] << ": " << result.out;
     }
     const auto failed = run_refault(pool, {"stat", "/missing", "--json"});
-    EXPECT_EQ(Json::parse(failed.out, nullptr, false)["error"].value("code", ""), "not-found") << failed.out;
+    EXPECT_EQ(Json::parse(failed.out, nullptr, false)["error"].value("code", ""), "not-found")
+        << failed.out;
     writers.finish();
 }
 
 TEST(Cli, EveryCommandHasHelpWithAnExample) {
     Pool pool({"a=ram:64M"});
-    for (const auto* words : {"pool create", "pool open", "pool close", "pool status", "pool check", "device add",
-                              "device list", "device pull", "device cancel", "device prove", "ls", "cat", "cp", "rm",
-                              "mkdir", "rmdir", "mv", "stat", "resize", "create", "locate", "maps", "sessions", "events", "demo"}) {
+    for (const auto* words :
+         {"pool create", "pool open",   "pool close",    "pool status",  "pool check", "device add",
+          "device list", "device pull", "device cancel", "device prove", "ls",         "cat",
+          "cp",          "rm",          "mkdir",         "rmdir",        "mv",         "stat",
+          "resize",      "create",      "locate",        "maps",         "sessions",   "events",
+          "demo"}) {
         std::vector<std::string> arguments;
         std::istringstream in(words);
         for (std::string word; in >> word;) arguments.push_back(word);
@@ -115,7 +132,8 @@ TEST(Cli, PullTellsTheWholeStory) {
     EXPECT_EQ(pulled.status, 0) << pulled.err;
     EXPECT_NE(pulled.out.find("100 %"), std::string::npos) << pulled.out;
     EXPECT_NE(pulled.out.find("proven: "), std::string::npos) << pulled.out;
-    EXPECT_NE(pulled.out.find("safe to pull: b (power indicator off)"), std::string::npos) << pulled.out;
+    EXPECT_NE(pulled.out.find("safe to pull: b (power indicator off)"), std::string::npos)
+        << pulled.out;
     const auto events = run_refault(pool, {"events", "--json"});
     std::vector<std::string> kinds;
     std::uint64_t last = 0;
@@ -126,7 +144,8 @@ TEST(Cli, PullTellsTheWholeStory) {
         last = event.value("seq", 0ull);
         kinds.push_back(event.value("kind", ""));
     }
-    for (const auto* kind : {"pool-created", "session-opened", "device-leaving", "removal-phase", "device-safe"})
+    for (const auto* kind :
+         {"pool-created", "session-opened", "device-leaving", "removal-phase", "device-safe"})
         EXPECT_NE(std::find(kinds.begin(), kinds.end(), kind), kinds.end()) << kind;
     writers.finish();
 }
@@ -146,18 +165,27 @@ TEST(Cli, FollowedEventsArriveAsTheyHappen) {
 TEST(Cli, BadInputToTheControlApiIsAnAnswerNotACrash) {
     Pool pool({"a=ram:64M", "b=ram:64M"});
     for (const auto& [target, body] : std::vector<std::pair<std::string, Json>>{
-             {"/v1/pull", {{"devices", "a"}}}, {"/v1/pull", {{"devices", Json::array({1, 2})}}},
-             {"/v1/pull", {{"devices", {"a"}}, {"rate_bytes_per_s", -5}}}, {"/v1/pull", {{"devices", {"a"}}, {"timeout_ms", "x"}}},
-             {"/v1/pull", Json::array()}, {"/v1/devices", {{"spec", 7}}}, {"/v1/devices", {{"spec", std::string(100000, 'x')}}},
-             {"/v1/files/mkdir", {{"path", "relative"}}}, {"/v1/files/mkdir", {{"path", std::string("/a\0b", 4)}}},
-             {"/v1/files/mkdir", {{"path", "/" + std::string(300, 'n')}}}, {"/v1/files/resize", {{"path", "/"}, {"size_bytes", 1}}},
-             {"/v1/files/rename", {{"from", "/"}, {"to", "/x"}}}, {"/v1/no/such/thing", Json::object()}}) {
+             {"/v1/pull", {{"devices", "a"}}},
+             {"/v1/pull", {{"devices", Json::array({1, 2})}}},
+             {"/v1/pull", {{"devices", {"a"}}, {"rate_bytes_per_s", -5}}},
+             {"/v1/pull", {{"devices", {"a"}}, {"timeout_ms", "x"}}},
+             {"/v1/pull", Json::array()},
+             {"/v1/devices", {{"spec", 7}}},
+             {"/v1/devices", {{"spec", std::string(100000, 'x')}}},
+             {"/v1/files/mkdir", {{"path", "relative"}}},
+             {"/v1/files/mkdir", {{"path", std::string("/a\0b", 4)}}},
+             {"/v1/files/mkdir", {{"path", "/" + std::string(300, 'n')}}},
+             {"/v1/files/resize", {{"path", "/"}, {"size_bytes", 1}}},
+             {"/v1/files/rename", {{"from", "/"}, {"to", "/x"}}},
+             {"/v1/no/such/thing", Json::object()}}) {
         const auto answer = pool.control().post(target, body);
         EXPECT_FALSE(answer) << target << " " << body.dump().substr(0, 100);
     }
-    for (const auto* target : {"/v1/locate?device=a&offset=-1&length=4096", "/v1/locate?device=a&offset=0&length=99999999999999999999",
-                               "/v1/locate?device=zz&offset=0&length=1", "/v1/files/data?path=/none", "/v1/files/stat",
-                               "/v1/removals/none", "/v1/devices/none", "/v1/events/list?after=x"})
+    for (const auto* target :
+         {"/v1/locate?device=a&offset=-1&length=4096",
+          "/v1/locate?device=a&offset=0&length=99999999999999999999",
+          "/v1/locate?device=zz&offset=0&length=1", "/v1/files/data?path=/none", "/v1/files/stat",
+          "/v1/removals/none", "/v1/devices/none", "/v1/events/list?after=x"})
         EXPECT_FALSE(pool.control().get(target)) << target;
     EXPECT_EQ(pool.get("/v1/status").value("pool", ""), "test");
 }

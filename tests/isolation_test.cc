@@ -1,4 +1,5 @@
-// Who may see what: permissions, the owner rule of segments, read-only descriptors. Needs root, to become other users.
+// Who may see what: permissions, the owner rule of segments, read-only descriptors. Needs root, to
+// become other users.
 #include <fcntl.h>
 #include <refault/refault.h>
 #include <sys/mman.h>
@@ -16,8 +17,9 @@ namespace {
 constexpr uid_t kAlice = 61001;
 constexpr uid_t kBob = 61002;
 
-// Runs the body in a child process of that user; the child's exit status is the body's result. The child is forked from
-// a process whose only threads are test threads at rest, and ends without running destructors.
+// Runs the body in a child process of that user; the child's exit status is the body's result. The
+// child is forked from a process whose only threads are test threads at rest, and ends without
+// running destructors.
 int as_user(uid_t uid, const std::function<int()>& body) {
     const pid_t pid = ::fork();
     if (pid == 0) {
@@ -77,60 +79,73 @@ TEST_F(Isolation, PermissionsAreCheckedAgainstThePeer) {
 
 TEST_F(Isolation, AReaderCannotWriteByAnyWay) {
     ASSERT_EQ(as_user(kAlice, [&] { return create("/readable", 0644, 'R', 8192); }), 0);
-    EXPECT_EQ(as_user(kBob, [&] {
-        rf_session* session = nullptr;
-        rf_file* file = nullptr;
-        rf_mapping* mapping = nullptr;
-        if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
-        if (rf_open(session, "/readable", RF_READ, &file) != 0) return 11;
-        if (rf_map(file, 0, 8192, RF_READ | RF_WRITE, &mapping) != -EACCES) return 12;
-        if (rf_map(file, 0, 8192, RF_READ, &mapping) != 0) return 13;
-        auto* bytes = static_cast<volatile char*>(rf_address(mapping));
-        if (bytes[0] != 'R' || bytes[8191] != 'R') return 14;
-        // Making it writable gives a private copy at most.
-        if (::mprotect(rf_address(mapping), 8192, PROT_READ | PROT_WRITE) == 0) bytes[0] = 'X';
-        return 0;
-    }), 0);
+    EXPECT_EQ(as_user(kBob,
+                      [&] {
+                          rf_session* session = nullptr;
+                          rf_file* file = nullptr;
+                          rf_mapping* mapping = nullptr;
+                          if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
+                          if (rf_open(session, "/readable", RF_READ, &file) != 0) return 11;
+                          if (rf_map(file, 0, 8192, RF_READ | RF_WRITE, &mapping) != -EACCES)
+                              return 12;
+                          if (rf_map(file, 0, 8192, RF_READ, &mapping) != 0) return 13;
+                          auto* bytes = static_cast<volatile char*>(rf_address(mapping));
+                          if (bytes[0] != 'R' || bytes[8191] != 'R') return 14;
+                          // Making it writable gives a private copy at most.
+                          if (::mprotect(rf_address(mapping), 8192, PROT_READ | PROT_WRITE) == 0)
+                              bytes[0] = 'X';
+                          return 0;
+                      }),
+              0);
     auto bytes = pool_->control().get_bytes("/v1/files/data?path=/readable&offset=0&length=8192");
     ASSERT_TRUE(bytes);
     EXPECT_EQ(*bytes, std::string(8192, 'R'));
 }
 
-// Small files of one user share segments. When another user maps one of them, it must come in segments of its own: the
-// descriptor must not show the neighbours.
+// Small files of one user share segments. When another user maps one of them, it must come in
+// segments of its own: the descriptor must not show the neighbours.
 TEST_F(Isolation, ASharedSegmentIsNeverShownToAnotherUser) {
-    ASSERT_EQ(as_user(kAlice, [&] {
-        if (int bad = create("/secret", 0600, 'S', 16384); bad != 0) return bad;
-        return create("/public", 0644, 'P', 16384);
-    }), 0);
-    EXPECT_EQ(as_user(kBob, [&] {
-        rf_session* session = nullptr;
-        rf_file* file = nullptr;
-        rf_mapping* mapping = nullptr;
-        if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
-        if (rf_open(session, "/public", RF_READ, &file) != 0) return 11;
-        if (rf_map(file, 0, 16384, RF_READ, &mapping) != 0) return 13;
-        if (*static_cast<char*>(rf_address(mapping)) != 'P') return 14;
-        // map_files shows the whole segment to whoever can open it; a mapping of the rest of the segment is what a kept
-        // descriptor would give. The mapping can be grown over the neighbours by mremap.
-        void* grown = ::mremap(rf_address(mapping), 16384, 1 << 20, MREMAP_MAYMOVE);
-        if (grown == MAP_FAILED) return 0;
-        for (std::size_t at = 0; at < (1u << 20); ++at)
-            if (static_cast<char*>(grown)[at] == 'S') return 15;
-        return 0;
-    }), 0);
+    ASSERT_EQ(as_user(kAlice,
+                      [&] {
+                          if (int bad = create("/secret", 0600, 'S', 16384); bad != 0) return bad;
+                          return create("/public", 0644, 'P', 16384);
+                      }),
+              0);
+    EXPECT_EQ(as_user(kBob,
+                      [&] {
+                          rf_session* session = nullptr;
+                          rf_file* file = nullptr;
+                          rf_mapping* mapping = nullptr;
+                          if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
+                          if (rf_open(session, "/public", RF_READ, &file) != 0) return 11;
+                          if (rf_map(file, 0, 16384, RF_READ, &mapping) != 0) return 13;
+                          if (*static_cast<char*>(rf_address(mapping)) != 'P') return 14;
+                          // map_files shows the whole segment to whoever can open it; a mapping of
+                          // the rest of the segment is what a kept descriptor would give. The
+                          // mapping can be grown over the neighbours by mremap.
+                          void* grown =
+                              ::mremap(rf_address(mapping), 16384, 1 << 20, MREMAP_MAYMOVE);
+                          if (grown == MAP_FAILED) return 0;
+                          for (std::size_t at = 0; at < (1u << 20); ++at)
+                              if (static_cast<char*>(grown)[at] == 'S') return 15;
+                          return 0;
+                      }),
+              0);
     pool_->expect_sound();
 }
 
 TEST_F(Isolation, GrowthAfterAForeignMappingStaysInItsOwnSegments) {
     ASSERT_EQ(as_user(kAlice, [&] { return create("/secret", 0600, 'S', 16384); }), 0);
-    ASSERT_EQ(as_user(kAlice, [&] {
-        rf_session* session = nullptr;
-        rf_file* file = nullptr;
-        if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
-        return -rf_create(session, "/log", 0644, RF_EXCLUSIVE, &file);
-    }), 0);
-    // Bob maps the empty file, root (who may) lets it grow, Bob sees the new bytes and nothing of the secret.
+    ASSERT_EQ(as_user(kAlice,
+                      [&] {
+                          rf_session* session = nullptr;
+                          rf_file* file = nullptr;
+                          if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
+                          return -rf_create(session, "/log", 0644, RF_EXCLUSIVE, &file);
+                      }),
+              0);
+    // Bob maps the empty file, root (who may) lets it grow, Bob sees the new bytes and nothing of
+    // the secret.
     int to_bob[2], from_bob[2];
     ASSERT_EQ(::pipe2(to_bob, O_CLOEXEC), 0);
     ASSERT_EQ(::pipe2(from_bob, O_CLOEXEC), 0);
@@ -151,7 +166,8 @@ TEST_F(Isolation, GrowthAfterAForeignMappingStaysInItsOwnSegments) {
     }
     char token = 0;
     ASSERT_EQ(::read(from_bob[0], &token, 1), 1);
-    auto put = pool_->control().put_bytes("/v1/files/data?path=/log&offset=0", std::string(16384, 'L'));
+    auto put =
+        pool_->control().put_bytes("/v1/files/data?path=/log&offset=0", std::string(16384, 'L'));
     EXPECT_TRUE(put) << put.error().message();
     ASSERT_EQ(::write(to_bob[1], "g", 1), 1);
     int status = 0;

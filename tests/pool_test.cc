@@ -1,4 +1,5 @@
-// Pools over time: closed and opened again with everything intact; files through the daemon; several kinds of devices.
+// Pools over time: closed and opened again with everything intact; files through the daemon;
+// several kinds of devices.
 #include <refault/refault.h>
 
 #include <cstring>
@@ -20,7 +21,8 @@ std::string random_bytes(std::mt19937_64& random, std::size_t length) {
 TEST(PoolLife, DirectoriesOpenAgainWithEverythingIntact) {
     std::mt19937_64 random(test_seed());
     TemporaryDirectory one, two;
-    const std::vector<std::string> devices{"one=dir:" + one.path() + ",size=32M", "two=dir:" + two.path() + ",size=32M"};
+    const std::vector<std::string> devices{"one=dir:" + one.path() + ",size=32M",
+                                           "two=dir:" + two.path() + ",size=32M"};
     const auto large = random_bytes(random, 5'000'001);
     const auto small = random_bytes(random, 777);
     Json listing;
@@ -59,7 +61,8 @@ TEST(PoolLife, AMappedFileIsReadBackThroughTheDaemon) {
     ASSERT_TRUE(bytes);
     EXPECT_EQ(*bytes, std::string(6 << 20, 'm'));
     // And the other way round: what a tool writes, the mapping sees.
-    ASSERT_TRUE(pool.control().put_bytes("/v1/files/data?path=/f&offset=4096", std::string(10, 't')));
+    ASSERT_TRUE(
+        pool.control().put_bytes("/v1/files/data?path=/f&offset=4096", std::string(10, 't')));
     EXPECT_EQ(std::memcmp(static_cast<char*>(rf_address(mapping)) + 4096, "tttttttttt", 10), 0);
     rf_disconnect(session);
 }
@@ -118,11 +121,13 @@ TEST(PoolLife, APlainDiskDirectoryHoldsFilesAndIsDrainedWhenNobodyMapsThem) {
         Pool pool({"ram=ram:64M", "disk=dir:" + std::string(pattern) + ",size=64M"});
         const std::string content(3 << 20, 'd');
         for (int i = 0; i < 8; ++i)
-            ASSERT_TRUE(pool.control().put_bytes("/v1/files/data?path=/f" + std::to_string(i) + "&offset=0", content));
+            ASSERT_TRUE(pool.control().put_bytes(
+                "/v1/files/data?path=/f" + std::to_string(i) + "&offset=0", content));
         pool.pull({"disk"});
         pool.wait_for_phase("disk", "safe");
         for (int i = 0; i < 8; ++i) {
-            auto bytes = pool.control().get_bytes("/v1/files/data?path=/f" + std::to_string(i) + "&offset=0&length=3145728");
+            auto bytes = pool.control().get_bytes("/v1/files/data?path=/f" + std::to_string(i) +
+                                                  "&offset=0&length=3145728");
             ASSERT_TRUE(bytes);
             EXPECT_TRUE(*bytes == content);
         }

@@ -1,4 +1,5 @@
-// Planned removal under running programs: nothing is lost, nothing is disturbed, the light tells the truth.
+// Planned removal under running programs: nothing is lost, nothing is disturbed, the light tells
+// the truth.
 #include <signal.h>
 
 #include <random>
@@ -15,17 +16,20 @@ std::string directory_of(Pool& pool, const std::string& device) {
 }
 
 TEST(Pull, WritersKeepEveryRecord) {
-    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize, std::string("c=ram:") + kSize});
+    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize,
+               std::string("c=ram:") + kSize});
     Writers writers(pool, 4, 24ull << 20);
     const auto directory = directory_of(pool, "b");
     ASSERT_FALSE(directory.empty());
-    EXPECT_FALSE(maps_lines_of(writers.pid(0), directory).empty()) << "the files should span the device";
+    EXPECT_FALSE(maps_lines_of(writers.pid(0), directory).empty())
+        << "the files should span the device";
     writers.let_run(2000);
     pool.pull({"b"});
     const auto status = pool.wait_for_phase("b", "safe");
     EXPECT_GT(status.value("bytes_moved", 0u), 0u);
     EXPECT_EQ(status.value("bytes_done", 0u), status.value("bytes_total", 1u));
-    for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(maps_lines_of(writers.pid(i), directory).empty());
+    for (std::size_t i = 0; i < 4; ++i)
+        EXPECT_TRUE(maps_lines_of(writers.pid(i), directory).empty());
     EXPECT_EQ(pool.power("b"), "off");
     writers.let_run(2000);
     writers.finish();
@@ -33,8 +37,8 @@ TEST(Pull, WritersKeepEveryRecord) {
 }
 
 TEST(Pull, SeveralDevicesLeaveAtOnceAndNoneIsATarget) {
-    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize, std::string("c=ram:") + kSize,
-               std::string("d=ram:") + kSize});
+    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize,
+               std::string("c=ram:") + kSize, std::string("d=ram:") + kSize});
     Writers writers(pool, 4, 16ull << 20);
     pool.pull({"b", "c"});
     pool.wait_for_phase("b", "safe");
@@ -45,8 +49,8 @@ TEST(Pull, SeveralDevicesLeaveAtOnceAndNoneIsATarget) {
 }
 
 TEST(Pull, ASecondPullTakesTheFirstOnesTargetsAway) {
-    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize, std::string("c=ram:") + kSize,
-               std::string("d=ram:") + kSize});
+    Pool pool({std::string("a=ram:") + kSize, std::string("b=ram:") + kSize,
+               std::string("c=ram:") + kSize, std::string("d=ram:") + kSize});
     Writers writers(pool, 4, 16ull << 20);
     pool.pull({"b"}, {{"rate_bytes_per_s", 40u << 20}});
     pool.pull({"c"});
@@ -92,9 +96,11 @@ TEST(Pull, CancelledAtRandomMomentsDoesNoHarm) {
         const auto share = random() % 100;
         EXPECT_TRUE(eventually([&] {
             const auto status = pool.get("/v1/removals/" + device);
-            return status.value("bytes_done", 0ull) * 100 >= status.value("bytes_total", 0ull) * share;
+            return status.value("bytes_done", 0ull) * 100 >=
+                   status.value("bytes_total", 0ull) * share;
         }));
-        const auto cancelled = pool.control().post("/v1/devices/" + device + "/cancel", Json::object());
+        const auto cancelled =
+            pool.control().post("/v1/devices/" + device + "/cancel", Json::object());
         if (!cancelled) {  // it was quicker
             pool.wait_for_phase(device, "safe");
             pool.post("/v1/devices", {{"spec", device + "=ram:64M"}});
@@ -132,7 +138,8 @@ TEST(Pull, AStoppedClientDoesNotBlockItAndFindsItsDataLater) {
     writers.let_run(500);
     ::kill(writers.pid(1), SIGSTOP);
     pool.pull({"b"});
-    // All has moved, but the kernel still shows the stopped process's mappings: amber, and the holder is named.
+    // All has moved, but the kernel still shows the stopped process's mappings: amber, and the
+    // holder is named.
     const auto status = pool.wait_for_phase("b", "unproven");
     EXPECT_EQ(status.value("bytes_done", 0ull), status.value("bytes_total", 1ull));
     ASSERT_FALSE(status["proof"]["holders"].empty()) << status.dump();

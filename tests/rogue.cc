@@ -1,9 +1,10 @@
-// A program that never cooperates: it speaks just enough of the client protocol to get descriptors of a file's segments,
-// keeps them, maps them a second time where no userfaultfd is registered, and never answers its pager channel again.
-// Then it obeys one-letter commands on stdin, one answer line each:
-//   r  try to read every kept descriptor and the private mapping: "bytes N" non-zero bytes seen, or "SIGBUS"
-//   w  try to write through the mapping and the descriptors: "wrote N" bytes that the kernel took
-//   x  drop mapping and descriptors: "dropped"
+// A program that never cooperates: it speaks just enough of the client protocol to get descriptors
+// of a file's segments, keeps them, maps them a second time where no userfaultfd is registered, and
+// never answers its pager channel again. Then it obeys one-letter commands on stdin, one answer
+// line each:
+//   r  try to read every kept descriptor and the private mapping: "bytes N" non-zero bytes seen, or
+//   "SIGBUS" w  try to write through the mapping and the descriptors: "wrote N" bytes that the
+//   kernel took x  drop mapping and descriptors: "dropped"
 // Arguments: session socket, path of the file, its size.
 #include <setjmp.h>
 #include <signal.h>
@@ -25,7 +26,9 @@ using namespace refault;
 namespace {
 
 sigjmp_buf g_jump;
-void on_bus(int) { siglongjmp(g_jump, 1); }
+void on_bus(int) {
+    siglongjmp(g_jump, 1);
+}
 
 [[noreturn]] void die(const std::string& what) {
     std::fprintf(stderr, "rogue: %s\n", what.c_str());
@@ -46,25 +49,32 @@ struct Kept {
 };
 
 wire::Reply ask(int channel, const wire::Request& request) {
-    if (auto sent = sys::send_message(channel, wire::encode(request)); !sent) die(sent.error().message());
-    auto reply = must(wire::decode_reply(must(sys::receive_message(channel, wire::kMessageBytesMax)).bytes));
+    if (auto sent = sys::send_message(channel, wire::encode(request)); !sent)
+        die(sent.error().message());
+    auto reply =
+        must(wire::decode_reply(must(sys::receive_message(channel, wire::kMessageBytesMax)).bytes));
     if (reply.error != 0) die(reply.message);
     return reply;
 }
 
 std::vector<Kept> steal(const std::string& socket, const std::string& path, std::uint64_t size,
-                        base::UniqueFd& channel_out, base::UniqueFd& pager_out, base::UniqueFd& uffd_out) {
+                        base::UniqueFd& channel_out, base::UniqueFd& pager_out,
+                        base::UniqueFd& uffd_out) {
     auto uffd = must(sys::create_userfaultfd());
     auto channel = must(sys::connect_seqpacket(socket));
     auto pager = must(sys::seqpacket_pair());
     const std::array descriptors{uffd.fd.get(), pager.second.get()};
-    if (!sys::send_message(channel.get(), wire::encode(wire::Hello{true}), descriptors)) die("hello");
-    (void)must(wire::decode_reply(must(sys::receive_message(channel.get(), wire::kMessageBytesMax)).bytes));
+    if (!sys::send_message(channel.get(), wire::encode(wire::Hello{true}), descriptors))
+        die("hello");
+    (void)must(wire::decode_reply(
+        must(sys::receive_message(channel.get(), wire::kMessageBytesMax)).bytes));
     pager.second.reset();
     const auto file = ask(channel.get(), wire::OpenFile{path, base::Access::ReadWrite});
-    void* const reserved = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    (void)ask(channel.get(), wire::Map{file.handle, 0, size, reinterpret_cast<std::uintptr_t>(reserved),
-                                       base::Access::ReadWrite, false});
+    void* const reserved =
+        ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    (void)ask(channel.get(),
+              wire::Map{file.handle, 0, size, reinterpret_cast<std::uintptr_t>(reserved),
+                        base::Access::ReadWrite, false});
     std::vector<Kept> kept;
     std::uint64_t placed = 0;
     for (std::uint64_t have = 0; have < size;) {
@@ -78,8 +88,8 @@ std::vector<Kept> steal(const std::string& socket, const std::string& path, std:
                 one.fd = base::UniqueFd(::dup(message.descriptors[place.descriptor].get()));
                 one.offset = place.segment_offset;
                 one.length = place.length;
-                void* memory = ::mmap(nullptr, place.length, PROT_READ | PROT_WRITE, MAP_SHARED, one.fd.get(),
-                                      static_cast<off_t>(place.segment_offset));
+                void* memory = ::mmap(nullptr, place.length, PROT_READ | PROT_WRITE, MAP_SHARED,
+                                      one.fd.get(), static_cast<off_t>(place.segment_offset));
                 if (memory == MAP_FAILED) die("mmap");
                 one.memory = static_cast<volatile unsigned char*>(memory);
                 kept.push_back(std::move(one));
@@ -87,10 +97,12 @@ std::vector<Kept> steal(const std::string& socket, const std::string& path, std:
             placed = places->sequence;
         }
         if (have < size)
-            (void)sys::send_message(pager.first.get(), wire::encode(wire::PagerMessage(wire::Fetch{placed})));
+            (void)sys::send_message(pager.first.get(),
+                                    wire::encode(wire::PagerMessage(wire::Fetch{placed})));
     }
     // Says that all is in force, once, and never a word again.
-    (void)sys::send_message(pager.first.get(), wire::encode(wire::PagerMessage(wire::Fetch{placed})));
+    (void)sys::send_message(pager.first.get(),
+                            wire::encode(wire::PagerMessage(wire::Fetch{placed})));
     channel_out = std::move(channel);
     pager_out = std::move(pager.first);
     uffd_out = std::move(uffd.fd);
@@ -113,7 +125,8 @@ void read_all(const std::vector<Kept>& kept) {
             if (byte > 0) seen = seen + 1;
         }
         std::vector<unsigned char> buffer(one.length);
-        const ssize_t got = ::pread(one.fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(one.offset));
+        const ssize_t got =
+            ::pread(one.fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(one.offset));
         for (ssize_t i = 0; i < got; i += 4096)
             if (buffer[static_cast<std::size_t>(i)] != 0) seen = seen + 1;
     }

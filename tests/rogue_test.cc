@@ -1,7 +1,7 @@
-// A client that keeps a descriptor and a mapping of its own reaches nothing after the pull, is named while it holds on,
-// and the light waits for it.
-#include <signal.h>
+// A client that keeps a descriptor and a mapping of its own reaches nothing after the pull, is
+// named while it holds on, and the light waits for it.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,14 +21,17 @@ class Rogue {
   public:
     Rogue(Pool& pool, const std::string& path, std::uint64_t size_bytes) {
         int to[2], from[2];
-        if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
-        const std::string socket = pool.daemon().session_socket(), size = std::to_string(size_bytes);
+        if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0)
+            throw std::runtime_error("pipe");
+        const std::string socket = pool.daemon().session_socket(),
+                          size = std::to_string(size_bytes);
         const std::string program = cli::program_directory() + "/refault-rogue";
         pid_ = ::fork();
         if (pid_ == 0) {
             ::dup2(to[0], STDIN_FILENO);
             ::dup2(from[1], STDOUT_FILENO);
-            ::execl(program.c_str(), program.c_str(), socket.c_str(), path.c_str(), size.c_str(), nullptr);
+            ::execl(program.c_str(), program.c_str(), socket.c_str(), path.c_str(), size.c_str(),
+                    nullptr);
             ::_exit(127);
         }
         ::close(to[0]);
@@ -61,20 +64,22 @@ class Rogue {
     std::string greeting_;
 };
 
-// Page-table entries of the process that are present or swapped, in mappings of files below `directory`.
+// Page-table entries of the process that are present or swapped, in mappings of files below
+// `directory`.
 std::uint64_t entries_of(pid_t pid, const std::string& directory) {
     auto maps = sys::read_maps(pid);
     if (!maps) return 0;
     // The file takes reads of whole 8-byte entries alone, so no buffered stream.
-    const base::UniqueFd pagemap(::open(("/proc/" + std::to_string(pid) + "/pagemap").c_str(), O_RDONLY | O_CLOEXEC));
+    const base::UniqueFd pagemap(
+        ::open(("/proc/" + std::to_string(pid) + "/pagemap").c_str(), O_RDONLY | O_CLOEXEC));
     EXPECT_TRUE(pagemap);
     std::uint64_t present = 0;
     for (const auto& entry : *maps) {
         if (!entry.path.starts_with(directory)) continue;
         for (auto at = entry.addresses.begin(); at < entry.addresses.end(); at += 4096) {
             std::uint64_t word = 0;
-            if (::pread(pagemap.get(), &word, sizeof word, static_cast<off_t>(at / 4096 * sizeof word)) !=
-                sizeof word)
+            if (::pread(pagemap.get(), &word, sizeof word,
+                        static_cast<off_t>(at / 4096 * sizeof word)) != sizeof word)
                 ADD_FAILURE() << "pagemap cannot be read";
             if ((word >> 62) != 0) ++present;
         }
@@ -97,7 +102,8 @@ TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
     pool.pull({"b"});
     const auto status = pool.wait_for_phase("b", "unproven");
     bool is_named = false;
-    for (const auto& holder : status["proof"]["holders"]) is_named = is_named || holder.value("pid", 0) == rogue.pid();
+    for (const auto& holder : status["proof"]["holders"])
+        is_named = is_named || holder.value("pid", 0) == rogue.pid();
     EXPECT_TRUE(is_named) << status.dump();
     EXPECT_NE(pool.power("b"), "off");
     EXPECT_EQ(entries_of(rogue.pid(), directory), 0u) << "no page-table entry may be left";
@@ -107,7 +113,8 @@ TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
     pool.pull({"a"});
     pool.wait_for_phase("a", "unproven");
     EXPECT_EQ(rogue.command('r'), "bytes 0 signals 0\n");
-    // What it writes now goes to pages that nobody has: the writers find every record as they wrote it.
+    // What it writes now goes to pages that nobody has: the writers find every record as they wrote
+    // it.
     (void)rogue.command('w');
     writers.let_run(300);
 
@@ -123,7 +130,8 @@ TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
 
 TEST(Rogue, DescriptorsInFlightKeepTheLightAmber) {
     Pool pool({"a=ram:64M", "b=ram:64M"});
-    if (!pool.get("/v1/devices/b").value("is_private_mount", false)) GTEST_SKIP() << "needs the right to mount a tmpfs";
+    if (!pool.get("/v1/devices/b").value("is_private_mount", false))
+        GTEST_SKIP() << "needs the right to mount a tmpfs";
     Writers writers(pool, 2, kFileBytes);
     const auto directory = pool.get("/v1/devices/b").value("directory", "");
     const auto lines = maps_lines_of(writers.pid(0), directory);

@@ -19,7 +19,8 @@ namespace refault::tests {
 
 std::uint64_t test_seed() {
     const char* given = std::getenv("REFAULT_SEED");
-    const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    const std::uint64_t seed =
+        given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
     std::cout << "seed " << seed << " (replay with REFAULT_SEED=" << seed << ")\n";
     return seed;
 }
@@ -60,7 +61,8 @@ std::vector<std::string> create_arguments(const std::vector<std::string>& device
 }  // namespace
 
 Pool::Pool(cli::LocalDaemon daemon)
-    : daemon_(std::make_unique<cli::LocalDaemon>(std::move(daemon))), control_(daemon_->control_socket()) {}
+    : daemon_(std::make_unique<cli::LocalDaemon>(std::move(daemon))),
+      control_(daemon_->control_socket()) {}
 
 Pool::Pool(const std::vector<std::string>& devices) : Pool(start(create_arguments(devices))) {}
 
@@ -105,7 +107,9 @@ Json Pool::wait_for_phase(const std::string& device, const std::string& phase) {
     return status;
 }
 
-std::string Pool::power(const std::string& device) { return get("/v1/devices/" + device)["slot"].value("power", "?"); }
+std::string Pool::power(const std::string& device) {
+    return get("/v1/devices/" + device)["slot"].value("power", "?");
+}
 
 void Pool::expect_sound() {
     const auto answer = post("/v1/pool/check", Json::object());
@@ -115,21 +119,25 @@ void Pool::expect_sound() {
 Writers::Writers(Pool& pool, std::size_t count, std::uint64_t file_bytes, const std::string& prefix)
     : records_(file_bytes / cli::kRecordBytes) {
     base::UniqueFd memory(::memfd_create("refault-test", MFD_CLOEXEC));
-    if (!memory || ::ftruncate(memory.get(), sizeof(cli::DemoState)) != 0) throw std::runtime_error("memfd");
-    void* block = ::mmap(nullptr, sizeof(cli::DemoState), PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0);
+    if (!memory || ::ftruncate(memory.get(), sizeof(cli::DemoState)) != 0)
+        throw std::runtime_error("memfd");
+    void* block = ::mmap(nullptr, sizeof(cli::DemoState), PROT_READ | PROT_WRITE, MAP_SHARED,
+                         memory.get(), 0);
     if (block == MAP_FAILED) throw std::runtime_error("mmap");
     shared_ = new (block) cli::DemoState;
     for (std::size_t i = 0; i < count; ++i) {
-        auto pid = cli::start_program(cli::program_directory() + "/refault",
-                                      {"demo-client", pool.daemon().session_socket(), prefix + std::to_string(i),
-                                       std::to_string(file_bytes), std::to_string(memory.get()), std::to_string(i)},
-                                      {memory.get()});
+        auto pid = cli::start_program(
+            cli::program_directory() + "/refault",
+            {"demo-client", pool.daemon().session_socket(), prefix + std::to_string(i),
+             std::to_string(file_bytes), std::to_string(memory.get()), std::to_string(i)},
+            {memory.get()});
         if (!pid) throw std::runtime_error(pid.error().message());
         pids_.push_back(*pid);
     }
     EXPECT_TRUE(eventually([&] {
         for (std::size_t i = 0; i < count; ++i) {
-            if (state(i).error.load() != 0) ADD_FAILURE() << "writer " << i << ": errno " << -state(i).error.load();
+            if (state(i).error.load() != 0)
+                ADD_FAILURE() << "writer " << i << ": errno " << -state(i).error.load();
             if (state(i).is_running.load() == 0 && !::testing::Test::HasFailure()) return false;
         }
         return true;
@@ -169,10 +177,12 @@ void Writers::finish() {
 void Writers::check(std::size_t i) {
     if (pids_[i] <= 0) return;
     int status = -1;
-    const bool ended = eventually([&] { return ::waitpid(pids_[i], &status, WNOHANG) == pids_[i]; });
+    const bool ended =
+        eventually([&] { return ::waitpid(pids_[i], &status, WNOHANG) == pids_[i]; });
     ASSERT_TRUE(ended) << "writer " << i << " hangs";
     pids_[i] = -1;
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << "writer " << i << " ended with status " << status;
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        << "writer " << i << " ended with status " << status;
     EXPECT_EQ(state(i).signals.load(), 0u) << "writer " << i;
     EXPECT_EQ(state(i).bad_records.load(), 0u) << "writer " << i;
     EXPECT_EQ(state(i).verified_records.load(), records_) << "writer " << i;
@@ -185,7 +195,8 @@ namespace {
 std::string read_to_end(int fd) {
     std::string text;
     char buffer[4096];
-    for (ssize_t got; (got = ::read(fd, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(got));
+    for (ssize_t got; (got = ::read(fd, buffer, sizeof buffer)) > 0;)
+        text.append(buffer, static_cast<std::size_t>(got));
     return text;
 }
 
@@ -197,8 +208,9 @@ CommandResult run_refault(Pool& pool, const std::vector<std::string>& arguments)
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return {};
     base::UniqueFd read_end(ends[0]), write_end(ends[1]);
-    std::vector<std::string> shell{"-c", "exec \"$0\" \"$@\" 2>" + err_path, cli::program_directory() + "/refault",
-                                   "--run-dir", pool.daemon().run_dir()};
+    std::vector<std::string> shell{"-c", "exec \"$0\" \"$@\" 2>" + err_path,
+                                   cli::program_directory() + "/refault", "--run-dir",
+                                   pool.daemon().run_dir()};
     shell.insert(shell.end(), arguments.begin(), arguments.end());
     auto pid = cli::start_program("/bin/sh", shell, {}, write_end.get());
     if (!pid) return {};

@@ -1,5 +1,6 @@
-// What integration tests share: a daemon of their own, writer processes, the control API, conditions to wait for.
-// Everything started here ends with its object, also when an assertion fails.
+// What integration tests share: a daemon of their own, writer processes, the control API,
+// conditions to wait for. Everything started here ends with its object, also when an assertion
+// fails.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +25,8 @@ using Json = nlohmann::json;
 std::uint64_t test_seed();
 
 // Polls until the condition holds or the time is over. The limit only bounds a failing test.
-bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit = std::chrono::seconds(60));
+bool eventually(const std::function<bool()>& condition,
+                std::chrono::milliseconds limit = std::chrono::seconds(60));
 
 // A temporary directory in /dev/shm (tmpfs), removed at the end.
 class TemporaryDirectory {
@@ -63,13 +65,17 @@ class Pool {
 // Writer processes (`refault demo-client`), each with a file of its own.
 class Writers {
   public:
-    // Starts `count` (at most cli::kDemoClients) and waits until all have written every record once.
-    Writers(Pool& pool, std::size_t count, std::uint64_t file_bytes, const std::string& prefix = "/writer");
+    // Starts `count` (at most cli::kDemoClients) and waits until all have written every record
+    // once.
+    Writers(Pool& pool, std::size_t count, std::uint64_t file_bytes,
+            const std::string& prefix = "/writer");
     ~Writers();
 
     pid_t pid(std::size_t i) const { return pids_[i]; }
     const cli::DemoClientState& state(std::size_t i) const { return shared_->clients[i]; }
-    std::uint64_t operations(std::size_t i) const { return state(i).writes.load() + state(i).reads.load(); }
+    std::uint64_t operations(std::size_t i) const {
+        return state(i).writes.load() + state(i).reads.load();
+    }
     // Waits until each living writer has done that many more operations.
     void let_run(std::uint64_t operations);
     void kill_one(std::size_t i);

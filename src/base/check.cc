@@ -7,7 +7,8 @@
 namespace refault::base {
 
 void check_failed(const char* condition, const char* file, int line) noexcept {
-    std::fprintf(stderr, "refault: internal error: CHECK(%s) failed at %s:%d\n", condition, file, line);
+    std::fprintf(stderr, "refault: internal error: CHECK(%s) failed at %s:%d\n", condition, file,
+                 line);
     std::abort();
 }
 

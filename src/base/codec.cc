@@ -56,7 +56,9 @@ std::string Decoder::text(std::uint32_t length_max) {
 }
 
 Status Decoder::finish(std::string_view what) const {
-    if (!ok_) return Error(Code::Corrupt, std::string(what) + " is cut short or has a field out of bounds");
+    if (!ok_)
+        return Error(Code::Corrupt,
+                     std::string(what) + " is cut short or has a field out of bounds");
     if (!rest_.empty()) return Error(Code::Corrupt, std::string(what) + " has bytes after its end");
     return {};
 }

@@ -1,8 +1,8 @@
 // Little-endian encoding of fixed-width fields and length-prefixed bytes, for media and wire alike.
 //
-// Encoder appends to a buffer. Decoder never reads beyond its input: the first short or oversized field makes it fail
-// for good, every later field reads as zero, and finish() gives Code::Corrupt. So a decode function reads all its
-// fields and checks once. Not thread-safe.
+// Encoder appends to a buffer. Decoder never reads beyond its input: the first short or oversized
+// field makes it fail for good, every later field reads as zero, and finish() gives Code::Corrupt.
+// So a decode function reads all its fields and checks once. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -51,7 +51,8 @@ class Decoder {
     bool ok() const noexcept { return ok_; }
     std::size_t remaining() const noexcept { return rest_.size(); }
     void fail() noexcept;
-    // Ok when every field was there and nothing is left over; `what` names the thing decoded in the error.
+    // Ok when every field was there and nothing is left over; `what` names the thing decoded in the
+    // error.
     Status finish(std::string_view what) const;
 
   private:

@@ -1,4 +1,5 @@
-// What is encoded comes back; what is cut, extended or made up never reads beyond its end and never passes for whole.
+// What is encoded comes back; what is cut, extended or made up never reads beyond its end and never
+// passes for whole.
 #include "base/codec.h"
 
 #include <gtest/gtest.h>
@@ -52,13 +53,15 @@ Message some_message(testing::Random& random) {
 }
 
 // A copy in memory of exactly that size, so that the address sanitizer sees a byte read too many.
-Bytes exact(std::span<const std::uint8_t> data) { return {data.begin(), data.end()}; }
+Bytes exact(std::span<const std::uint8_t> data) {
+    return {data.begin(), data.end()};
+}
 
 TEST(Codec, IsLittleEndian) {
     Encoder out;
     out.u16(0x0102).u32(0x03040506).u64(0x0708090a0b0c0d0eull).text("ab");
-    EXPECT_EQ(out.data(), (Bytes{0x02, 0x01, 0x06, 0x05, 0x04, 0x03, 0x0e, 0x0d, 0x0c, 0x0b, 0x0a,
-                                 0x09, 0x08, 0x07, 2, 0, 0, 0, 'a', 'b'}));
+    EXPECT_EQ(out.data(), (Bytes{0x02, 0x01, 0x06, 0x05, 0x04, 0x03, 0x0e, 0x0d, 0x0c, 0x0b,
+                                 0x0a, 0x09, 0x08, 0x07, 2,    0,    0,    0,    'a',  'b'}));
 }
 
 TEST(Codec, WhatIsEncodedComesBack) {

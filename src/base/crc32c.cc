@@ -1,5 +1,6 @@
-// CRC32C by ISA-L, which picks the fastest instructions of the processor. Its crc32_iscsi takes and returns the
-// register without the final inversion, so both ends are inverted here to get the standard value.
+// CRC32C by ISA-L, which picks the fastest instructions of the processor. Its crc32_iscsi takes and
+// returns the register without the final inversion, so both ends are inverted here to get the
+// standard value.
 #include "base/crc32c.h"
 
 #include <isa-l/crc.h>

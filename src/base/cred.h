@@ -17,8 +17,9 @@ struct Cred {
 
 enum class Access : std::uint8_t { Read, ReadWrite };
 
-// The POSIX rule: the owner's bits if the owner asks, else the group's, else the others'; uid 0 may all but execute.
-// `want` is a mask of 4 (read), 2 (write), 1 (search or execute); search is granted to uid 0.
+// The POSIX rule: the owner's bits if the owner asks, else the group's, else the others'; uid 0 may
+// all but execute. `want` is a mask of 4 (read), 2 (write), 1 (search or execute); search is
+// granted to uid 0.
 bool may_access(const Cred& who, uid_t owner, gid_t group, mode_t mode, int want) noexcept;
 
 }  // namespace refault::base

@@ -33,7 +33,9 @@ TEST(Cred, TheGroupsBitsDecideForItsMembers) {
     expect_shift(person(101, 1, {5, kGroup, 7}), 3, "supplementary group");
 }
 
-TEST(Cred, TheOthersBitsDecideForTheRest) { expect_shift(person(101, 201, {5, 7}), 0, "other"); }
+TEST(Cred, TheOthersBitsDecideForTheRest) {
+    expect_shift(person(101, 201, {5, 7}), 0, "other");
+}
 
 TEST(Cred, ADeniedOwnerGetsNothingFromTheOthersBits) {
     EXPECT_FALSE(may_access(person(kOwner, kGroup), kOwner, kGroup, 0077, 4));

@@ -1,5 +1,6 @@
-// Events: one for every change of state that an operator may want to know of. Layers below the daemon publish through
-// EventSink; the daemon numbers, keeps and streams them. The kinds and their fields are listed in docs/control-api.md.
+// Events: one for every change of state that an operator may want to know of. Layers below the
+// daemon publish through EventSink; the daemon numbers, keeps and streams them. The kinds and their
+// fields are listed in docs/control-api.md.
 #pragma once
 
 #include <cstdint>

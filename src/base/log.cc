@@ -1,4 +1,5 @@
-// One write(2) a line, so that lines of several threads do not mix. The level prefix is the one that journald reads.
+// One write(2) a line, so that lines of several threads do not mix. The level prefix is the one
+// that journald reads.
 #include "base/log.h"
 
 #include <unistd.h>

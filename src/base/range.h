@@ -1,5 +1,5 @@
-// Half-open byte ranges [begin, end), the only kind of range in the project, in three kinds that do not convert into
-// each other: of a file, of a device's address space, of a client's addresses.
+// Half-open byte ranges [begin, end), the only kind of range in the project, in three kinds that do
+// not convert into each other: of a file, of a device's address space, of a client's addresses.
 #pragma once
 
 #include <algorithm>
@@ -13,16 +13,24 @@ namespace refault::base {
 inline constexpr std::uint64_t kPageBytes = 4096;
 inline constexpr std::uint64_t kHugePageBytes = 2ull << 20;
 
-constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t to) { return value - value % to; }
-constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t to) { return align_down(value + to - 1, to); }
-constexpr bool is_aligned(std::uint64_t value, std::uint64_t to) { return value % to == 0; }
+constexpr std::uint64_t align_down(std::uint64_t value, std::uint64_t to) {
+    return value - value % to;
+}
+constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t to) {
+    return align_down(value + to - 1, to);
+}
+constexpr bool is_aligned(std::uint64_t value, std::uint64_t to) {
+    return value % to == 0;
+}
 
 template <typename Tag>
 class Range {
   public:
     constexpr Range() = default;
     // Precondition: begin <= end.
-    constexpr Range(std::uint64_t begin, std::uint64_t end) : begin_(begin), end_(end) { CHECK(begin <= end); }
+    constexpr Range(std::uint64_t begin, std::uint64_t end) : begin_(begin), end_(end) {
+        CHECK(begin <= end);
+    }
     // [begin, begin + length); precondition: no overflow.
     static constexpr Range of_length(std::uint64_t begin, std::uint64_t length) {
         CHECK(begin + length >= begin);
@@ -34,7 +42,9 @@ class Range {
     constexpr std::uint64_t length() const noexcept { return end_ - begin_; }
     constexpr bool empty() const noexcept { return begin_ == end_; }
     constexpr bool contains(std::uint64_t at) const noexcept { return begin_ <= at && at < end_; }
-    constexpr bool contains(Range other) const noexcept { return begin_ <= other.begin_ && other.end_ <= end_; }
+    constexpr bool contains(Range other) const noexcept {
+        return begin_ <= other.begin_ && other.end_ <= end_;
+    }
     constexpr bool overlaps(Range other) const noexcept {
         return begin_ < other.end_ && other.begin_ < end_;
     }

@@ -5,7 +5,6 @@
 
 namespace refault::base {
 
-
 // before:   [----)   [--)      [---)
 // add:          [-----------)
 // after:    [---------------)  [---)
@@ -61,7 +60,9 @@ std::vector<FileRange> RangeSet::parts(FileRange within) const {
     return found;
 }
 
-std::vector<FileRange> RangeSet::parts() const { return parts(FileRange(0, UINT64_MAX)); }
+std::vector<FileRange> RangeSet::parts() const {
+    return parts(FileRange(0, UINT64_MAX));
+}
 
 std::vector<FileRange> RangeSet::gaps(FileRange within) const {
     std::vector<FileRange> found;

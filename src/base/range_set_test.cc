@@ -65,8 +65,10 @@ TEST(RangeSet, AgreesWithASetOfBytes) {
         const auto begin = random.below(kSpan);
         const auto range = FileRange(begin, begin + random.below(kSpan - begin + 1));
         const bool is_add = random.below(2) == 0;
-        if (is_add) set.add(range);
-        else set.subtract(range);
+        if (is_add)
+            set.add(range);
+        else
+            set.subtract(range);
         for (auto at = range.begin(); at < range.end(); ++at) model[at] = is_add;
 
         ASSERT_EQ(set.parts(), runs(model, FileRange(0, kSpan), true)) << "round " << round;

@@ -1,8 +1,9 @@
-// The one error type and the one result type of the project. No exception crosses an interface of ours.
+// The one error type and the one result type of the project. No exception crosses an interface of
+// ours.
 //
-// An Error has a code from a closed set (what kind of failure, what a caller may decide on), the errno that a system
-// call gave if there was one, and a message that tells a person what happened and what to do about it.
-// Value types: no thread rules.
+// An Error has a code from a closed set (what kind of failure, what a caller may decide on), the
+// errno that a system call gave if there was one, and a message that tells a person what happened
+// and what to do about it. Value types: no thread rules.
 #pragma once
 
 #include <optional>
@@ -62,8 +63,10 @@ Error sys_error(std::string_view what, int sys_errno);
 template <typename T>
 class [[nodiscard]] Result {
   public:
-    Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
-    Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit on purpose
+    Result(T value)
+        : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit on purpose
+    Result(Error error)
+        : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit on purpose
 
     bool ok() const noexcept { return state_.index() == 0; }
     explicit operator bool() const noexcept { return ok(); }
@@ -118,7 +121,7 @@ void discard(const Result<T>&, const char* /*why*/) noexcept {}
 }  // namespace refault::base
 
 // Returns the error of `expression` (a Result) from the enclosing function, if it is one.
-#define RETURN_IF_ERROR(expression)                               \
-    do {                                                          \
+#define RETURN_IF_ERROR(expression)                                        \
+    do {                                                                   \
         if (auto result_ = (expression); !result_) return result_.error(); \
     } while (false)

@@ -11,9 +11,9 @@ namespace refault::base {
 namespace {
 
 // A code added to the enum without a line here fails EveryCodeIsListed.
-constexpr Code kCodes[] = {Code::Invalid,   Code::NotFound, Code::Exists,       Code::Denied,
-                           Code::NoSpace,   Code::Busy,     Code::Cancelled,    Code::TimedOut,
-                           Code::NotSupported, Code::Corrupt, Code::Io,         Code::Gone};
+constexpr Code kCodes[] = {Code::Invalid,      Code::NotFound, Code::Exists,    Code::Denied,
+                           Code::NoSpace,      Code::Busy,     Code::Cancelled, Code::TimedOut,
+                           Code::NotSupported, Code::Corrupt,  Code::Io,        Code::Gone};
 
 TEST(Result, EveryCodeIsListed) {
     ASSERT_EQ(std::size(kCodes), static_cast<std::size_t>(Code::Gone) + 1);

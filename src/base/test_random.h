@@ -1,4 +1,5 @@
-// For tests: random numbers that can be replayed. REFAULT_SEED in the environment replays a random test.
+// For tests: random numbers that can be replayed. REFAULT_SEED in the environment replays a random
+// test.
 #pragma once
 
 #include <cstdint>

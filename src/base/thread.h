@@ -1,5 +1,5 @@
-// A named thread that is joined when its owner goes. The body must return soon after its owner asks it to stop (each
-// owner has its own way of asking: an eventfd, a condition variable).
+// A named thread that is joined when its owner goes. The body must return soon after its owner asks
+// it to stop (each owner has its own way of asking: an eventfd, a condition variable).
 #pragma once
 
 #include <functional>
@@ -11,7 +11,8 @@ namespace refault::base {
 class NamedThread {
   public:
     NamedThread() = default;
-    // `name` is shown by ps and gdb; the kernel keeps 15 characters. An exception leaving `body` ends the process.
+    // `name` is shown by ps and gdb; the kernel keeps 15 characters. An exception leaving `body`
+    // ends the process.
     NamedThread(std::string name, std::function<void()> body);
     NamedThread(NamedThread&&) = default;
     NamedThread& operator=(NamedThread&&) = default;

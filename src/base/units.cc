@@ -8,16 +8,20 @@
 namespace refault::base {
 
 Result<std::uint64_t> parse_size(std::string_view text) {
-    const Error bad(Code::Invalid, "not a size: '" + std::string(text) + "' (write for example 4096, 512M or 2G)");
+    const Error bad(Code::Invalid,
+                    "not a size: '" + std::string(text) + "' (write for example 4096, 512M or 2G)");
     std::uint64_t number = 0;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (failure != std::errc{}) return bad;
     std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
-    if (suffix.ends_with("iB")) suffix.remove_suffix(2);
-    else if (suffix.ends_with("B")) suffix.remove_suffix(1);
+    if (suffix.ends_with("iB"))
+        suffix.remove_suffix(2);
+    else if (suffix.ends_with("B"))
+        suffix.remove_suffix(1);
     int shift = 0;
     if (!suffix.empty()) {
-        const auto unit = std::string_view("KMGT").find(suffix[0] >= 'a' ? static_cast<char>(suffix[0] - 32) : suffix[0]);
+        const auto unit = std::string_view("KMGT").find(
+            suffix[0] >= 'a' ? static_cast<char>(suffix[0] - 32) : suffix[0]);
         if (unit == std::string_view::npos || suffix.size() != 1) return bad;
         shift = 10 * static_cast<int>(unit + 1);
     }

@@ -9,7 +9,8 @@
 
 namespace refault::base {
 
-// A whole number with an optional suffix K, M, G, T (powers of 1024; a trailing "iB" or "B" is accepted).
+// A whole number with an optional suffix K, M, G, T (powers of 1024; a trailing "iB" or "B" is
+// accepted).
 Result<std::uint64_t> parse_size(std::string_view text);
 // "512.0 MiB": one decimal, the largest unit that keeps the number at 1 or more.
 std::string format_size(std::uint64_t bytes);

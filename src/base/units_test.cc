@@ -11,7 +11,9 @@ namespace refault::base {
 namespace {
 
 TEST(Units, ParsesSuffixes) {
-    const auto size = [](std::string_view text) { return parse_size(text) ? *parse_size(text) : 1; };
+    const auto size = [](std::string_view text) {
+        return parse_size(text) ? *parse_size(text) : 1;
+    };
     EXPECT_EQ(size("0"), 0u);
     EXPECT_EQ(size("4096"), 4096u);
     EXPECT_EQ(size("4096B"), 4096u);
@@ -31,7 +33,8 @@ TEST(Units, RefusesWhatIsNoSize) {
         const auto size = parse_size(text);
         ASSERT_FALSE(size) << text << " gave " << *size;
         EXPECT_EQ(size.error().code(), Code::Invalid);
-        EXPECT_NE(size.error().message().find("512M"), std::string::npos) << "it says what to write";
+        EXPECT_NE(size.error().message().find("512M"), std::string::npos)
+            << "it says what to write";
     }
 }
 

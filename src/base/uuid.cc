@@ -7,14 +7,18 @@ namespace refault::base {
 
 namespace {
 constexpr std::string_view kHex = "0123456789abcdef";
-bool dash_before(std::size_t byte) { return byte == 4 || byte == 6 || byte == 8 || byte == 10; }
+bool dash_before(std::size_t byte) {
+    return byte == 4 || byte == 6 || byte == 8 || byte == 10;
+}
 }  // namespace
 
 Result<Uuid> Uuid::random() {
     Uuid uuid;
-    if (getrandom(uuid.bytes.data(), uuid.bytes.size(), 0) != static_cast<ssize_t>(uuid.bytes.size()))
+    if (getrandom(uuid.bytes.data(), uuid.bytes.size(), 0) !=
+        static_cast<ssize_t>(uuid.bytes.size()))
         return sys_error("getrandom");
-    uuid.bytes[6] = static_cast<std::uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);  // RFC 4122: version 4
+    uuid.bytes[6] =
+        static_cast<std::uint8_t>((uuid.bytes[6] & 0x0f) | 0x40);  // RFC 4122: version 4
     uuid.bytes[8] = static_cast<std::uint8_t>((uuid.bytes[8] & 0x3f) | 0x80);  // RFC 4122: variant
     return uuid;
 }

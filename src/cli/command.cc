@@ -42,14 +42,18 @@ void Context::fail(const base::Error& error, int exit_status) {
     std::fprintf(stderr, "refault: %s\n", printable(error.message()).c_str());
 }
 
-void Context::finish(const base::Result<Json>& answer, const std::function<void(const Json&)>& show) {
+void Context::finish(const base::Result<Json>& answer,
+                     const std::function<void(const Json&)>& show) {
     if (!answer) return fail(answer.error());
-    if (json) std::printf("%s\n", answer->dump(2, ' ', false, Json::error_handler_t::replace).c_str());
-    else show(*answer);
+    if (json)
+        std::printf("%s\n", answer->dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    else
+        show(*answer);
 }
 
-CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
-                      const std::string& examples, std::function<void()> action) {
+CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name,
+                      const std::string& description, const std::string& examples,
+                      std::function<void()> action) {
     CLI::App* command = parent.add_subcommand(name, description);
     command->add_flag("--json", context.json, "Answer in JSON");
     command->footer("Examples:\n" + examples);

@@ -1,5 +1,6 @@
 // What all commands share: where the daemon is, how answers and errors are shown.
-// Exit statuses: 0 done, 1 failed, 2 wrong usage, 3 a pull has ended but the device is not safe to pull.
+// Exit statuses: 0 done, 1 failed, 2 wrong usage, 3 a pull has ended but the device is not safe to
+// pull.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -23,7 +24,9 @@ struct Context {
     bool json = false;
     int status = 0;
 
-    ControlClient client() const { return ControlClient(socket.empty() ? run_dir + "/control.sock" : socket); }
+    ControlClient client() const {
+        return ControlClient(socket.empty() ? run_dir + "/control.sock" : socket);
+    }
     // "refault: REASON" on stderr (or {"error": ...} with --json); sets the exit status.
     void fail(const base::Error& error, int exit_status = kFailed);
     // The answer as JSON with --json, else what `show` prints. An error is shown by fail().
@@ -44,7 +47,8 @@ void add_view_commands(CLI::App& app, Context& context);
 void add_demo_commands(CLI::App& app, Context& context);
 
 // A subcommand with --json, --help with examples, and an action.
-CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name, const std::string& description,
-                      const std::string& examples, std::function<void()> action);
+CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name,
+                      const std::string& description, const std::string& examples,
+                      std::function<void()> action);
 
 }  // namespace refault::cli

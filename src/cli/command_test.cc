@@ -25,9 +25,12 @@ TEST(Command, NoDaemonIsSaidWithWhatToDo) {
     auto answer = context.client().get("/v1/status");
     ASSERT_FALSE(answer);
     EXPECT_EQ(answer.error().code(), base::Code::NotFound);
-    EXPECT_NE(answer.error().message().find("refaultd --run-dir /tmp/refault-no-such-directory"), std::string::npos);
+    EXPECT_NE(answer.error().message().find("refaultd --run-dir /tmp/refault-no-such-directory"),
+              std::string::npos);
     context.socket = "/tmp/refault-no-such-socket";
-    EXPECT_NE(context.client().get("/v1/status").error().message().find("/tmp/refault-no-such-socket"), std::string::npos);
+    EXPECT_NE(
+        context.client().get("/v1/status").error().message().find("/tmp/refault-no-such-socket"),
+        std::string::npos);
 }
 
 }  // namespace

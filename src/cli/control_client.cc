@@ -30,12 +30,15 @@ httplib::Client connect(const std::string& socket_path) {
 Error unreachable(const std::string& socket_path, httplib::Error error) {
     if (error == httplib::Error::Connection && ::access(socket_path.c_str(), F_OK) == 0 &&
         ::access(socket_path.c_str(), W_OK) != 0)
-        return Error(Code::Denied, "you may not use " + socket_path +
-                                       "; ask as its owner, or start the daemon with another --control-mode");
+        return Error(Code::Denied,
+                     "you may not use " + socket_path +
+                         "; ask as its owner, or start the daemon with another --control-mode");
     if (error == httplib::Error::Connection)
-        return Error(Code::NotFound, "no daemon at " + socket_path + "; start one with: refaultd --run-dir " +
+        return Error(Code::NotFound, "no daemon at " + socket_path +
+                                         "; start one with: refaultd --run-dir " +
                                          socket_path.substr(0, socket_path.rfind('/')));
-    return Error(Code::Gone, "the daemon at " + socket_path + " did not answer: " + httplib::to_string(error));
+    return Error(Code::Gone,
+                 "the daemon at " + socket_path + " did not answer: " + httplib::to_string(error));
 }
 
 // The daemon states errors as {"error": {"code", "errno", "message"}}.
@@ -44,7 +47,8 @@ Error stated_error(int http_status, const std::string& body) {
     if (json.is_object() && json.contains("error") && json["error"].is_object()) {
         const auto& error = json["error"];
         const int sys_errno = error.value("errno", EIO);
-        return Error(base::errno_to_code(sys_errno), error.value("message", "no reason given"), sys_errno);
+        return Error(base::errno_to_code(sys_errno), error.value("message", "no reason given"),
+                     sys_errno);
     }
     return Error(Code::Io, "the daemon answered with status " + std::to_string(http_status));
 }
@@ -84,28 +88,35 @@ Result<std::string> ControlClient::get_bytes(const std::string& target) const {
     return body_of(connect(socket_path_).Get(target), socket_path_);
 }
 
-Result<Json> ControlClient::get(const std::string& target) const { return parsed(get_bytes(target)); }
+Result<Json> ControlClient::get(const std::string& target) const {
+    return parsed(get_bytes(target));
+}
 
 Result<Json> ControlClient::post(const std::string& target, const Json& body) const {
-    return parsed(body_of(connect(socket_path_).Post(target, body.dump(), "application/json"), socket_path_));
+    return parsed(
+        body_of(connect(socket_path_).Post(target, body.dump(), "application/json"), socket_path_));
 }
 
 Result<Json> ControlClient::put_bytes(const std::string& target, std::string_view bytes) const {
     return parsed(body_of(
-        connect(socket_path_).Put(target, bytes.data(), bytes.size(), "application/octet-stream"), socket_path_));
+        connect(socket_path_).Put(target, bytes.data(), bytes.size(), "application/octet-stream"),
+        socket_path_));
 }
 
-Status ControlClient::follow_events(std::uint64_t after, const std::function<bool(const Json&)>& on_event) const {
+Status ControlClient::follow_events(std::uint64_t after,
+                                    const std::function<bool(const Json&)>& on_event) const {
     auto client = connect(socket_path_);
     std::string pending;
     bool wants_more = true;
     // An event is a block of lines that ends with an empty one; the JSON is in its "data: " line.
     const auto take_blocks = [&](const char* data, std::size_t length) {
         pending.append(data, length);
-        for (std::size_t end; wants_more && (end = pending.find("\n\n")) != pending.npos; pending.erase(0, end + 2)) {
+        for (std::size_t end; wants_more && (end = pending.find("\n\n")) != pending.npos;
+             pending.erase(0, end + 2)) {
             const auto at = pending.find("data: ");
             if (at == pending.npos || at > end) continue;
-            const auto json = Json::parse(pending.substr(at + 6, pending.find('\n', at) - at - 6), nullptr, false);
+            const auto json = Json::parse(pending.substr(at + 6, pending.find('\n', at) - at - 6),
+                                          nullptr, false);
             if (!json.is_discarded()) wants_more = on_event(json);
         }
         return wants_more;

@@ -1,4 +1,5 @@
-// The control API as a client sees it: one request, one JSON answer (docs/control-api.md). Not thread-safe.
+// The control API as a client sees it: one request, one JSON answer (docs/control-api.md). Not
+// thread-safe.
 #pragma once
 
 #include <functional>
@@ -16,14 +17,16 @@ class ControlClient {
   public:
     explicit ControlClient(std::string socket_path) : socket_path_(std::move(socket_path)) {}
 
-    // `target` is path and query, encoded. An answer of 4xx or 5xx becomes the Error that the daemon stated.
+    // `target` is path and query, encoded. An answer of 4xx or 5xx becomes the Error that the
+    // daemon stated.
     base::Result<Json> get(const std::string& target) const;
     base::Result<Json> post(const std::string& target, const Json& body) const;
     // Raw bytes both ways.
     base::Result<std::string> get_bytes(const std::string& target) const;
     base::Result<Json> put_bytes(const std::string& target, std::string_view bytes) const;
     // Reads server-sent events until `on_event` returns false (ok) or the connection ends (Gone).
-    base::Status follow_events(std::uint64_t after, const std::function<bool(const Json&)>& on_event) const;
+    base::Status follow_events(std::uint64_t after,
+                               const std::function<bool(const Json&)>& on_event) const;
 
     const std::string& socket_path() const noexcept { return socket_path_; }
 

@@ -33,7 +33,9 @@ constexpr double kStartLimitS = 60;
 constexpr const char* kPulled = "dimm1";
 
 volatile sig_atomic_t g_is_interrupted = 0;
-void on_interrupt(int) { g_is_interrupted = 1; }
+void on_interrupt(int) {
+    g_is_interrupted = 1;
+}
 
 // One run of the demo. Everything it starts ends with it.
 class Demo {
@@ -69,8 +71,9 @@ class Demo {
 
     Status start_pool() {
         const std::string size = std::to_string(options_.device_bytes);
-        auto daemon = LocalDaemon::start({"--create", "demo", "--device", "dimm0=ram:" + size, "--device",
-                                          std::string(kPulled) + "=ram:" + size, "--device", "dimm2=ram:" + size});
+        auto daemon = LocalDaemon::start({"--create", "demo", "--device", "dimm0=ram:" + size,
+                                          "--device", std::string(kPulled) + "=ram:" + size,
+                                          "--device", "dimm2=ram:" + size});
         if (!daemon) return daemon.error();
         daemon_.emplace(std::move(*daemon));
         control_.emplace(daemon_->control_socket());
@@ -85,25 +88,31 @@ class Demo {
 
     Status start_clients() {
         base::UniqueFd memory(::memfd_create("refault-demo", MFD_CLOEXEC));
-        if (!memory || ::ftruncate(memory.get(), sizeof(DemoState)) != 0) return base::sys_error("memfd_create");
-        void* block = ::mmap(nullptr, sizeof(DemoState), PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0);
+        if (!memory || ::ftruncate(memory.get(), sizeof(DemoState)) != 0)
+            return base::sys_error("memfd_create");
+        void* block =
+            ::mmap(nullptr, sizeof(DemoState), PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0);
         if (block == MAP_FAILED) return base::sys_error("mmap");
         shared_ = new (block) DemoState;
         for (std::size_t i = 0; i < kDemoClients; ++i) {
-            auto pid = start_program(program_directory() + "/refault",
-                                     {"demo-client", daemon_->session_socket(), "/file" + std::to_string(i),
-                                      std::to_string(file_bytes()), std::to_string(memory.get()), std::to_string(i)},
-                                     {memory.get()});
+            auto pid = start_program(
+                program_directory() + "/refault",
+                {"demo-client", daemon_->session_socket(), "/file" + std::to_string(i),
+                 std::to_string(file_bytes()), std::to_string(memory.get()), std::to_string(i)},
+                {memory.get()});
             if (!pid) return pid.error();
             pids_.push_back(*pid);
         }
-        RETURN_IF_ERROR(wait_until(kStartLimitS, [](const DemoClientState& client) { return client.is_running.load() != 0; }));
+        RETURN_IF_ERROR(wait_until(kStartLimitS, [](const DemoClientState& client) {
+            return client.is_running.load() != 0;
+        }));
         report_.step("4 processes have mapped " + base::format_size(file_bytes()) +
                      " each and filled them with records");
         return {};
     }
 
-    // Waits until `is_true` for every client; fails when one of them ends or reports an error first.
+    // Waits until `is_true` for every client; fails when one of them ends or reports an error
+    // first.
     template <typename Predicate>
     Status wait_until(double limit_s, Predicate is_true) {
         const auto deadline = steady_clock::now() + duration<double>(limit_s);
@@ -116,21 +125,23 @@ class Demo {
                     return base::sys_error("client " + std::to_string(i), -client.error.load());
                 if (is_true(client)) continue;
                 all = false;
-                if (!report_.exits.contains(i) && has_ended(i))
-                    return ended_early(i);
+                if (!report_.exits.contains(i) && has_ended(i)) return ended_early(i);
             }
             if (all) return {};
-            if (steady_clock::now() > deadline) return Error(Code::TimedOut, "the clients did not get ready in time");
+            if (steady_clock::now() > deadline)
+                return Error(Code::TimedOut, "the clients did not get ready in time");
             std::this_thread::sleep_for(std::chrono::milliseconds(2));
         }
     }
 
     Error ended_early(std::size_t i) {
         const int status = report_.exits[i];
-        return Error(Code::Gone, "client " + std::to_string(i) + " ended too early, " +
-                                     (WIFSIGNALED(status) ? "by signal " + std::to_string(WTERMSIG(status))
-                                                          : "with status " + std::to_string(WEXITSTATUS(status))) +
-                                     (shared_->clients[i].signals.load() != 0 ? ", after a signal of its memory" : ""));
+        return Error(
+            Code::Gone,
+            "client " + std::to_string(i) + " ended too early, " +
+                (WIFSIGNALED(status) ? "by signal " + std::to_string(WTERMSIG(status))
+                                     : "with status " + std::to_string(WEXITSTATUS(status))) +
+                (shared_->clients[i].signals.load() != 0 ? ", after a signal of its memory" : ""));
     }
 
     bool has_ended(std::size_t i) {
@@ -157,8 +168,10 @@ class Demo {
         shared_->is_pulling.store(1);
         auto plan = control_->post("/v1/pull", Json{{"devices", {kPulled}}, {"dry_run", true}});
         if (!plan) return plan.error();
-        report_.step("plan: move " + base::format_size(plan->value("bytes_to_move", std::uint64_t{0})) + " off " +
-                     kPulled + ", room for " + base::format_size(plan->value("free_bytes_elsewhere", std::uint64_t{0})));
+        report_.step("plan: move " +
+                     base::format_size(plan->value("bytes_to_move", std::uint64_t{0})) + " off " +
+                     kPulled + ", room for " +
+                     base::format_size(plan->value("free_bytes_elsewhere", std::uint64_t{0})));
         const auto start = steady_clock::now();
         auto accepted = control_->post("/v1/pull", Json{{"devices", {kPulled}}});
         if (!accepted) return accepted.error();
@@ -171,12 +184,14 @@ class Demo {
             if (!status) return status.error();
             phase = status->value("phase", "");
             const auto total = status->value("bytes_total", std::uint64_t{0});
-            const auto percent = total == 0 ? 100 : status->value("bytes_done", std::uint64_t{0}) * 100 / total;
+            const auto percent =
+                total == 0 ? 100 : status->value("bytes_done", std::uint64_t{0}) * 100 / total;
             if (phase == "moving-data" && percent >= shown_percent + 25) {
                 shown_percent = percent - percent % 25;
                 report_.step("moved " + std::to_string(shown_percent) + " %");
             }
-            if (phase == "safe" || phase == "cancelled" || phase == "failed" || phase == "unproven") {
+            if (phase == "safe" || phase == "cancelled" || phase == "failed" ||
+                phase == "unproven") {
                 report_.removal = *status;
                 break;
             }
@@ -196,14 +211,17 @@ class Demo {
         if (!device) return device.error();
         const auto power = device->contains("slot") ? (*device)["slot"].value("power", "?") : "?";
         report_.power = power;
-        if (power != "off") return Error(Code::Io, std::string("the power indicator is ") + power + ", not off");
+        if (power != "off")
+            return Error(Code::Io, std::string("the power indicator is ") + power + ", not off");
         report_.step(std::string("power indicator off: ") + kPulled + " is safe to pull");
         return {};
     }
 
     Status finish_clients() {
         shared_->must_stop.store(1);
-        RETURN_IF_ERROR(wait_until(kStartLimitS, [](const DemoClientState& client) { return client.has_finished.load() != 0; }));
+        RETURN_IF_ERROR(wait_until(kStartLimitS, [](const DemoClientState& client) {
+            return client.has_finished.load() != 0;
+        }));
         for (std::size_t i = 0; i < pids_.size(); ++i) {
             if (pids_[i] > 0) {
                 int status = 0;

@@ -1,5 +1,5 @@
-// `refault demo`: a pool of three memory devices of its own, four client processes that use it without a pause, one
-// device pulled from under them, and a check of everything that was promised.
+// `refault demo`: a pool of three memory devices of its own, four client processes that use it
+// without a pause, one device pulled from under them, and a check of everything that was promised.
 #pragma once
 
 #include <cstdint>

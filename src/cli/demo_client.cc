@@ -1,8 +1,8 @@
-// One client process of the demo: fills a mapped pool file with records, then writes and re-reads random ones until told
-// to stop, and at last verifies every record against its own list.
+// One client process of the demo: fills a mapped pool file with records, then writes and re-reads
+// random ones until told to stop, and at last verifies every record against its own list.
 //
-// A record is a page: sequence number, slot, owner, filler derived from them, checksum. The list of the latest sequence
-// numbers is in private memory, so a lost or stale page cannot hide.
+// A record is a page: sequence number, slot, owner, filler derived from them, checksum. The list of
+// the latest sequence numbers is in private memory, so a lost or stale page cannot hide.
 #include <refault/refault.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,7 +32,8 @@ struct Record {
 static_assert(sizeof(Record) == kRecordBytes);
 
 std::uint32_t checksum_of(const Record& record) {
-    return base::crc32c({reinterpret_cast<const std::uint8_t*>(&record), offsetof(Record, checksum)});
+    return base::crc32c(
+        {reinterpret_cast<const std::uint8_t*>(&record), offsetof(Record, checksum)});
 }
 
 void fill(Record& record, std::uint64_t sequence, std::uint64_t slot, std::uint64_t owner) {
@@ -60,7 +61,11 @@ void on_memory_signal(int) {
 class Client {
   public:
     Client(DemoState& shared, std::size_t index, Record* records, std::uint64_t count)
-        : shared_(shared), mine_(shared.clients[index]), owner_(index), records_(records), sequences_(count, 0),
+        : shared_(shared),
+          mine_(shared.clients[index]),
+          owner_(index),
+          records_(records),
+          sequences_(count, 0),
           random_(index + 1) {}
 
     void run() {
@@ -99,9 +104,11 @@ class Client {
 
     void note_pause(std::uint64_t start) {
         const auto took = now_ns() - start;
-        auto& worst = shared_.is_pulling.load(std::memory_order_relaxed) != 0 ? mine_.worst_pause_ns
-                                                                              : mine_.worst_pause_before_ns;
-        if (took > worst.load(std::memory_order_relaxed)) worst.store(took, std::memory_order_relaxed);
+        auto& worst = shared_.is_pulling.load(std::memory_order_relaxed) != 0
+                          ? mine_.worst_pause_ns
+                          : mine_.worst_pause_before_ns;
+        if (took > worst.load(std::memory_order_relaxed))
+            worst.store(took, std::memory_order_relaxed);
     }
 
     DemoState& shared_;
@@ -126,7 +133,8 @@ int run_mapped(DemoState& shared, std::size_t index, rf_session* session, const 
         return 1;
     }
     mine.address_first.store(reinterpret_cast<std::uintptr_t>(rf_address(mapping)));
-    Client(shared, index, static_cast<Record*>(rf_address(mapping)), size_bytes / kRecordBytes).run();
+    Client(shared, index, static_cast<Record*>(rf_address(mapping)), size_bytes / kRecordBytes)
+        .run();
     mine.address_last.store(reinterpret_cast<std::uintptr_t>(rf_address(mapping)));
     return 0;
 }
@@ -140,7 +148,8 @@ int run_demo_client(std::vector<std::string> args) {
     const int state_fd = std::stoi(args[3]);
     const std::size_t index = std::stoull(args[4]);
     if (index >= kDemoClients) return 2;
-    void* block = ::mmap(nullptr, sizeof(DemoState), PROT_READ | PROT_WRITE, MAP_SHARED, state_fd, 0);
+    void* block =
+        ::mmap(nullptr, sizeof(DemoState), PROT_READ | PROT_WRITE, MAP_SHARED, state_fd, 0);
     if (block == MAP_FAILED) return 2;
     auto& shared = *static_cast<DemoState*>(block);
     auto& mine = shared.clients[index];

@@ -1,4 +1,5 @@
-// What the demo prints: a timeline as it goes, a table at the end; or one JSON document. Judges the promises.
+// What the demo prints: a timeline as it goes, a table at the end; or one JSON document. Judges the
+// promises.
 #pragma once
 
 #include <chrono>

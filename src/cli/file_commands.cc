@@ -40,7 +40,8 @@ Status write_all(int fd, std::string_view bytes) {
 // Copies a pool file to a descriptor; returns its length.
 Result<std::uint64_t> copy_out(const ControlClient& client, const std::string& path, int fd) {
     for (std::uint64_t offset = 0;;) {
-        auto bytes = client.get_bytes(data_target(path, offset) + "&length=" + std::to_string(kStepBytes));
+        auto bytes =
+            client.get_bytes(data_target(path, offset) + "&length=" + std::to_string(kStepBytes));
         if (!bytes) return bytes.error();
         if (bytes->empty()) return offset;
         RETURN_IF_ERROR(write_all(fd, *bytes));
@@ -64,7 +65,8 @@ Result<std::uint64_t> copy_in(const ControlClient& client, int fd, const std::st
             if (!sized) return sized.error();
             return offset;
         }
-        auto put = client.put_bytes(data_target(path, offset), std::string_view(buffer.data(), static_cast<std::size_t>(got)));
+        auto put = client.put_bytes(data_target(path, offset),
+                                    std::string_view(buffer.data(), static_cast<std::size_t>(got)));
         if (!put) return put.error();
         offset += static_cast<std::uint64_t>(got);
     }
@@ -76,13 +78,15 @@ bool is_local_directory(const std::string& path) {
 }
 
 // A copy to a directory has the name of what is copied.
-std::string into_directory(const std::string& target, bool is_directory, const std::string& source) {
+std::string into_directory(const std::string& target, bool is_directory,
+                           const std::string& source) {
     if (!is_directory) return target;
     return target + (target.ends_with('/') ? "" : "/") + source.substr(source.rfind('/') + 1);
 }
 
 // Exactly one side is "pool:/path".
-Result<std::uint64_t> copy(const ControlClient& client, const std::string& from, const std::string& to) {
+Result<std::uint64_t> copy(const ControlClient& client, const std::string& from,
+                           const std::string& to) {
     const bool is_out = from.starts_with(kPoolPrefix);
     if (is_out == to.starts_with(kPoolPrefix))
         return Error(Code::Invalid, "one side of cp is in the pool: write it as pool:/path");
@@ -97,8 +101,9 @@ Result<std::uint64_t> copy(const ControlClient& client, const std::string& from,
         local = into_directory(local, is_local_directory(local), inside);
     }
     base::UniqueFd fd(local == "-" ? ::dup(is_out ? STDOUT_FILENO : STDIN_FILENO)
-                      : is_out     ? ::open(local.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
-                                   : ::open(local.c_str(), O_RDONLY | O_CLOEXEC));
+                      : is_out
+                          ? ::open(local.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
+                          : ::open(local.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return base::sys_error(local);
     if (!is_out) return copy_in(client, fd.get(), into_directory(inside, is_directory, local));
     auto copied = copy_out(client, inside, fd.get());
@@ -116,17 +121,21 @@ void show_entries(const Json& answer, bool is_long) {
     for (const auto& entry : answer["entries"]) {
         const bool is_directory = entry.value("type", "") == "directory";
         if (is_long)
-            std::printf("%c%04o %5u %5u %12llu  ", is_directory ? 'd' : '-', entry.value("mode", 0u), entry.value("uid", 0u),
-                        entry.value("gid", 0u), entry.value("size_bytes", 0ull));
+            std::printf("%c%04o %5u %5u %12llu  ", is_directory ? 'd' : '-',
+                        entry.value("mode", 0u), entry.value("uid", 0u), entry.value("gid", 0u),
+                        entry.value("size_bytes", 0ull));
         std::printf("%s%s\n", printable(entry.value("name", "")).c_str(), is_directory ? "/" : "");
     }
 }
 
 void show_stat(const Json& stat) {
-    std::printf("path    %s\ntype    %s\ninode   %llu\nsize    %llu (%s)\nmode    %04o\nowner   %u:%u\nlinks   %u\n",
-                printable(stat.value("path", "")).c_str(), stat.value("type", "").c_str(), stat.value("inode", 0ull),
-                stat.value("size_bytes", 0ull), base::format_size(stat.value("size_bytes", 0ull)).c_str(),
-                stat.value("mode", 0u), stat.value("uid", 0u), stat.value("gid", 0u), stat.value("links", 0u));
+    std::printf(
+        "path    %s\ntype    %s\ninode   %llu\nsize    %llu (%s)\nmode    %04o\nowner   "
+        "%u:%u\nlinks   %u\n",
+        printable(stat.value("path", "")).c_str(), stat.value("type", "").c_str(),
+        stat.value("inode", 0ull), stat.value("size_bytes", 0ull),
+        base::format_size(stat.value("size_bytes", 0ull)).c_str(), stat.value("mode", 0u),
+        stat.value("uid", 0u), stat.value("gid", 0u), stat.value("links", 0u));
 }
 
 // mkdir -p: every missing directory on the way.
@@ -155,34 +164,42 @@ void add_file_commands(CLI::App& app, Context& context) {
     };
     auto arguments = std::make_shared<Arguments>();
     // A command on one path that posts and says nothing when done.
-    const auto add_post = [&](const char* name, const char* what, const char* example, const char* target) {
-        CLI::App* command = add_command(app, context, name, what, example, [&context, arguments, target] {
-            context.finish(context.client().post(target, {{"path", pool_path(arguments->path)}}), [](const Json&) {});
-        });
+    const auto add_post = [&](const char* name, const char* what, const char* example,
+                              const char* target) {
+        CLI::App* command =
+            add_command(app, context, name, what, example, [&context, arguments, target] {
+                context.finish(
+                    context.client().post(target, {{"path", pool_path(arguments->path)}}),
+                    [](const Json&) {});
+            });
         command->add_option("path", arguments->path, "In the pool")->required();
     };
-    CLI::App* ls = add_command(app, context, "ls", "List a directory", "  refault ls -l /", [&context, arguments] {
-        context.finish(context.client().get("/v1/files/list?path=" + url_encode(pool_path(arguments->path))),
-                       [&](const Json& answer) { show_entries(answer, arguments->is_long); });
-    });
+    CLI::App* ls = add_command(
+        app, context, "ls", "List a directory", "  refault ls -l /", [&context, arguments] {
+            context.finish(context.client().get("/v1/files/list?path=" +
+                                                url_encode(pool_path(arguments->path))),
+                           [&](const Json& answer) { show_entries(answer, arguments->is_long); });
+        });
     arguments->path = "/";
     ls->add_option("path", arguments->path, "In the pool")->capture_default_str();
     ls->add_flag("-l", arguments->is_long, "With mode, owner and size");
 
-    CLI::App* cat = add_command(app, context, "cat", "Write a file to standard output", "  refault cat /log | tail",
-                                [&context, arguments] {
-                                    auto done = copy_out(context.client(), pool_path(arguments->path), STDOUT_FILENO);
+    CLI::App* cat = add_command(app, context, "cat", "Write a file to standard output",
+                                "  refault cat /log | tail", [&context, arguments] {
+                                    auto done = copy_out(context.client(),
+                                                         pool_path(arguments->path), STDOUT_FILENO);
                                     if (!done) context.fail(done.error());
                                 });
     cat->add_option("path", arguments->path, "In the pool")->required();
 
-    CLI::App* cp = add_command(app, context, "cp", "Copy into or out of the pool ('-' is standard input or output)",
-                               "  refault cp model.bin pool:/models/a\n  refault cp pool:/models/a copy.bin",
-                               [&context, arguments] {
-                                   auto done = copy(context.client(), arguments->path, arguments->to);
-                                   if (!done) return context.fail(done.error());
-                                   context.finish(Json{{"bytes", *done}}, [](const Json&) {});
-                               });
+    CLI::App* cp = add_command(
+        app, context, "cp", "Copy into or out of the pool ('-' is standard input or output)",
+        "  refault cp model.bin pool:/models/a\n  refault cp pool:/models/a copy.bin",
+        [&context, arguments] {
+            auto done = copy(context.client(), arguments->path, arguments->to);
+            if (!done) return context.fail(done.error());
+            context.finish(Json{{"bytes", *done}}, [](const Json&) {});
+        });
     cp->add_option("from", arguments->path, "Local path or pool:/path")->required();
     cp->add_option("to", arguments->to, "Local path or pool:/path")->required();
 
@@ -190,43 +207,48 @@ void add_file_commands(CLI::App& app, Context& context) {
     add_post("rmdir", "Remove an empty directory", "  refault rmdir /models", "/v1/files/rmdir");
     add_post("create", "Make an empty file", "  refault create /state", "/v1/files/create");
 
-    CLI::App* mkdir = add_command(app, context, "mkdir", "Make a directory", "  refault mkdir -p /models/2031",
-                                  [&context, arguments] {
-                                      const auto path = pool_path(arguments->path);
-                                      context.finish(arguments->parents
-                                                         ? make_directories(context.client(), path)
-                                                         : context.client().post("/v1/files/mkdir", {{"path", path}}),
-                                                     [](const Json&) {});
-                                  });
+    CLI::App* mkdir = add_command(
+        app, context, "mkdir", "Make a directory", "  refault mkdir -p /models/2031",
+        [&context, arguments] {
+            const auto path = pool_path(arguments->path);
+            context.finish(arguments->parents
+                               ? make_directories(context.client(), path)
+                               : context.client().post("/v1/files/mkdir", {{"path", path}}),
+                           [](const Json&) {});
+        });
     mkdir->add_option("path", arguments->path, "In the pool")->required();
     mkdir->add_flag("-p", arguments->parents, "And the missing directories above it");
 
-    CLI::App* mv = add_command(app, context, "mv", "Rename a file or directory", "  refault mv /new /current",
-                               [&context, arguments] {
-                                   context.finish(context.client().post("/v1/files/rename",
-                                                                        {{"from", pool_path(arguments->path)},
-                                                                         {"to", pool_path(arguments->to)}}),
-                                                  [](const Json&) {});
-                               });
+    CLI::App* mv = add_command(
+        app, context, "mv", "Rename a file or directory", "  refault mv /new /current",
+        [&context, arguments] {
+            context.finish(
+                context.client().post("/v1/files/rename", {{"from", pool_path(arguments->path)},
+                                                           {"to", pool_path(arguments->to)}}),
+                [](const Json&) {});
+        });
     mv->add_option("from", arguments->path, "In the pool")->required();
     mv->add_option("to", arguments->to, "In the pool")->required();
 
-    CLI::App* stat = add_command(app, context, "stat", "Show a file's attributes", "  refault stat /log --json",
-                                 [&context, arguments] {
-                                     context.finish(context.client().get("/v1/files/stat?path=" +
-                                                                         url_encode(pool_path(arguments->path))),
-                                                    show_stat);
-                                 });
+    CLI::App* stat =
+        add_command(app, context, "stat", "Show a file's attributes", "  refault stat /log --json",
+                    [&context, arguments] {
+                        context.finish(context.client().get("/v1/files/stat?path=" +
+                                                            url_encode(pool_path(arguments->path))),
+                                       show_stat);
+                    });
     stat->add_option("path", arguments->path, "In the pool")->required();
 
-    CLI::App* resize = add_command(app, context, "resize", "Change a file's size; growing takes the space at once",
-                                   "  refault resize /state 4G", [&context, arguments] {
-                                       auto size = base::parse_size(arguments->size);
-                                       if (!size) return context.fail(size.error(), kWrongUsage);
-                                       context.finish(context.client().post("/v1/files/resize",
-                                                                            {{"path", pool_path(arguments->path)}, {"size_bytes", *size}}),
-                                                      [](const Json&) {});
-                                   });
+    CLI::App* resize = add_command(
+        app, context, "resize", "Change a file's size; growing takes the space at once",
+        "  refault resize /state 4G", [&context, arguments] {
+            auto size = base::parse_size(arguments->size);
+            if (!size) return context.fail(size.error(), kWrongUsage);
+            context.finish(
+                context.client().post("/v1/files/resize", {{"path", pool_path(arguments->path)},
+                                                           {"size_bytes", *size}}),
+                [](const Json&) {});
+        });
     resize->add_option("path", arguments->path, "In the pool")->required();
     resize->add_option("size", arguments->size, "For example 4096, 512M, 4G")->required();
 }

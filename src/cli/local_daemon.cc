@@ -35,7 +35,8 @@ Status wait_until_ready(int fd) {
         if (ready <= 0) return Error(Code::TimedOut, "the daemon did not become ready in time");
         char buffer[512];
         const ssize_t got = ::read(fd, buffer, sizeof buffer);
-        if (got <= 0) return Error(Code::Gone, "the daemon ended while starting; its reason is above");
+        if (got <= 0)
+            return Error(Code::Gone, "the daemon ended while starting; its reason is above");
         text.append(buffer, static_cast<std::size_t>(got));
         if (text.find("refaultd: ready") != text.npos && text.back() == '\n') return {};
     }
@@ -68,9 +69,11 @@ Result<pid_t> start_program(const std::string& path, const std::vector<std::stri
     ::_exit(127);
 }
 
-Result<LocalDaemon> LocalDaemon::start(const std::vector<std::string>& arguments, const std::string& binary) {
+Result<LocalDaemon> LocalDaemon::start(const std::vector<std::string>& arguments,
+                                       const std::string& binary) {
     const char* temporary = std::getenv("TMPDIR");
-    std::string pattern = std::string(temporary != nullptr ? temporary : "/tmp") + "/refault-XXXXXX";
+    std::string pattern =
+        std::string(temporary != nullptr ? temporary : "/tmp") + "/refault-XXXXXX";
     if (::mkdtemp(pattern.data()) == nullptr) return sys_error("mkdtemp " + pattern);
     LocalDaemon daemon;
     daemon.run_dir_ = pattern;
@@ -100,7 +103,8 @@ Status LocalDaemon::stop() {
     while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-    return Error(Code::Io, "the daemon did not end in good order (status " + std::to_string(status) + ")");
+    return Error(Code::Io,
+                 "the daemon did not end in good order (status " + std::to_string(status) + ")");
 }
 
 LocalDaemon::~LocalDaemon() {

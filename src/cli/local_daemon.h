@@ -1,6 +1,6 @@
-// A daemon of one's own, for the demo, the benches and tests: a refaultd process with a run directory under the temporary
-// directory. Ends the process and removes the directory when it goes, also when the parent dies (the child asks the
-// kernel for SIGTERM then). Not thread-safe.
+// A daemon of one's own, for the demo, the benches and tests: a refaultd process with a run
+// directory under the temporary directory. Ends the process and removes the directory when it goes,
+// also when the parent dies (the child asks the kernel for SIGTERM then). Not thread-safe.
 #pragma once
 
 #include <sys/types.h>
@@ -15,9 +15,10 @@ namespace refault::cli {
 
 class LocalDaemon {
   public:
-    // Starts `binary` (empty: the refaultd beside this program) with these arguments behind --run-dir, and waits for its
-    // ready line.
-    static base::Result<LocalDaemon> start(const std::vector<std::string>& arguments, const std::string& binary = "");
+    // Starts `binary` (empty: the refaultd beside this program) with these arguments behind
+    // --run-dir, and waits for its ready line.
+    static base::Result<LocalDaemon> start(const std::vector<std::string>& arguments,
+                                           const std::string& binary = "");
     ~LocalDaemon();
     LocalDaemon(LocalDaemon&& other) noexcept;
     LocalDaemon& operator=(LocalDaemon&&) = delete;
@@ -38,9 +39,10 @@ class LocalDaemon {
 // The directory of the running program.
 std::string program_directory();
 
-// Starts a program with these descriptors left open in the child (all others are close-on-exec); stdin is /dev/null.
-// The child gets SIGTERM when this process dies.
-base::Result<pid_t> start_program(const std::string& path, const std::vector<std::string>& arguments,
+// Starts a program with these descriptors left open in the child (all others are close-on-exec);
+// stdin is /dev/null. The child gets SIGTERM when this process dies.
+base::Result<pid_t> start_program(const std::string& path,
+                                  const std::vector<std::string>& arguments,
                                   const std::vector<int>& keep_open = {}, int stdout_fd = -1);
 
 }  // namespace refault::cli

@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
     CLI::App app(
         "refault: memory that can be pulled. Talks to the daemon, refaultd.\n\n"
         "Examples:\n"
-        "  refault demo                                 see a device pulled from under running programs\n"
+        "  refault demo                                 see a device pulled from under running "
+        "programs\n"
         "  refault pool create scratch --device a=ram:1G --device b=ram:1G\n"
         "  refault device pull b --dry-run\n"
         "  refault device pull b");
@@ -27,15 +28,19 @@ int main(int argc, char** argv) {
     app.add_option("--run-dir", context.run_dir, "The daemon's run directory (or REFAULT_RUN_DIR)")
         ->envname("REFAULT_RUN_DIR")
         ->capture_default_str();
-    app.add_option("--socket", context.socket, "The daemon's control socket, when it is not RUN_DIR/control.sock");
+    app.add_option("--socket", context.socket,
+                   "The daemon's control socket, when it is not RUN_DIR/control.sock");
     ::signal(SIGPIPE, SIG_IGN);
     add_pool_commands(app, context);
     add_device_commands(app, context);
     add_file_commands(app, context);
     add_view_commands(app, context);
     add_demo_commands(app, context);
-    add_command(app, context, "version", "Show the version of this program", "  refault version",
-                [&context] { context.finish(Json{{"version", kVersion}}, [](const Json&) { std::puts(kVersion); }); });
+    add_command(
+        app, context, "version", "Show the version of this program", "  refault version",
+        [&context] {
+            context.finish(Json{{"version", kVersion}}, [](const Json&) { std::puts(kVersion); });
+        });
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

@@ -10,32 +10,39 @@ namespace {
 
 void show_status(const Json& status) {
     if (!status["kernel"].value("userfaultfd", true))
-        std::printf("kernel    no program can map files: %s\n", status["kernel"].value("reason", "").c_str());
+        std::printf("kernel    no program can map files: %s\n",
+                    status["kernel"].value("reason", "").c_str());
     if (status["pool"].is_null()) {
         std::printf("no pool is open\n");
         return;
     }
-    std::printf("pool      %s (%s)\n", status.value("pool", "").c_str(), status.value("uuid", "").c_str());
-    std::printf("capacity  %s, data %s, free %s\n", base::format_size(status.value("capacity_bytes", 0ull)).c_str(),
+    std::printf("pool      %s (%s)\n", status.value("pool", "").c_str(),
+                status.value("uuid", "").c_str());
+    std::printf("capacity  %s, data %s, free %s\n",
+                base::format_size(status.value("capacity_bytes", 0ull)).c_str(),
                 base::format_size(status.value("data_bytes", 0ull)).c_str(),
                 base::format_size(status.value("free_bytes", 0ull)).c_str());
     std::printf("sessions  %d\n", status.value("sessions", 0));
     const auto& metadata = status["metadata"];
-    std::printf("metadata  epoch %llu, %d copies, checkpoint %s, log %s\n", metadata.value("epoch", 0ull),
-                metadata.value("copies", 0), base::format_size(metadata.value("checkpoint_bytes", 0ull)).c_str(),
+    std::printf("metadata  epoch %llu, %d copies, checkpoint %s, log %s\n",
+                metadata.value("epoch", 0ull), metadata.value("copies", 0),
+                base::format_size(metadata.value("checkpoint_bytes", 0ull)).c_str(),
                 base::format_size(metadata.value("log_bytes", 0ull)).c_str());
     for (const auto& device : status["devices"])
-        std::printf("device    %-12s %-10s power %s\n", device.value("name", "").c_str(), device.value("state", "").c_str(),
-                    device["slot"].value("power", "").c_str());
+        std::printf("device    %-12s %-10s power %s\n", device.value("name", "").c_str(),
+                    device.value("state", "").c_str(), device["slot"].value("power", "").c_str());
     for (const auto& removal : status["removals"])
-        std::printf("leaving   %-12s %s\n", removal.value("device", "").c_str(), removal.value("phase", "").c_str());
+        std::printf("leaving   %-12s %s\n", removal.value("device", "").c_str(),
+                    removal.value("phase", "").c_str());
 }
 
 void show_check(const Json& answer, Context& context) {
     const auto& problems = answer["problems"];
     for (const auto& problem : problems) std::printf("%s\n", problem.get<std::string>().c_str());
-    if (problems.empty()) std::printf("the pool's metadata is sound\n");
-    else context.status = kFailed;
+    if (problems.empty())
+        std::printf("the pool's metadata is sound\n");
+    else
+        context.status = kFailed;
 }
 
 }  // namespace
@@ -54,26 +61,34 @@ void add_pool_commands(CLI::App& app, Context& context) {
         "  refault pool create scratch --device a=ram:1G --device b=ram:1G\n"
         "  refault pool create store --device p0=dir:/mnt/pmem0 --device p1=dir:/mnt/pmem1",
         [&context, arguments] {
-            context.finish(context.client().post("/v1/pool/create", {{"name", arguments->name}, {"devices", arguments->devices}}),
-                           show_status);
+            context.finish(
+                context.client().post("/v1/pool/create",
+                                      {{"name", arguments->name}, {"devices", arguments->devices}}),
+                show_status);
         });
     create->add_option("name", arguments->name, "The pool's name")->required();
-    create->add_option("--device", arguments->devices, "NAME=ram:SIZE[,node=N] or NAME=dir:PATH[,size=SIZE]")->required();
-    CLI::App* open = add_command(*pool, context, "open", "Open a pool that was closed",
-                                 "  refault pool open dir:/mnt/pmem0 dir:/mnt/pmem1", [&context, arguments] {
-                                     context.finish(context.client().post("/v1/pool/open", {{"devices", arguments->devices}}),
-                                                    show_status);
-                                 });
+    create
+        ->add_option("--device", arguments->devices,
+                     "NAME=ram:SIZE[,node=N] or NAME=dir:PATH[,size=SIZE]")
+        ->required();
+    CLI::App* open = add_command(
+        *pool, context, "open", "Open a pool that was closed",
+        "  refault pool open dir:/mnt/pmem0 dir:/mnt/pmem1", [&context, arguments] {
+            context.finish(
+                context.client().post("/v1/pool/open", {{"devices", arguments->devices}}),
+                show_status);
+        });
     open->add_option("devices", arguments->devices, "The pool's devices: dir:PATH")->required();
-    add_command(*pool, context, "close", "Close the pool; programs keep what they have mapped, ram: devices end",
+    add_command(*pool, context, "close",
+                "Close the pool; programs keep what they have mapped, ram: devices end",
                 "  refault pool close", [&context] {
                     context.finish(context.client().post("/v1/pool/close", Json::object()),
                                    [](const Json&) { std::printf("closed\n"); });
                 });
     add_command(*pool, context, "status", "Show the pool", "  refault pool status --json",
                 [&context] { context.finish(context.client().get("/v1/status"), show_status); });
-    add_command(*pool, context, "check", "Check the pool's metadata for contradictions", "  refault pool check",
-                [&context] {
+    add_command(*pool, context, "check", "Check the pool's metadata for contradictions",
+                "  refault pool check", [&context] {
                     auto answer = context.client().post("/v1/pool/check", Json::object());
                     context.finish(answer, [&](const Json& json) { show_check(json, context); });
                     if (answer && !(*answer)["problems"].empty()) context.status = kFailed;

@@ -19,7 +19,9 @@ namespace {
 constexpr int kWaitMs = 250;
 
 volatile sig_atomic_t g_is_interrupted = 0;
-void on_interrupt(int) { g_is_interrupted = 1; }
+void on_interrupt(int) {
+    g_is_interrupted = 1;
+}
 
 struct PullArguments {
     std::vector<std::string> devices;
@@ -28,7 +30,6 @@ struct PullArguments {
     std::string rate;
     std::string timeout;
 };
-
 
 base::Result<Json> request_of(const PullArguments& arguments) {
     Json body = {{"devices", arguments.devices}, {"dry_run", arguments.dry_run}};
@@ -46,25 +47,35 @@ base::Result<Json> request_of(const PullArguments& arguments) {
 }
 
 void show_plan(const Json& plan) {
-    std::printf("to move     %s in %llu extents%s\n", base::format_size(plan.value("bytes_to_move", 0ull)).c_str(),
-                plan.value("extents_to_move", 0ull), plan.value("moves_metadata", false) ? ", and metadata" : "");
-    std::printf("room        %s on the devices that stay\n", base::format_size(plan.value("free_bytes_elsewhere", 0ull)).c_str());
+    std::printf("to move     %s in %llu extents%s\n",
+                base::format_size(plan.value("bytes_to_move", 0ull)).c_str(),
+                plan.value("extents_to_move", 0ull),
+                plan.value("moves_metadata", false) ? ", and metadata" : "");
+    std::printf("room        %s on the devices that stay\n",
+                base::format_size(plan.value("free_bytes_elsewhere", 0ull)).c_str());
     for (const auto& process : plan["processes"])
-        std::printf("affected    pid %d (%s) maps %s of it\n", process.value("pid", 0), process.value("command", "").c_str(),
+        std::printf("affected    pid %d (%s) maps %s of it\n", process.value("pid", 0),
+                    process.value("command", "").c_str(),
                     base::format_size(process.value("mapped_bytes", 0ull)).c_str());
-    if (plan.value("is_possible", false)) std::printf("possible    yes; nothing was changed\n");
-    else std::printf("possible    no: %s\n", plan.value("reason", "").c_str());
+    if (plan.value("is_possible", false))
+        std::printf("possible    yes; nothing was changed\n");
+    else
+        std::printf("possible    no: %s\n", plan.value("reason", "").c_str());
 }
 
 // Follows one device to its end.
 class Follower {
   public:
     Follower(Context& context, std::string device)
-        : context_(context), client_(context.client()), device_(std::move(device)), is_terminal_(::isatty(STDOUT_FILENO) != 0) {}
+        : context_(context),
+          client_(context.client()),
+          device_(std::move(device)),
+          is_terminal_(::isatty(STDOUT_FILENO) != 0) {}
 
     void run() {
         for (;;) {
-            auto status = client_.get("/v1/removals/" + url_encode(device_) + "?wait_version=" + std::to_string(version_) +
+            auto status = client_.get("/v1/removals/" + url_encode(device_) +
+                                      "?wait_version=" + std::to_string(version_) +
                                       "&wait_ms=" + std::to_string(kWaitMs));
             if (g_is_interrupted != 0) return report_interrupt();
             if (!status) return context_.fail(status.error());
@@ -79,18 +90,22 @@ class Follower {
   private:
     void show(const Json& status, bool is_over) {
         const auto phase = status.value("phase", "");
-        const auto percent = percent_done(status.value("bytes_done", 0ull), status.value("bytes_total", 0ull));
+        const auto percent =
+            percent_done(status.value("bytes_done", 0ull), status.value("bytes_total", 0ull));
         const auto reason = status.value("reason", "");
         // Without a terminal: a line when something worth a line has changed.
-        if (!is_over && !is_terminal_ && phase == last_phase_ && reason == last_reason_ && percent < last_percent_ + 10)
+        if (!is_over && !is_terminal_ && phase == last_phase_ && reason == last_reason_ &&
+            percent < last_percent_ + 10)
             return;
         last_phase_ = phase;
         last_reason_ = reason;
         last_percent_ = percent;
         if (context_.json) {
-            std::printf("%s\n", status.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+            std::printf("%s\n",
+                        status.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
         } else {
-            std::printf("%s%s", is_terminal_ ? "\r\033[K" : "", progress_line(device_, status).c_str());
+            std::printf("%s%s", is_terminal_ ? "\r\033[K" : "",
+                        progress_line(device_, status).c_str());
             if (!is_over && !reason.empty()) std::printf("  %s", reason.c_str());
             if (!is_terminal_ || is_over) std::printf("\n");
         }
@@ -102,8 +117,8 @@ class Follower {
         const auto reason = status.value("reason", "");
         if (phase == "safe") {
             if (context_.json) return;
-            std::printf("%s\nsafe to pull: %s (power indicator off)\n", status["proof"].value("summary", "").c_str(),
-                        device_.c_str());
+            std::printf("%s\nsafe to pull: %s (power indicator off)\n",
+                        status["proof"].value("summary", "").c_str(), device_.c_str());
         } else if (phase == "unproven") {
             end_with("not safe to pull: " + device_ + ": " + reason +
                          "; it is proved again every second, see: refault device list",
@@ -121,7 +136,9 @@ class Follower {
 
     void report_interrupt() {
         if (is_terminal_ && !context_.json) std::printf("\n");
-        end_with("the pull of " + device_ + " is still under way; cancel it with: refault device cancel " + device_, kFailed);
+        end_with("the pull of " + device_ +
+                     " is still under way; cancel it with: refault device cancel " + device_,
+                 kFailed);
     }
 
     Context& context_;
@@ -144,7 +161,9 @@ void pull(Context& context, const PullArguments& arguments) {
         if (!answer->value("is_possible", false)) context.status = kFailed;
         return;
     }
-    if (arguments.no_wait) return context.finish(answer, [](const Json&) { std::printf("under way; see: refault device list\n"); });
+    if (arguments.no_wait)
+        return context.finish(
+            answer, [](const Json&) { std::printf("under way; see: refault device list\n"); });
     struct sigaction action {};
     action.sa_handler = on_interrupt;
     ::sigaction(SIGINT, &action, nullptr);
@@ -159,17 +178,22 @@ void pull(Context& context, const PullArguments& arguments) {
 void add_pull_commands(CLI::App& device, Context& context) {
     auto arguments = std::make_shared<PullArguments>();
     CLI::App* command = add_command(
-        device, context, "pull", "Move everything off devices, prove that nobody holds them, turn their indicator off",
-        "  refault device pull b --dry-run         what would move, who is affected, is there room\n"
+        device, context, "pull",
+        "Move everything off devices, prove that nobody holds them, turn their indicator off",
+        "  refault device pull b --dry-run         what would move, who is affected, is there "
+        "room\n"
         "  refault device pull b --rate 500M/s\n"
         "  refault device pull b c                 both leave, none is a target\n"
-        "Exit status: 0 safe to pull, 1 refused or failed, 2 usage, 3 moved but still held by a process",
+        "Exit status: 0 safe to pull, 1 refused or failed, 2 usage, 3 moved but still held by a "
+        "process",
         [&context, arguments] { pull(context, *arguments); });
     command->add_option("devices", arguments->devices, "The devices")->required();
     command->add_flag("--dry-run", arguments->dry_run, "Only show what would be done");
     command->add_flag("--no-wait", arguments->no_wait, "Start it and return");
-    command->add_option("--rate", arguments->rate, "Move at most so many bytes a second, for example 500M/s");
-    command->add_option("--timeout", arguments->timeout, "Give up and go back in service when the data has not moved by then");
+    command->add_option("--rate", arguments->rate,
+                        "Move at most so many bytes a second, for example 500M/s");
+    command->add_option("--timeout", arguments->timeout,
+                        "Give up and go back in service when the data has not moved by then");
 }
 
 }  // namespace refault::cli

@@ -11,13 +11,14 @@ namespace {
 
 void show_owners(const Json& answer) {
     for (const auto& owner : answer["owners"]) {
-        std::printf("%s 0x%llx-0x%llx  ", answer.value("device", "").c_str(), owner.value("device_begin", 0ull),
-                    owner.value("device_end", 0ull));
+        std::printf("%s 0x%llx-0x%llx  ", answer.value("device", "").c_str(),
+                    owner.value("device_begin", 0ull), owner.value("device_end", 0ull));
         if (owner.value("owner", "") == "metadata")
             std::printf("metadata\n");
         else
-            std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n", printable(owner.value("path", "")).c_str(),
-                        owner.value("inode", 0ull), owner.value("file_begin", 0ull), owner.value("file_end", 0ull),
+            std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n",
+                        printable(owner.value("path", "")).c_str(), owner.value("inode", 0ull),
+                        owner.value("file_begin", 0ull), owner.value("file_end", 0ull),
                         owner.value("replica", 0u));
     }
     if (answer["owners"].empty()) std::printf("nothing is stored there\n");
@@ -25,22 +26,27 @@ void show_owners(const Json& answer) {
 
 void show_maps(const Json& answer) {
     for (const auto& mapping : answer["mappings"]) {
-        std::printf("pid %d (%s)  %s  0x%llx-0x%llx  %s bytes 0x%llx-0x%llx\n", mapping.value("pid", 0),
-                    printable(mapping.value("command", "")).c_str(), mapping.value("access", "").c_str(),
-                    mapping.value("address_begin", 0ull), mapping.value("address_end", 0ull),
-                    printable(mapping.value("path", "")).c_str(), mapping.value("file_begin", 0ull), mapping.value("file_end", 0ull));
+        std::printf("pid %d (%s)  %s  0x%llx-0x%llx  %s bytes 0x%llx-0x%llx\n",
+                    mapping.value("pid", 0), printable(mapping.value("command", "")).c_str(),
+                    mapping.value("access", "").c_str(), mapping.value("address_begin", 0ull),
+                    mapping.value("address_end", 0ull),
+                    printable(mapping.value("path", "")).c_str(), mapping.value("file_begin", 0ull),
+                    mapping.value("file_end", 0ull));
         for (const auto& range : mapping["device_ranges"])
-            std::printf("    on %s 0x%llx, %s of the file from 0x%llx\n", range.value("device", "").c_str(),
-                        range.value("offset", 0ull), base::format_size(range.value("length", 0ull)).c_str(),
+            std::printf("    on %s 0x%llx, %s of the file from 0x%llx\n",
+                        range.value("device", "").c_str(), range.value("offset", 0ull),
+                        base::format_size(range.value("length", 0ull)).c_str(),
                         range.value("file_offset", 0ull));
     }
 }
 
 void show_sessions(const Json& answer) {
     for (const auto& session : answer["sessions"])
-        std::printf("session %llu  pid %d (%s)  uid %u  %d mappings, %s\n", session.value("session", 0ull),
-                    session.value("pid", 0), printable(session.value("command", "")).c_str(), session.value("uid", 0u),
-                    session.value("mappings", 0), base::format_size(session.value("mapped_bytes", 0ull)).c_str());
+        std::printf("session %llu  pid %d (%s)  uid %u  %d mappings, %s\n",
+                    session.value("session", 0ull), session.value("pid", 0),
+                    printable(session.value("command", "")).c_str(), session.value("uid", 0u),
+                    session.value("mappings", 0),
+                    base::format_size(session.value("mapped_bytes", 0ull)).c_str());
 }
 
 // False when nobody reads it any more.
@@ -48,10 +54,13 @@ bool show_event(const Json& event, bool is_json) {
     if (is_json) {
         std::printf("%s\n", event.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     } else {
-        std::printf("%6llu  %s  %s", event.value("seq", 0ull), event.value("time", "").c_str(), event.value("kind", "").c_str());
+        std::printf("%6llu  %s  %s", event.value("seq", 0ull), event.value("time", "").c_str(),
+                    event.value("kind", "").c_str());
         for (const auto& [key, value] : event.items())
             if (key != "seq" && key != "time" && key != "kind")
-                std::printf("  %s=%s", key.c_str(), value.is_string() ? printable(value.get<std::string>()).c_str() : value.dump().c_str());
+                std::printf("  %s=%s", key.c_str(),
+                            value.is_string() ? printable(value.get<std::string>()).c_str()
+                                              : value.dump().c_str());
         std::printf("\n");
     }
     return std::fflush(stdout) == 0;
@@ -66,47 +75,55 @@ void add_view_commands(CLI::App& app, Context& context) {
         bool follow = false;
     };
     auto arguments = std::make_shared<Arguments>();
-    CLI::App* locate = add_command(app, context, "locate", "Say what is stored in a range of a device",
-                                   "  refault locate b 0 4096\n  refault locate b 16M 2M", [&context, arguments] {
-                                       auto offset = base::parse_size(arguments->offset);
-                                       if (!offset) return context.fail(offset.error(), kWrongUsage);
-                                       auto length = base::parse_size(arguments->length);
-                                       if (!length) return context.fail(length.error(), kWrongUsage);
-                                       context.finish(context.client().get("/v1/locate?device=" + url_encode(arguments->device) +
-                                                                           "&offset=" + std::to_string(*offset) +
-                                                                           "&length=" + std::to_string(*length)),
-                                                      show_owners);
-                                   });
+    CLI::App* locate = add_command(
+        app, context, "locate", "Say what is stored in a range of a device",
+        "  refault locate b 0 4096\n  refault locate b 16M 2M", [&context, arguments] {
+            auto offset = base::parse_size(arguments->offset);
+            if (!offset) return context.fail(offset.error(), kWrongUsage);
+            auto length = base::parse_size(arguments->length);
+            if (!length) return context.fail(length.error(), kWrongUsage);
+            context.finish(
+                context.client().get("/v1/locate?device=" + url_encode(arguments->device) +
+                                     "&offset=" + std::to_string(*offset) +
+                                     "&length=" + std::to_string(*length)),
+                show_owners);
+        });
     locate->add_option("device", arguments->device, "The device")->required();
-    locate->add_option("offset", arguments->offset, "Where on the device, for example 16M")->required();
+    locate->add_option("offset", arguments->offset, "Where on the device, for example 16M")
+        ->required();
     locate->add_option("length", arguments->length, "How many bytes")->required();
 
-    CLI::App* maps = add_command(app, context, "maps", "Show who maps what, down to device ranges", "  refault maps\n  refault maps /state",
-                                 [&context, arguments] {
-                                     context.finish(context.client().get(arguments->path.empty()
-                                                                             ? "/v1/maps"
-                                                                             : "/v1/maps?path=" + url_encode(arguments->path)),
-                                                    show_maps);
-                                 });
+    CLI::App* maps = add_command(
+        app, context, "maps", "Show who maps what, down to device ranges",
+        "  refault maps\n  refault maps /state", [&context, arguments] {
+            context.finish(
+                context.client().get(arguments->path.empty()
+                                         ? "/v1/maps"
+                                         : "/v1/maps?path=" + url_encode(arguments->path)),
+                show_maps);
+        });
     maps->add_option("path", arguments->path, "Only mappings of this file");
 
-    add_command(app, context, "sessions", "List the connected programs", "  refault sessions",
-                [&context] { context.finish(context.client().get("/v1/sessions"), show_sessions); });
+    add_command(
+        app, context, "sessions", "List the connected programs", "  refault sessions",
+        [&context] { context.finish(context.client().get("/v1/sessions"), show_sessions); });
 
-    CLI::App* events = add_command(app, context, "events", "Show what has happened", "  refault events -f\n  refault events --after 120 --json",
-                                   [&context, arguments] {
-                                       if (arguments->follow) {
-                                           auto done = context.client().follow_events(arguments->after, [&](const Json& event) {
-                                               return show_event(event, context.json);
-                                           });
-                                           if (!done) context.fail(done.error());
-                                           return;
-                                       }
-                                       auto list = context.client().get("/v1/events/list?after=" + std::to_string(arguments->after));
-                                       if (!list) return context.fail(list.error());
-                                       for (const auto& event : (*list)["events"])
-                                           if (!show_event(event, context.json)) return;
-                                   });
+    CLI::App* events = add_command(
+        app, context, "events", "Show what has happened",
+        "  refault events -f\n  refault events --after 120 --json", [&context, arguments] {
+            if (arguments->follow) {
+                auto done = context.client().follow_events(
+                    arguments->after,
+                    [&](const Json& event) { return show_event(event, context.json); });
+                if (!done) context.fail(done.error());
+                return;
+            }
+            auto list =
+                context.client().get("/v1/events/list?after=" + std::to_string(arguments->after));
+            if (!list) return context.fail(list.error());
+            for (const auto& event : (*list)["events"])
+                if (!show_event(event, context.json)) return;
+        });
     events->add_flag("-f,--follow", arguments->follow, "Go on as things happen");
     events->add_option("--after", arguments->after, "Only events behind this number");
 }
@@ -114,15 +131,19 @@ void add_view_commands(CLI::App& app, Context& context) {
 void add_demo_commands(CLI::App& app, Context& context) {
     auto options = std::make_shared<DemoOptions>();
     auto size = std::make_shared<std::string>("256M");
-    CLI::App* demo = add_command(app, context, "demo", "Pull a device from under four running programs, and check everything",
-                                 "  refault demo\n  refault demo --json --device-size 1G", [&context, options, size] {
-                                     auto bytes = base::parse_size(*size);
-                                     if (!bytes) return context.fail(bytes.error(), kWrongUsage);
-                                     options->device_bytes = *bytes;
-                                     options->json = context.json;
-                                     context.status = run_demo(*options);
-                                 });
-    demo->add_option("--seconds", options->seconds, "How long the programs run before and after the pull")->capture_default_str();
+    CLI::App* demo = add_command(
+        app, context, "demo",
+        "Pull a device from under four running programs, and check everything",
+        "  refault demo\n  refault demo --json --device-size 1G", [&context, options, size] {
+            auto bytes = base::parse_size(*size);
+            if (!bytes) return context.fail(bytes.error(), kWrongUsage);
+            options->device_bytes = *bytes;
+            options->json = context.json;
+            context.status = run_demo(*options);
+        });
+    demo->add_option("--seconds", options->seconds,
+                     "How long the programs run before and after the pull")
+        ->capture_default_str();
     demo->add_option("--device-size", *size, "Of each of the three devices")->capture_default_str();
     // Its client processes.
     auto words = std::make_shared<std::vector<std::string>>();

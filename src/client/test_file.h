@@ -94,8 +94,8 @@ class TestFile {
             if (!range.contains(part.range)) give_up("moves are of whole parts");
             const auto target_offset = part.range.begin() - range.begin();
             std::vector<std::uint8_t> buffer(kPartBytes);
-            must(sys::copy_through(part.segment->writable.get(), part.segment_offset, target->writable.get(),
-                                   target_offset, kPartBytes, buffer));
+            must(sys::copy_through(part.segment->writable.get(), part.segment_offset,
+                                   target->writable.get(), target_offset, kPartBytes, buffer));
             punch(part);
             part.segment = target;
             part.segment_offset = target_offset;

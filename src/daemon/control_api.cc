@@ -21,7 +21,8 @@ Error wrong_field(const char* name, const char* what) {
 
 Result<std::vector<std::string>> text_list(const Json& body, const char* name) {
     const auto at = body.find(name);
-    if (at == body.end() || !at->is_array() || at->empty()) return wrong_field(name, "a list of text");
+    if (at == body.end() || !at->is_array() || at->empty())
+        return wrong_field(name, "a list of text");
     std::vector<std::string> list;
     for (const auto& entry : *at) {
         if (!entry.is_string()) return wrong_field(name, "a list of text");
@@ -42,12 +43,15 @@ Result<std::vector<device::DeviceSpec>> parse_specs(const std::vector<std::strin
 
 }  // namespace
 
-Result<Json> parse_body(const std::string& body, std::initializer_list<std::string_view> known_fields) {
+Result<Json> parse_body(const std::string& body,
+                        std::initializer_list<std::string_view> known_fields) {
     auto json = Json::parse(body.empty() ? "{}" : body, nullptr, /*allow_exceptions=*/false);
-    if (json.is_discarded() || !json.is_object()) return Error(Code::Invalid, "the body is not a JSON object");
+    if (json.is_discarded() || !json.is_object())
+        return Error(Code::Invalid, "the body is not a JSON object");
     for (const auto& [name, value] : json.items())
         if (std::find(known_fields.begin(), known_fields.end(), name) == known_fields.end())
-            return Error(Code::Invalid, "'" + name.substr(0, 64) + "' is not a field of this request");
+            return Error(Code::Invalid,
+                         "'" + name.substr(0, 64) + "' is not a field of this request");
     return json;
 }
 
@@ -70,14 +74,16 @@ Result<bool> flag_field(const Json& body, const char* name) {
     return at->get<bool>();
 }
 
-Result<std::uint64_t> number_query(const ApiRequest& request, const char* name, std::optional<std::uint64_t> fallback) {
+Result<std::uint64_t> number_query(const ApiRequest& request, const char* name,
+                                   std::optional<std::uint64_t> fallback) {
     const auto at = request.query.find(name);
     if (at == request.query.end() && fallback) return *fallback;
     if (at == request.query.end()) return wrong_field(name, "a whole number");
     std::uint64_t number = 0;
     const auto& text = at->second;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (failure != std::errc{} || end != text.data() + text.size()) return wrong_field(name, "a whole number");
+    if (failure != std::errc{} || end != text.data() + text.size())
+        return wrong_field(name, "a whole number");
     return number;
 }
 
@@ -87,13 +93,17 @@ Result<std::string> text_query(const ApiRequest& request, const char* name) {
     return at->second;
 }
 
-ControlApi::~ControlApi() { base::discard(close_pool(), "there may be none"); }
+ControlApi::~ControlApi() {
+    base::discard(close_pool(), "there may be none");
+}
 
 Result<std::shared_ptr<Pool>> ControlApi::pool() const {
     MutexLock lock(mutex_);
     if (!pool_)
-        return Error(Code::NotFound, "no pool is open; make one with: refault pool create NAME --device SPEC..., or open "
-                                     "one with: refault pool open SPEC...");
+        return Error(
+            Code::NotFound,
+            "no pool is open; make one with: refault pool create NAME --device SPEC..., or open "
+            "one with: refault pool open SPEC...");
     return pool_;
 }
 
@@ -117,8 +127,11 @@ std::shared_ptr<Pool> ControlApi::shared(std::unique_ptr<Pool> pool) {
 
 Status ControlApi::create_pool(const std::string& name, const std::vector<std::string>& specs) {
     MutexLock one_at_a_time(change_mutex_);
-    if (auto open = pool()) return Error(Code::Busy, "pool " + (*open)->store().pool_name() + " is open; close it first");
-    if (name.empty() || name.size() > 63) return Error(Code::Invalid, "the pool's name has 1 to 63 characters");
+    if (auto open = pool())
+        return Error(Code::Busy,
+                     "pool " + (*open)->store().pool_name() + " is open; close it first");
+    if (name.empty() || name.size() > 63)
+        return Error(Code::Invalid, "the pool's name has 1 to 63 characters");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
     auto made = Pool::create(name, *parsed, server_, events_);
@@ -131,7 +144,9 @@ Status ControlApi::create_pool(const std::string& name, const std::vector<std::s
 
 Status ControlApi::open_pool(const std::vector<std::string>& specs) {
     MutexLock one_at_a_time(change_mutex_);
-    if (auto open = pool()) return Error(Code::Busy, "pool " + (*open)->store().pool_name() + " is open; close it first");
+    if (auto open = pool())
+        return Error(Code::Busy,
+                     "pool " + (*open)->store().pool_name() + " is open; close it first");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
     auto opened = Pool::open(*parsed, server_, events_);
@@ -205,7 +220,8 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
         auto open = pool();
         if (!open) return open.error();
         Json devices = Json::array();
-        for (const auto& device : (*open)->devices()) devices.push_back(device_json(**open, device));
+        for (const auto& device : (*open)->devices())
+            devices.push_back(device_json(**open, device));
         return Json{{"devices", std::move(devices)}};
     };
     routes["GET /v1/devices/"] = [this](const ApiRequest& request) -> Result<Json> {
@@ -238,7 +254,8 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
     routes["POST /v1/pull"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body = parse_body(request.body, {"devices", "dry_run", "rate_bytes_per_s", "timeout_ms"});
+        auto body =
+            parse_body(request.body, {"devices", "dry_run", "rate_bytes_per_s", "timeout_ms"});
         if (!body) return body.error();
         auto names = text_list(*body, "devices");
         if (!names) return names.error();
@@ -247,12 +264,16 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
         failure::RemovalOptions options;
         for (const auto& [key, set] :
              std::initializer_list<std::pair<const char*, std::function<void(std::uint64_t)>>>{
-                 {"rate_bytes_per_s", [&](std::uint64_t value) { options.rate_bytes_per_s = value; }},
-                 {"timeout_ms", [&](std::uint64_t value) { options.timeout = std::chrono::milliseconds(value); }}}) {
+                 {"rate_bytes_per_s",
+                  [&](std::uint64_t value) { options.rate_bytes_per_s = value; }},
+                 {"timeout_ms", [&](std::uint64_t value) {
+                      options.timeout = std::chrono::milliseconds(value);
+                  }}}) {
             if (!body->contains(key)) continue;
             auto number = number_field(*body, key);
             if (!number) return number.error();
-            if (*number == 0 || *number > INT64_MAX / 1'000'000) return wrong_field(key, "a positive number within reason");
+            if (*number == 0 || *number > INT64_MAX / 1'000'000)
+                return wrong_field(key, "a positive number within reason");
             set(*number);
         }
         if (*is_dry_run) {

@@ -1,6 +1,6 @@
-// The control API without its transport: what each request does and answers (docs/control-api.md). The HTTP server turns
-// requests into ApiRequest and Errors into statuses.
-// Thread-safe. mutex_ guards which pool is open; a request keeps its pool alive by a shared pointer.
+// The control API without its transport: what each request does and answers (docs/control-api.md).
+// The HTTP server turns requests into ApiRequest and Errors into statuses. Thread-safe. mutex_
+// guards which pool is open; a request keeps its pool alive by a shared pointer.
 #pragma once
 
 #include <functional>
@@ -22,25 +22,28 @@ namespace refault::daemon {
 using Json = nlohmann::json;
 
 struct ApiRequest {
-    std::string name;                          // the variable part of the path, if the route has one
+    std::string name;  // the variable part of the path, if the route has one
     std::map<std::string, std::string> query;  // decoded
     std::string body;
 };
 
-// Fields of a request, checked: a missing, wrong or unknown one is an Invalid error that names it. (Unknown ones are
-// refused because a misspelt "dry_run" must not pull a device.)
-Result<Json> parse_body(const std::string& body, std::initializer_list<std::string_view> known_fields);
+// Fields of a request, checked: a missing, wrong or unknown one is an Invalid error that names it.
+// (Unknown ones are refused because a misspelt "dry_run" must not pull a device.)
+Result<Json> parse_body(const std::string& body,
+                        std::initializer_list<std::string_view> known_fields);
 Result<std::string> text_field(const Json& body, const char* name);
 Result<std::uint64_t> number_field(const Json& body, const char* name);
 // False when it is not there.
 Result<bool> flag_field(const Json& body, const char* name);
 // From the query; `fallback` when it is not there.
-Result<std::uint64_t> number_query(const ApiRequest& request, const char* name, std::optional<std::uint64_t> fallback = {});
+Result<std::uint64_t> number_query(const ApiRequest& request, const char* name,
+                                   std::optional<std::uint64_t> fallback = {});
 Result<std::string> text_query(const ApiRequest& request, const char* name);
 
 class ControlApi {
   public:
-    ControlApi(EventLog& events, session::ServerOptions server) : events_(events), server_(std::move(server)) {}
+    ControlApi(EventLog& events, session::ServerOptions server)
+        : events_(events), server_(std::move(server)) {}
     ~ControlApi();
 
     // Route "GET /v1/devices/" answers for any name behind it.
@@ -49,7 +52,8 @@ class ControlApi {
 
     // NotFound, with what to do, when no pool is open.
     Result<std::shared_ptr<Pool>> pool() const;
-    // False once the pool is being closed: a long request ends then, because the close waits for it.
+    // False once the pool is being closed: a long request ends then, because the close waits for
+    // it.
     bool is_open(const Pool* pool) const;
     EventLog& events() { return events_; }
 

@@ -42,10 +42,13 @@ class ControlApiTest : public ::testing::Test {
     Result<Json> post(const std::string& route, const Json& body, const std::string& name = "") {
         return routes_.at("POST " + route)({name, {}, body.dump()});
     }
-    Result<Json> get(const std::string& route, std::map<std::string, std::string> query = {}, const std::string& name = "") {
+    Result<Json> get(const std::string& route, std::map<std::string, std::string> query = {},
+                     const std::string& name = "") {
         return routes_.at("GET " + route)({name, std::move(query), ""});
     }
-    std::string spec(const std::string& name) const { return name + "=dir:" + top_ + "/" + name + ",size=64M"; }
+    std::string spec(const std::string& name) const {
+        return name + "=dir:" + top_ + "/" + name + ",size=64M";
+    }
     void create(const std::vector<std::string>& names) {
         Json devices = Json::array();
         for (const auto& name : names) devices.push_back(spec(name));
@@ -67,13 +70,15 @@ class ControlApiTest : public ::testing::Test {
 
 TEST_F(ControlApiTest, WithoutAPoolItSaysHowToMakeOne) {
     for (const auto& [route, handler] : routes_) {
-        auto answer = handler({"x", {{"path", "/x"}}, R"({"path": "/x", "from": "/a", "to": "/b"})"});
+        auto answer =
+            handler({"x", {{"path", "/x"}}, R"({"path": "/x", "from": "/a", "to": "/b"})"});
         if (route == "GET /v1/status" || route == "GET /v1/events/list") {
             EXPECT_TRUE(answer) << route;
         } else if (!route.starts_with("POST /v1/pool/")) {
             ASSERT_FALSE(answer) << route;
             EXPECT_EQ(answer.error().code(), Code::NotFound) << route;
-            EXPECT_NE(answer.error().message().find("refault pool create"), std::string::npos) << route;
+            EXPECT_NE(answer.error().message().find("refault pool create"), std::string::npos)
+                << route;
         }
     }
     EXPECT_EQ(get("/v1/status")->value("state", ""), "none");
@@ -85,10 +90,12 @@ TEST_F(ControlApiTest, AClosedPoolOpensAgainWithItsFilesAndDeviceNames) {
     ASSERT_TRUE(post("/v1/files/mkdir", {{"path", "/d"}}));
     ASSERT_TRUE(post("/v1/files/create", {{"path", "/d/f"}, {"mode", 0600}}));
     ASSERT_TRUE(post("/v1/files/resize", {{"path", "/d/f"}, {"size_bytes", 5'000'000}}));
-    EXPECT_EQ(post("/v1/pool/create", {{"name", "x"}, {"devices", {"y=ram:64M"}}}).error().code(), Code::Busy);
+    EXPECT_EQ(post("/v1/pool/create", {{"name", "x"}, {"devices", {"y=ram:64M"}}}).error().code(),
+              Code::Busy);
     ASSERT_TRUE(post("/v1/pool/close", {}));
     // Without names: the devices know theirs.
-    auto opened = post("/v1/pool/open", {{"devices", {"dir:" + top_ + "/b", "dir:" + top_ + "/a"}}});
+    auto opened =
+        post("/v1/pool/open", {{"devices", {"dir:" + top_ + "/b", "dir:" + top_ + "/a"}}});
     ASSERT_TRUE(opened) << opened.error().message();
     EXPECT_EQ(opened->value("pool", ""), "test");
     EXPECT_EQ(device("a").value("state", ""), "in-service");
@@ -103,11 +110,19 @@ TEST_F(ControlApiTest, AClosedPoolOpensAgainWithItsFilesAndDeviceNames) {
 TEST_F(ControlApiTest, APullMustBeSaidExactly) {
     create({"a", "b"});
     // None of these may start to move anything.
-    for (const auto& body : std::vector<Json>{
-             {{"devices", {"b"}}, {"dry_run", "true"}}, {{"devices", {"b"}}, {"dry_run", 1}}, {{"devices", {"b"}}, {"dryrun", true}},
-             {{"devices", {"b"}}, {"rate_bytes_per_s", 0}}, {{"devices", {"b"}}, {"rate_bytes_per_s", -1}},
-             {{"devices", {"b"}}, {"timeout_ms", 1.5}}, {{"devices", {"b"}}, {"timeout_ms", UINT64_MAX}}, {{"devices", "b"}},
-             {{"devices", Json::array()}}, {{"devices", {"b", 7}}}, Json::array({"b"}), "b", nullptr}) {
+    for (const auto& body : std::vector<Json>{{{"devices", {"b"}}, {"dry_run", "true"}},
+                                              {{"devices", {"b"}}, {"dry_run", 1}},
+                                              {{"devices", {"b"}}, {"dryrun", true}},
+                                              {{"devices", {"b"}}, {"rate_bytes_per_s", 0}},
+                                              {{"devices", {"b"}}, {"rate_bytes_per_s", -1}},
+                                              {{"devices", {"b"}}, {"timeout_ms", 1.5}},
+                                              {{"devices", {"b"}}, {"timeout_ms", UINT64_MAX}},
+                                              {{"devices", "b"}},
+                                              {{"devices", Json::array()}},
+                                              {{"devices", {"b", 7}}},
+                                              Json::array({"b"}),
+                                              "b",
+                                              nullptr}) {
         auto answer = post("/v1/pull", body);
         ASSERT_FALSE(answer) << body;
         EXPECT_EQ(answer.error().code(), Code::Invalid) << body;
@@ -124,7 +139,8 @@ TEST_F(ControlApiTest, APulledDeviceStaysInSightUntilItsNameIsUsedAgain) {
     create({"a", "b"});
     auto started = post("/v1/pull", {{"devices", {"b"}}});
     ASSERT_TRUE(started) << started.error().message();
-    ASSERT_TRUE(eventually([&] { return get("/v1/removals/", {}, "b")->value("has_ended", false); }));
+    ASSERT_TRUE(
+        eventually([&] { return get("/v1/removals/", {}, "b")->value("has_ended", false); }));
     const auto pulled = device("b");
     EXPECT_EQ(pulled.value("state", ""), "removed") << pulled;
     EXPECT_EQ(pulled["slot"].value("power", ""), "off") << pulled;
@@ -132,7 +148,8 @@ TEST_F(ControlApiTest, APulledDeviceStaysInSightUntilItsNameIsUsedAgain) {
     EXPECT_TRUE(pulled["removal"]["proof"].value("is_proven", false)) << pulled;
     auto again = post("/v1/pull", {{"devices", {"b"}}});
     ASSERT_FALSE(again);
-    EXPECT_NE(again.error().message().find("pulled already"), std::string::npos) << again.error().message();
+    EXPECT_NE(again.error().message().find("pulled already"), std::string::npos)
+        << again.error().message();
     auto added = post("/v1/devices", {{"spec", "b=dir:" + top_ + "/c,size=64M"}});
     ASSERT_TRUE(added) << added.error().message();
     const auto back = device("b");
@@ -176,7 +193,8 @@ TEST_F(ControlApiTest, LocateNamesTheOwners) {
     std::uint64_t file_bytes = 0, metadata_hits = 0;
     for (const auto* name : {"a", "b"}) {
         const auto answer =
-            get("/v1/locate", {{"device", name}, {"offset", "0"}, {"length", std::to_string(64u << 20)}});
+            get("/v1/locate",
+                {{"device", name}, {"offset", "0"}, {"length", std::to_string(64u << 20)}});
         ASSERT_TRUE(answer) << answer.error().message();
         for (const auto& owner : (*answer)["owners"]) {
             if (owner["owner"] == "metadata") {
@@ -191,8 +209,13 @@ TEST_F(ControlApiTest, LocateNamesTheOwners) {
     }
     EXPECT_EQ(file_bytes, 5u << 20);
     EXPECT_GE(metadata_hits, 2u) << "two devices keep metadata";
-    for (const auto& [offset, length] : std::vector<std::pair<std::string, std::string>>{
-             {"0", "0"}, {"-1", "1"}, {"0", "99999999999999999999"}, {"18446744073709551615", "2"}, {"67108864", "1"}, {"1x", "1"}}) {
+    for (const auto& [offset, length] :
+         std::vector<std::pair<std::string, std::string>>{{"0", "0"},
+                                                          {"-1", "1"},
+                                                          {"0", "99999999999999999999"},
+                                                          {"18446744073709551615", "2"},
+                                                          {"67108864", "1"},
+                                                          {"1x", "1"}}) {
         auto answer = get("/v1/locate", {{"device", "a"}, {"offset", offset}, {"length", length}});
         ASSERT_FALSE(answer) << offset << " " << length;
         EXPECT_EQ(answer.error().code(), Code::Invalid);
@@ -216,17 +239,20 @@ TEST_F(ControlApiTest, CloseReturnsWithTheDevicesClosed) {
     (*in_use).reset();
     closer.join();
     // Opening at once finds every device unlocked.
-    auto opened = post("/v1/pool/open", {{"devices", {"dir:" + top_ + "/a", "dir:" + top_ + "/b"}}});
+    auto opened =
+        post("/v1/pool/open", {{"devices", {"dir:" + top_ + "/a", "dir:" + top_ + "/b"}}});
     EXPECT_TRUE(opened) << opened.error().message();
 }
 
 TEST_F(ControlApiTest, WhoWaitsForARemovalDoesNotHoldUpTheClose) {
     create({"a", "b"});
     ASSERT_TRUE(post("/v1/pull", {{"devices", {"b"}}}));
-    ASSERT_TRUE(eventually([&] { return get("/v1/removals/", {}, "b")->value("has_ended", false); }));
+    ASSERT_TRUE(
+        eventually([&] { return get("/v1/removals/", {}, "b")->value("has_ended", false); }));
     const auto version = std::to_string(get("/v1/removals/", {}, "b")->value("version", 0ull));
     std::thread waiter([&] {
-        base::discard(get("/v1/removals/", {{"wait_version", version}, {"wait_ms", "30000"}}, "b"), "only its end counts");
+        base::discard(get("/v1/removals/", {{"wait_version", version}, {"wait_ms", "30000"}}, "b"),
+                      "only its end counts");
     });
     const auto begin = steady_clock::now();
     EXPECT_TRUE(post("/v1/pool/close", {}));

@@ -10,14 +10,17 @@ using base::Cred;
 
 namespace {
 
-Cred daemon_user() { return Cred{::geteuid(), ::getegid(), {}, 0}; }
+Cred daemon_user() {
+    return Cred{::geteuid(), ::getegid(), {}, 0};
+}
 
 // "mode" of a body, or the usual one.
 Result<mode_t> mode_of(const Json& body, mode_t usual) {
     if (!body.contains("mode")) return usual;
     auto mode = number_field(body, "mode");
     if (!mode) return mode.error();
-    if (*mode > 07777) return base::Error(base::Code::Invalid, "'mode' is a number up to 4095 (octal 7777)");
+    if (*mode > 07777)
+        return base::Error(base::Code::Invalid, "'mode' is a number up to 4095 (octal 7777)");
     return static_cast<mode_t>(*mode);
 }
 
@@ -63,36 +66,41 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
         json["path"] = *path;
         return json;
     };
-    routes["POST /v1/files/create"] = with_path([](Pool& pool, const std::string& path, const Json& body) -> Result<Json> {
-        auto mode = mode_of(body, 0644);
-        if (!mode) return mode.error();
-        auto made = pool.store().create_file(path, *mode, daemon_user());
-        if (!made) return made.error();
-        return to_json(*made);
-    });
-    routes["POST /v1/files/mkdir"] = with_path([](Pool& pool, const std::string& path, const Json& body) -> Result<Json> {
-        auto mode = mode_of(body, 0755);
-        if (!mode) return mode.error();
-        auto made = pool.store().make_directory(path, *mode, daemon_user());
-        if (!made) return made.error();
-        return to_json(*made);
-    });
-    routes["POST /v1/files/remove"] = with_path([](Pool& pool, const std::string& path, const Json&) -> Result<Json> {
-        RETURN_IF_ERROR(pool.store().unlink(path, daemon_user()));
-        return Json{{"removed", path}};
-    });
-    routes["POST /v1/files/rmdir"] = with_path([](Pool& pool, const std::string& path, const Json&) -> Result<Json> {
-        RETURN_IF_ERROR(pool.store().remove_directory(path, daemon_user()));
-        return Json{{"removed", path}};
-    });
-    routes["POST /v1/files/resize"] = with_path([](Pool& pool, const std::string& path, const Json& body) -> Result<Json> {
-        auto size = number_field(body, "size_bytes");
-        if (!size) return size.error();
-        auto attributes = pool.store().stat(path, daemon_user());
-        if (!attributes) return attributes.error();
-        RETURN_IF_ERROR(pool.files().resize(attributes->inode, *size));
-        return Json{{"path", path}, {"size_bytes", *size}};
-    });
+    routes["POST /v1/files/create"] =
+        with_path([](Pool& pool, const std::string& path, const Json& body) -> Result<Json> {
+            auto mode = mode_of(body, 0644);
+            if (!mode) return mode.error();
+            auto made = pool.store().create_file(path, *mode, daemon_user());
+            if (!made) return made.error();
+            return to_json(*made);
+        });
+    routes["POST /v1/files/mkdir"] =
+        with_path([](Pool& pool, const std::string& path, const Json& body) -> Result<Json> {
+            auto mode = mode_of(body, 0755);
+            if (!mode) return mode.error();
+            auto made = pool.store().make_directory(path, *mode, daemon_user());
+            if (!made) return made.error();
+            return to_json(*made);
+        });
+    routes["POST /v1/files/remove"] =
+        with_path([](Pool& pool, const std::string& path, const Json&) -> Result<Json> {
+            RETURN_IF_ERROR(pool.store().unlink(path, daemon_user()));
+            return Json{{"removed", path}};
+        });
+    routes["POST /v1/files/rmdir"] =
+        with_path([](Pool& pool, const std::string& path, const Json&) -> Result<Json> {
+            RETURN_IF_ERROR(pool.store().remove_directory(path, daemon_user()));
+            return Json{{"removed", path}};
+        });
+    routes["POST /v1/files/resize"] =
+        with_path([](Pool& pool, const std::string& path, const Json& body) -> Result<Json> {
+            auto size = number_field(body, "size_bytes");
+            if (!size) return size.error();
+            auto attributes = pool.store().stat(path, daemon_user());
+            if (!attributes) return attributes.error();
+            RETURN_IF_ERROR(pool.files().resize(attributes->inode, *size));
+            return Json{{"path", path}, {"size_bytes", *size}};
+        });
     routes["POST /v1/files/rename"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();

@@ -36,19 +36,33 @@ constexpr std::chrono::milliseconds kKeepAlive{500};
 
 int http_status(Code code) {
     switch (code) {
-        case Code::Invalid: case Code::Corrupt: return 400;
-        case Code::Denied: return 403;
-        case Code::NotFound: return 404;
-        case Code::Exists: case Code::Busy: case Code::NoSpace: case Code::Cancelled: return 409;
-        case Code::TimedOut: return 504;
-        case Code::NotSupported: return 501;
-        case Code::Io: case Code::Gone: return 500;
+        case Code::Invalid:
+        case Code::Corrupt:
+            return 400;
+        case Code::Denied:
+            return 403;
+        case Code::NotFound:
+            return 404;
+        case Code::Exists:
+        case Code::Busy:
+        case Code::NoSpace:
+        case Code::Cancelled:
+            return 409;
+        case Code::TimedOut:
+            return 504;
+        case Code::NotSupported:
+            return 501;
+        case Code::Io:
+        case Code::Gone:
+            return 500;
     }
     return 500;
 }
 
 // Names may hold any byte; what is not UTF-8 is shown replaced rather than refused.
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string dump(const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 void answer_error(httplib::Response& response, const Error& error, int status = 0) {
     response.status = status != 0 ? status : http_status(error.code());
@@ -63,22 +77,26 @@ bool is_number(const std::string& text) {
     return !text.empty() && text.size() <= 19 && text.find_first_not_of("0123456789") == text.npos;
 }
 
-// Answers, before its body is read, what httplib would do harm with: it reads bodies into memory whole, however long
-// (chunked) or however much they grow (compressed), and serves ranges that a provider of bytes does not have.
+// Answers, before its body is read, what httplib would do harm with: it reads bodies into memory
+// whole, however long (chunked) or however much they grow (compressed), and serves ranges that a
+// provider of bytes does not have.
 bool refuse(const httplib::Request& request, httplib::Response& response) {
     const auto no = [&](int status, const char* why) {
         answer_error(response, Error(Code::Invalid, why), status);
         return true;
     };
     if (request.has_header("Range")) return no(400, "Range is not served; use offset= and length=");
-    if (request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS") return false;
-    if (request.has_header("Content-Encoding")) return no(415, "send the body as it is, without Content-Encoding");
+    if (request.method == "GET" || request.method == "HEAD" || request.method == "OPTIONS")
+        return false;
+    if (request.has_header("Content-Encoding"))
+        return no(415, "send the body as it is, without Content-Encoding");
     if (request.is_multipart_form_data()) return no(415, "send the body as it is, not as a form");
     const bool has_length = request.has_header("Content-Length");
     const auto length = request.get_header_value("Content-Length");
     if (has_length && !is_number(length)) return no(400, "Content-Length is not a number");
     if (request.method == "PUT" && request.path == "/v1/files/data") {
-        if (!has_length && !request.has_header("Transfer-Encoding")) return no(411, "Content-Length is missing");
+        if (!has_length && !request.has_header("Transfer-Encoding"))
+            return no(411, "Content-Length is missing");
         return false;
     }
     if (!has_length || request.has_header("Transfer-Encoding"))
@@ -104,7 +122,8 @@ std::string pattern_of(std::string path) {
 }
 
 httplib::Server::Handler handler_of(ControlApi::Handler handler) {
-    return [handler = std::move(handler)](const httplib::Request& request, httplib::Response& response) {
+    return [handler = std::move(handler)](const httplib::Request& request,
+                                          httplib::Response& response) {
         auto result = handler(to_request(request));
         if (!result) return answer_error(response, result.error());
         // What goes on after the answer says so.
@@ -113,70 +132,83 @@ httplib::Server::Handler handler_of(ControlApi::Handler handler) {
     };
 }
 
-base::Cred daemon_user() { return base::Cred{::geteuid(), ::getegid(), {}, 0}; }
+base::Cred daemon_user() {
+    return base::Cred{::geteuid(), ::getegid(), {}, 0};
+}
 
 }  // namespace
 
 ControlServer::ControlServer(ControlApi& api, std::string socket_path, std::uint32_t socket_mode)
-    : api_(api), socket_path_(std::move(socket_path)), socket_mode_(socket_mode), http_(std::make_unique<Http>()) {}
+    : api_(api),
+      socket_path_(std::move(socket_path)),
+      socket_mode_(socket_mode),
+      http_(std::make_unique<Http>()) {}
 
 void ControlServer::add_routes() {
-    http_->server.set_pre_routing_handler([](const httplib::Request& request, httplib::Response& response) {
-        return refuse(request, response) ? httplib::Server::HandlerResponse::Handled
-                                         : httplib::Server::HandlerResponse::Unhandled;
-    });
+    http_->server.set_pre_routing_handler(
+        [](const httplib::Request& request, httplib::Response& response) {
+            return refuse(request, response) ? httplib::Server::HandlerResponse::Handled
+                                             : httplib::Server::HandlerResponse::Unhandled;
+        });
     for (auto& [route, handler] : api_.routes()) {
         const auto space = route.find(' ');
         const std::string pattern = pattern_of(route.substr(space + 1));
-        if (route.starts_with("GET ")) http_->server.Get(pattern, handler_of(handler));
-        else http_->server.Post(pattern, handler_of(handler));
+        if (route.starts_with("GET "))
+            http_->server.Get(pattern, handler_of(handler));
+        else
+            http_->server.Post(pattern, handler_of(handler));
     }
-    http_->server.set_error_handler([](const httplib::Request& request, httplib::Response& response) {
-        if (!response.body.empty()) return;
-        const int status = response.status;
-        answer_error(response, Error(status == 404 ? Code::NotFound : Code::Invalid,
-                                     status == 404 ? "there is no " + request.method + " " + request.path
-                                                   : "the request is not understood"));
-        response.status = status;
-    });
-    http_->server.set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
-        answer_error(response, Error(Code::Io, "the request failed unexpectedly"));
-    });
+    http_->server.set_error_handler(
+        [](const httplib::Request& request, httplib::Response& response) {
+            if (!response.body.empty()) return;
+            const int status = response.status;
+            answer_error(response,
+                         Error(status == 404 ? Code::NotFound : Code::Invalid,
+                               status == 404 ? "there is no " + request.method + " " + request.path
+                                             : "the request is not understood"));
+            response.status = status;
+        });
+    http_->server.set_exception_handler(
+        [](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
+            answer_error(response, Error(Code::Io, "the request failed unexpectedly"));
+        });
 }
 
 void ControlServer::add_data_routes() {
-    http_->server.Get("/v1/files/data", [this](const httplib::Request& http, httplib::Response& response) {
-        const auto request = to_request(http);
-        auto pool = api_.pool();
-        if (!pool) return answer_error(response, pool.error());
-        auto path = text_query(request, "path");
-        if (!path) return answer_error(response, path.error());
-        auto offset = number_query(request, "offset", 0);
-        if (!offset) return answer_error(response, offset.error());
-        auto length = number_query(request, "length", kDataBytesMax);
-        if (!length) return answer_error(response, length.error());
-        auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
-        if (!file) return answer_error(response, file.error());
-        const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
-        const auto total = std::min({available, *length, kDataBytesMax});
-        if (total == 0) {
-            (*pool)->store().unpin(file->inode);
-            response.set_content("", "application/octet-stream");
-            return;
-        }
-        response.set_content_provider(
-            total, "application/octet-stream",
-            [this, pool = *pool, inode = file->inode, begin = *offset](std::size_t at, std::size_t rest,
-                                                                       httplib::DataSink& sink) {
-                if (!api_.is_open(pool.get())) return false;
-                std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
-                auto got = pool->files().read(inode, begin + at, buffer);
-                if (!got || *got == 0) return false;
-                return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
-            },
-            [pool = *pool, inode = file->inode](bool) { pool->store().unpin(inode); });
-    });
-    http_->server.Put("/v1/files/data", [this](const httplib::Request& http, httplib::Response& response,
+    http_->server.Get(
+        "/v1/files/data", [this](const httplib::Request& http, httplib::Response& response) {
+            const auto request = to_request(http);
+            auto pool = api_.pool();
+            if (!pool) return answer_error(response, pool.error());
+            auto path = text_query(request, "path");
+            if (!path) return answer_error(response, path.error());
+            auto offset = number_query(request, "offset", 0);
+            if (!offset) return answer_error(response, offset.error());
+            auto length = number_query(request, "length", kDataBytesMax);
+            if (!length) return answer_error(response, length.error());
+            auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
+            if (!file) return answer_error(response, file.error());
+            const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
+            const auto total = std::min({available, *length, kDataBytesMax});
+            if (total == 0) {
+                (*pool)->store().unpin(file->inode);
+                response.set_content("", "application/octet-stream");
+                return;
+            }
+            response.set_content_provider(
+                total, "application/octet-stream",
+                [this, pool = *pool, inode = file->inode, begin = *offset](
+                    std::size_t at, std::size_t rest, httplib::DataSink& sink) {
+                    if (!api_.is_open(pool.get())) return false;
+                    std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
+                    auto got = pool->files().read(inode, begin + at, buffer);
+                    if (!got || *got == 0) return false;
+                    return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
+                },
+                [pool = *pool, inode = file->inode](bool) { pool->store().unpin(inode); });
+        });
+    http_->server.Put("/v1/files/data", [this](const httplib::Request& http,
+                                               httplib::Response& response,
                                                const httplib::ContentReader& reader) {
         const auto request = to_request(http);
         auto pool = api_.pool();
@@ -187,39 +219,49 @@ void ControlServer::add_data_routes() {
         if (!offset) return answer_error(response, offset.error());
         auto& store = (*pool)->store();
         const auto user = daemon_user();
-        if (auto made = store.create_file(*path, 0644, user); !made && made.error().code() != Code::Exists)
+        if (auto made = store.create_file(*path, 0644, user);
+            !made && made.error().code() != Code::Exists)
             return answer_error(response, made.error());
         auto file = store.open_file(*path, base::Access::ReadWrite, user);
         if (!file) return answer_error(response, file.error());
-        StepWriter writer(*offset, [&](std::uint64_t at, std::span<const std::uint8_t> bytes) -> Status {
-            if (!api_.is_open(pool->get())) return Error(Code::Gone, "the pool is being closed");
-            auto put = (*pool)->files().write(file->inode, at, bytes);
-            if (!put) return put.error();
-            return {};
-        });
-        const bool is_whole = reader([&](const char* data, std::size_t length) { return writer.add(data, length); });
+        StepWriter writer(*offset,
+                          [&](std::uint64_t at, std::span<const std::uint8_t> bytes) -> Status {
+                              if (!api_.is_open(pool->get()))
+                                  return Error(Code::Gone, "the pool is being closed");
+                              auto put = (*pool)->files().write(file->inode, at, bytes);
+                              if (!put) return put.error();
+                              return {};
+                          });
+        const bool is_whole =
+            reader([&](const char* data, std::size_t length) { return writer.add(data, length); });
         writer.flush();
         store.unpin(file->inode);
         if (!writer.status()) return answer_error(response, writer.status().error());
         if (!is_whole) return answer_error(response, Error(Code::Invalid, "the body ended early"));
         response.status = 200;
-        response.set_content(dump(Json{{"path", *path}, {"bytes", writer.offset() - *offset}}) + "\n", "application/json");
+        response.set_content(
+            dump(Json{{"path", *path}, {"bytes", writer.offset() - *offset}}) + "\n",
+            "application/json");
     });
 }
 
 void ControlServer::add_event_stream() {
     const auto list = handler_of(api_.routes()["GET /v1/events/list"]);
-    http_->server.Get("/v1/events", [this, list](const httplib::Request& http, httplib::Response& response) {
+    http_->server.Get("/v1/events", [this, list](const httplib::Request& http,
+                                                 httplib::Response& response) {
         auto request = to_request(http);
         // How an EventSource goes on after its connection was lost.
-        if (http.has_header("Last-Event-ID")) request.query["after"] = http.get_header_value("Last-Event-ID");
+        if (http.has_header("Last-Event-ID"))
+            request.query["after"] = http.get_header_value("Last-Event-ID");
         if (request.query["follow"] == "0") return list(http, response);
         auto after = number_query(request, "after", 0);
         if (!after) return answer_error(response, after.error());
         if (followers_.fetch_add(1) >= kFollowersMax) {
             followers_.fetch_sub(1);
-            return answer_error(response,
-                                Error(Code::Busy, "32 followers of events are connected already; try again later"), 503);
+            return answer_error(
+                response,
+                Error(Code::Busy, "32 followers of events are connected already; try again later"),
+                503);
         }
         response.set_header("Cache-Control", "no-cache");
         response.set_chunked_content_provider(
@@ -230,8 +272,9 @@ void ControlServer::add_event_stream() {
                 std::string text;
                 for (const auto& event : api_.events().events_after(seen, 256)) {
                     seen = event.sequence;
-                    text += "id: " + std::to_string(event.sequence) + "\nevent: " + event.event.kind +
-                            "\ndata: " + dump(to_json(event)) + "\n\n";
+                    text += "id: " + std::to_string(event.sequence) +
+                            "\nevent: " + event.event.kind + "\ndata: " + dump(to_json(event)) +
+                            "\n\n";
                 }
                 // A comment line finds out whether the follower is still there.
                 if (text.empty()) text = ": still here\n\n";
@@ -243,15 +286,18 @@ void ControlServer::add_event_stream() {
 
 Status ControlServer::start() {
     if (socket_path_.size() >= sizeof(sockaddr_un::sun_path))
-        return Error(Code::Invalid, "socket path '" + socket_path_ + "' is longer than 107 characters");
+        return Error(Code::Invalid,
+                     "socket path '" + socket_path_ + "' is longer than 107 characters");
     auto& server = http_->server;
-    server.new_task_queue = [] { return new httplib::ThreadPool(kWorkers); };  // owned by the server
+    server.new_task_queue = [] {
+        return new httplib::ThreadPool(kWorkers);
+    };  // owned by the server
     server.set_address_family(AF_UNIX);
     server.set_payload_max_length(SIZE_MAX);  // see refuse()
     server.set_read_timeout(2, 0);
     server.set_write_timeout(5, 0);
-    // One request a connection: none keeps a worker while it has nothing to ask, and what is left of a refused body is
-    // never taken for the next request.
+    // One request a connection: none keeps a worker while it has nothing to ask, and what is left
+    // of a refused body is never taken for the next request.
     server.set_keep_alive_max_count(1);
     server.set_keep_alive_timeout(1);
     add_routes();
@@ -261,7 +307,8 @@ Status ControlServer::start() {
         httplib::Client probe(socket_path_);
         probe.set_address_family(AF_UNIX);
         if (probe.Get("/v1/status"))
-            return Error(Code::Busy, "another daemon answers at " + socket_path_ + "; stop it or choose another run directory");
+            return Error(Code::Busy, "another daemon answers at " + socket_path_ +
+                                         "; stop it or choose another run directory");
     }
     ::unlink(socket_path_.c_str());
     const auto umask = ::umask(0177);  // until the chmod nobody else may connect
@@ -269,7 +316,8 @@ Status ControlServer::start() {
     const int bind_errno = errno;
     ::umask(umask);
     if (!is_bound) return base::sys_error("cannot listen at " + socket_path_, bind_errno);
-    if (::chmod(socket_path_.c_str(), socket_mode_) != 0) return base::sys_error("chmod " + socket_path_);
+    if (::chmod(socket_path_.c_str(), socket_mode_) != 0)
+        return base::sys_error("chmod " + socket_path_);
     thread_ = base::NamedThread("control", [this] { http_->server.listen_after_bind(); });
     // A stop() before the thread has come that far would be forgotten.
     while (!server.is_running()) std::this_thread::yield();

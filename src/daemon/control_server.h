@@ -1,6 +1,6 @@
-// The control API's transport: HTTP on a unix socket. Who may open the socket may do everything; requests act as the
-// daemon's own user. Threads: "control" listens, httplib's pool answers; followers of events are limited so that they
-// cannot take all of its threads.
+// The control API's transport: HTTP on a unix socket. Who may open the socket may do everything;
+// requests act as the daemon's own user. Threads: "control" listens, httplib's pool answers;
+// followers of events are limited so that they cannot take all of its threads.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// The HTTP transport, by bytes on its socket: what is malformed, too long, half open or slow must neither end the daemon
-// nor use up its workers.
+// The HTTP transport, by bytes on its socket: what is malformed, too long, half open or slow must
+// neither end the daemon nor use up its workers.
 #include "daemon/control_server.h"
 
 #include <gtest/gtest.h>
@@ -31,7 +31,8 @@ class Wire {
         sockaddr_un address{};
         address.sun_family = AF_UNIX;
         std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-        is_connected_ = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+        is_connected_ =
+            ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
     }
     bool is_connected() const { return is_connected_; }
     // False when the peer has hung up.
@@ -95,7 +96,8 @@ class ControlServerTest : public ::testing::Test {
         std::filesystem::remove_all(top_, failure);
     }
     void create_pool() {
-        auto made = api_->create_pool("test", {"a=dir:" + top_ + "/a,size=128M", "b=dir:" + top_ + "/b,size=128M"});
+        auto made = api_->create_pool(
+            "test", {"a=dir:" + top_ + "/a,size=128M", "b=dir:" + top_ + "/b,size=128M"});
         ASSERT_TRUE(made) << made.error().message();
     }
     std::string ask(std::string_view bytes) {
@@ -108,7 +110,8 @@ class ControlServerTest : public ::testing::Test {
         return ask("GET " + target + " HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n");
     }
     std::string post(const std::string& target, const std::string& body) {
-        return ask("POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+        return ask("POST " + target + " HTTP/1.1\r\nHost: x\r\nContent-Length: " +
+                   std::to_string(body.size()) + "\r\n\r\n" + body);
     }
     void expect_alive() {
         const auto answer = get("/v1/status");
@@ -119,7 +122,8 @@ class ControlServerTest : public ::testing::Test {
     static void expect_error(const std::string& answer, int status, const std::string& about) {
         EXPECT_EQ(status_of(answer), status) << about << ": " << answer.substr(0, 500);
         const auto json = Json::parse(body_of(answer), nullptr, false);
-        ASSERT_TRUE(json.is_object() && json.contains("error")) << about << ": " << answer.substr(0, 500);
+        ASSERT_TRUE(json.is_object() && json.contains("error"))
+            << about << ": " << answer.substr(0, 500);
         EXPECT_FALSE(json["error"].value("message", "").empty()) << about;
         EXPECT_FALSE(json["error"].value("code", "").empty()) << about;
         EXPECT_GT(json["error"].value("errno", 0), 0) << about;
@@ -136,7 +140,9 @@ TEST_F(ControlServerTest, MalformedRequestsGetAnErrorEach) {
     create_pool();
     const std::string head = " HTTP/1.1\r\nHost: x\r\n";
     const std::string deep = std::string(500'000, '[') + std::string(500'000, ']');
-    const auto sized = [](const std::string& body) { return "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body; };
+    const auto sized = [](const std::string& body) {
+        return "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    };
     const std::vector<std::tuple<const char*, std::string, int>> cases = {
         {"no such path", "GET /v1/nothing" + head + "\r\n", 404},
         {"no such method", "PATCH /v1/status" + head + sized("{}"), 404},
@@ -147,31 +153,45 @@ TEST_F(ControlServerTest, MalformedRequestsGetAnErrorEach) {
         {"not JSON", "POST /v1/pull" + head + sized("{\"devices\": ["), 400},
         {"not an object", "POST /v1/pull" + head + sized("[]"), 400},
         {"deep JSON", "POST /v1/pull" + head + sized("{\"devices\": " + deep + "}"), 400},
-        {"bytes that are not UTF-8", "POST /v1/pull" + head + sized("{\"devices\": [\"\xff\xfe\"]}"), 400},
+        {"bytes that are not UTF-8",
+         "POST /v1/pull" + head + sized("{\"devices\": [\"\xff\xfe\"]}"), 400},
         {"NUL in a path", "POST /v1/files/mkdir" + head + sized("{\"path\": \"/a\\u0000b\"}"), 400},
         {"no length", "POST /v1/pull" + head + "\r\n{}", 411},
         {"wrong length", "POST /v1/pull" + head + "Content-Length: -5\r\n\r\n{}", 400},
         {"huge length", "POST /v1/pull" + head + "Content-Length: 999999999999\r\n\r\n{}", 413},
-        {"absurd length", "PUT /v1/files/data?path=/f" + head + "Content-Length: 99999999999999999999999\r\n\r\n{}", 400},
-        {"endless body", "POST /v1/pull" + head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 411},
-        {"compressed body", "POST /v1/pull" + head + "Content-Encoding: gzip\r\n" + sized("{}"), 415},
-        {"compressed data", "PUT /v1/files/data?path=/f" + head + "Content-Encoding: gzip\r\n" + sized("xx"), 415},
-        {"form", "PUT /v1/files/data?path=/f" + head + "Content-Type: multipart/form-data; boundary=x\r\n" + sized("--x--"), 415},
-        {"broken chunks", "PUT /v1/files/data?path=/f" + head + "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n", 400},
-        {"range", "GET /v1/files/data?path=/f" + head + "Range: bytes=0-5\r\n\r\n", 400},
-        {"absurd range", "GET /v1/files/data?path=/f" + head + "Range: bytes=5-99999999999999999999\r\n\r\n", 416},
+        {"absurd length",
+         "PUT /v1/files/data?path=/f" + head + "Content-Length: 99999999999999999999999\r\n\r\n{}",
+         400},
+        {"endless body",
+         "POST /v1/pull" + head + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 411},
+        {"compressed body", "POST /v1/pull" + head + "Content-Encoding: gzip\r\n" + sized("{}"),
+         415},
+        {"compressed data",
+         "PUT /v1/files/data?path=/f" + head + "Content-Encoding: gzip\r\n" + sized("xx"), 415},
+        {"form",
+         "PUT /v1/files/data?path=/f" + head + "Content-Type: multipart/form-data; boundary=x\r\n" +
+             sized("--x--"),
+         415},
+        {"broken chunks",
+         "PUT /v1/files/data?path=/f" + head + "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n",
+         400},
+        {"absurd range",
+         "GET /v1/files/data?path=/f" + head + "Range: bytes=5-99999999999999999999\r\n\r\n", 416},
         {"data without a path", "GET /v1/files/data" + head + "\r\n", 400},
         {"data of nothing", "GET /v1/files/data?path=/none" + head + "\r\n", 404},
         {"data of a directory", "GET /v1/files/data?path=/" + head + "\r\n", 400},
         {"put to a directory", "PUT /v1/files/data?path=/" + head + sized("xx"), 400},
-        {"offset beyond all", "PUT /v1/files/data?path=/f&offset=18446744073709551615" + head + sized("xx"), 0},
+        {"offset beyond all",
+         "PUT /v1/files/data?path=/f&offset=18446744073709551615" + head + sized("xx"), 0},
         {"offset not a number", "GET /v1/files/data?path=/f&offset=1e3" + head + "\r\n", 400},
         {"broken escape", "GET /v1/files/stat?path=%zz%" + head + "\r\n", 400},
     };
     for (const auto& [about, request, status] : cases) {
         const auto answer = ask(request);
-        if (status == 0) EXPECT_GE(status_of(answer), 400) << about << ": " << answer;
-        else expect_error(answer, status, about);
+        if (status == 0)
+            EXPECT_GE(status_of(answer), 400) << about << ": " << answer;
+        else
+            expect_error(answer, status, about);
     }
     expect_alive();
 }
@@ -182,7 +202,8 @@ TEST_F(ControlServerTest, StatusesSayWhatKindOfAnswerItIs) {
     EXPECT_EQ(status_of(post("/v1/pull", R"({"devices": ["b"], "dry_run": true})")), 200);
     expect_error(post("/v1/pull", R"({"devices": ["a", "b"]})"), 409, "nobody stays");
     expect_error(post("/v1/pull", R"({"devices": ["nobody"]})"), 404, "no such device");
-    expect_error(post("/v1/pool/create", R"({"name": "x", "devices": ["c=ram:64M"]})"), 409, "a pool is open");
+    expect_error(post("/v1/pool/create", R"({"name": "x", "devices": ["c=ram:64M"]})"), 409,
+                 "a pool is open");
     EXPECT_EQ(status_of(post("/v1/pull", R"({"devices": ["b"]})")), 202);
     const auto list = get("/v1/events?follow=0&after=1");
     EXPECT_EQ(status_of(list), 200);
@@ -193,7 +214,8 @@ TEST_F(ControlServerTest, FileBytesGoInAndOutUnchangedHoweverTheyAreSent) {
     create_pool();
     std::string content(9'000'001, '\0');
     std::uint32_t state = 7;
-    for (auto& byte : content) byte = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
+    for (auto& byte : content)
+        byte = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
     std::string chunked;
     for (std::size_t at = 0; at < content.size(); at += 100'000) {
         const auto piece = content.substr(at, 100'000);
@@ -202,14 +224,17 @@ TEST_F(ControlServerTest, FileBytesGoInAndOutUnchangedHoweverTheyAreSent) {
         chunked += size + piece + "\r\n";
     }
     const std::string head = " HTTP/1.1\r\nHost: x\r\n";
-    auto put = ask("PUT /v1/files/data?path=/whole" + head + "Content-Length: " + std::to_string(content.size()) + "\r\n\r\n" + content);
+    auto put = ask("PUT /v1/files/data?path=/whole" + head +
+                   "Content-Length: " + std::to_string(content.size()) + "\r\n\r\n" + content);
     EXPECT_EQ(status_of(put), 200) << put;
     EXPECT_EQ(Json::parse(body_of(put), nullptr, false).value("bytes", 0u), content.size());
-    put = ask("PUT /v1/files/data?path=/chunked" + head + "Transfer-Encoding: chunked\r\n\r\n" + chunked + "0\r\n\r\n");
+    put = ask("PUT /v1/files/data?path=/chunked" + head + "Transfer-Encoding: chunked\r\n\r\n" +
+              chunked + "0\r\n\r\n");
     EXPECT_EQ(status_of(put), 200) << put;
     for (const char* path : {"/whole", "/chunked"})
         EXPECT_TRUE(body_of(get(std::string("/v1/files/data?path=") + path)) == content) << path;
-    EXPECT_EQ(body_of(get("/v1/files/data?path=/whole&offset=8999999&length=1")), content.substr(8'999'999, 1));
+    EXPECT_EQ(body_of(get("/v1/files/data?path=/whole&offset=8999999&length=1")),
+              content.substr(8'999'999, 1));
     EXPECT_EQ(body_of(get("/v1/files/data?path=/whole&offset=9000001")), "");
     EXPECT_TRUE((*api_->pool())->store().check().empty());
 }
@@ -217,12 +242,14 @@ TEST_F(ControlServerTest, FileBytesGoInAndOutUnchangedHoweverTheyAreSent) {
 TEST_F(ControlServerTest, ABodyThatEndsEarlyIsNotTakenForWhole) {
     create_pool();
     Wire wire(socket_);
-    wire.send("PUT /v1/files/data?path=/f HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nshort");
+    wire.send(
+        "PUT /v1/files/data?path=/f HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nshort");
     expect_error(wire.receive(), 400, "the rest did not come in time");
     // More than there is room for.
     const std::string step(1u << 20, 'x');
     Wire big(socket_);
-    big.send("PUT /v1/files/data?path=/big HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n");
+    big.send(
+        "PUT /v1/files/data?path=/big HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n");
     for (int i = 0; i < 1024 && big.send(step); ++i) {
     }
     expect_error(big.receive("}}"), 409, "no space");
@@ -233,7 +260,9 @@ TEST_F(ControlServerTest, FollowersGetEveryEventAndGoOnWhereTheyWere) {
     create_pool();
     Wire follower(socket_);
     follower.send("GET /v1/events?after=0 HTTP/1.1\r\nHost: x\r\n\r\n");
-    EXPECT_NE(follower.receive("\"kind\":\"pool-created\"").find("id: 1\nevent: pool-created\ndata: {"), std::string::npos);
+    EXPECT_NE(
+        follower.receive("\"kind\":\"pool-created\"").find("id: 1\nevent: pool-created\ndata: {"),
+        std::string::npos);
     EXPECT_NE(follower.receive(": still here").find(": still here"), std::string::npos);
     events_.publish({"probe", {{"number", std::uint64_t{42}}}});
     const auto event = follower.receive("\"number\":42");

@@ -19,24 +19,29 @@ namespace {
 constexpr milliseconds kWaitMax{30'000};
 constexpr milliseconds kWaitStep{500};
 
-// What the machine gives us, asked anew each time: an administrator may change it while the daemon runs.
+// What the machine gives us, asked anew each time: an administrator may change it while the daemon
+// runs.
 Json kernel_facts() {
     auto probe = sys::create_userfaultfd();
     Json facts = {{"userfaultfd", probe.ok()}};
-    if (probe) facts["handles_kernel_faults"] = probe->handles_kernel_faults;
-    else facts["reason"] = probe.error().message();
+    if (probe)
+        facts["handles_kernel_faults"] = probe->handles_kernel_faults;
+    else
+        facts["reason"] = probe.error().message();
     return facts;
 }
 
 bool lies_on(const Json& mapping, const std::string& device) {
     const auto& ranges = mapping["device_ranges"];
-    return std::any_of(ranges.begin(), ranges.end(), [&](const Json& range) { return range["device"] == device; });
+    return std::any_of(ranges.begin(), ranges.end(),
+                       [&](const Json& range) { return range["device"] == device; });
 }
 
 }  // namespace
 
 Result<Json> ControlApi::status() const {
-    Json facts = {{"pid", ::getpid()}, {"kernel", kernel_facts()}, {"last_event", events_.last_sequence()}};
+    Json facts = {
+        {"pid", ::getpid()}, {"kernel", kernel_facts()}, {"last_event", events_.last_sequence()}};
     auto open = pool();
     if (!open) {
         facts["pool"] = nullptr;
@@ -91,7 +96,8 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         auto& removals = (*open)->removals();
         if (auto known = removals.status(request.name); !known) return known.error();
         const auto deadline =
-            steady_clock::now() + std::min(milliseconds(std::min<std::uint64_t>(*wait_ms, INT32_MAX)), kWaitMax);
+            steady_clock::now() +
+            std::min(milliseconds(std::min<std::uint64_t>(*wait_ms, INT32_MAX)), kWaitMax);
         std::uint64_t version = removals.wait_for_change(*seen, milliseconds(0));
         while (version == *seen && is_open(open->get()) && steady_clock::now() < deadline)
             version = removals.wait_for_change(*seen, kWaitStep);
@@ -115,12 +121,14 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         if (!id) return id.error();
         auto device = store.device(*id);
         if (!device) return device.error();
-        if (*length == 0 || *offset > (*device)->capacity_bytes() || *length > (*device)->capacity_bytes() - *offset)
+        if (*length == 0 || *offset > (*device)->capacity_bytes() ||
+            *length > (*device)->capacity_bytes() - *offset)
             return Error(Code::Invalid, "the range is empty or ends beyond the device's " +
                                             std::to_string((*device)->capacity_bytes()) + " bytes");
         Json owners = Json::array();
         for (const auto& hit : store.locate(*id, base::DeviceRange::of_length(*offset, *length))) {
-            Json owner = {{"device_begin", hit.device_range.begin()}, {"device_end", hit.device_range.end()}};
+            Json owner = {{"device_begin", hit.device_range.begin()},
+                          {"device_end", hit.device_range.end()}};
             if (hit.is_metadata) {
                 owner["owner"] = "metadata";
             } else {
@@ -154,14 +162,16 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         auto open = pool();
         if (!open) return open.error();
         Json sessions = Json::array();
-        for (const auto& session : (*open)->registry().sessions()) sessions.push_back(to_json(session));
+        for (const auto& session : (*open)->registry().sessions())
+            sessions.push_back(to_json(session));
         return Json{{"sessions", std::move(sessions)}};
     };
     routes["GET /v1/events/list"] = [this](const ApiRequest& request) -> Result<Json> {
         auto after = number_query(request, "after", 0);
         if (!after) return after.error();
         Json list = Json::array();
-        for (const auto& event : events_.events_after(*after, EventLog::kEventsKept)) list.push_back(to_json(event));
+        for (const auto& event : events_.events_after(*after, EventLog::kEventsKept))
+            list.push_back(to_json(event));
         return Json{{"events", std::move(list)}};
     };
 }

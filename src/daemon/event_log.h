@@ -1,5 +1,5 @@
-// The daemon's events: numbered from 1, kept in memory (the newest kEventsKept), waited for by followers.
-// Thread-safe; its lock is a leaf.
+// The daemon's events: numbered from 1, kept in memory (the newest kEventsKept), waited for by
+// followers. Thread-safe; its lock is a leaf.
 #pragma once
 
 #include <chrono>

@@ -42,7 +42,8 @@ TEST(EventLog, WakesWhoWaits) {
     log.publish({"first", {}});
     std::thread publisher([&] { log.publish({"second", {}}); });
     const auto begin = steady_clock::now();
-    while (log.events_after(1, 1).empty() && steady_clock::now() - begin < seconds(30)) log.wait_for_event(1, seconds(30));
+    while (log.events_after(1, 1).empty() && steady_clock::now() - begin < seconds(30))
+        log.wait_for_event(1, seconds(30));
     publisher.join();
     EXPECT_LT(steady_clock::now() - begin, seconds(20)) << "the wait was not woken by the event";
     ASSERT_EQ(log.events_after(1, 9).size(), 1u);
@@ -69,7 +70,10 @@ TEST(EventLog, WaitEndsWithItsLimit) {
 TEST(EventLog, JsonKeepsTypesAndTellsTheTime) {
     EventLog log;
     log.publish({"move",
-                 {{"device", std::string("b")}, {"bytes", std::uint64_t{1} << 40}, {"seconds", 0.5}, {"is_last", true}}});
+                 {{"device", std::string("b")},
+                  {"bytes", std::uint64_t{1} << 40},
+                  {"seconds", 0.5},
+                  {"is_last", true}}});
     auto event = log.events_after(0, 1).front();
     event.time = std::chrono::system_clock::time_point(milliseconds(1'700'000'000'007));
     const auto json = to_json(event);

@@ -24,7 +24,9 @@ json holder_json(const failure::Holder& holder) {
 }  // namespace
 
 json to_json(const DeviceView& device) {
-    const char* const state = !device.is_member ? "removed" : device.usage.is_leaving ? "leaving" : "in-service";
+    const char* const state = !device.is_member         ? "removed"
+                              : device.usage.is_leaving ? "leaving"
+                                                        : "in-service";
     return {{"name", device.name},
             {"kind", device.kind},
             {"state", state},
@@ -49,20 +51,20 @@ json to_json(const DeviceView& device) {
 json device_json(Pool& pool, const DeviceView& device) {
     json result = to_json(device);
     auto removal = pool.removals().status(device.name);
-    // What ended with the device in service, or is of an earlier device of that name, is not of interest here.
-    if (removal && (!device.is_member || !failure::is_ended(removal->phase))) result["removal"] = to_json(*removal);
+    // What ended with the device in service, or is of an earlier device of that name, is not of
+    // interest here.
+    if (removal && (!device.is_member || !failure::is_ended(removal->phase)))
+        result["removal"] = to_json(*removal);
     return result;
 }
 
 json to_json(const failure::ProofReport& report) {
     json holders = json::array();
     for (const auto& holder : report.holders) holders.push_back(holder_json(holder));
-    json result = {{"is_proven", report.is_proven()},
-                   {"summary", report.summary()},
-                   {"holders", std::move(holders)},
-                   {"processes_read", report.processes_read},
-                   {"unreadable_pids", report.unreadable},
-                   {"seconds", report.seconds}};
+    json result = {
+        {"is_proven", report.is_proven()},      {"summary", report.summary()},
+        {"holders", std::move(holders)},        {"processes_read", report.processes_read},
+        {"unreadable_pids", report.unreadable}, {"seconds", report.seconds}};
     if (report.hidden_inodes) result["hidden_inodes"] = *report.hidden_inodes;
     return result;
 }
@@ -89,7 +91,9 @@ json to_json(const failure::RemovalStatus& status) {
 json to_json(const failure::RemovalPlan& plan) {
     json processes = json::array();
     for (const auto& process : plan.processes)
-        processes.push_back({{"pid", process.pid}, {"command", process.command}, {"mapped_bytes", process.mapped_bytes}});
+        processes.push_back({{"pid", process.pid},
+                             {"command", process.command},
+                             {"mapped_bytes", process.mapped_bytes}});
     return {{"devices", plan.devices},
             {"bytes_to_move", plan.bytes_to_move},
             {"extents_to_move", plan.extents_to_move},

@@ -27,7 +27,8 @@ struct Options {
     std::string control_mode = "0600";
 };
 
-// Segment descriptors and sessions take many descriptors; the soft limit is a leftover from select(2).
+// Segment descriptors and sessions take many descriptors; the soft limit is a leftover from
+// select(2).
 void raise_descriptor_limit() {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -56,11 +57,13 @@ int run(const Options& options) {
     server.socket_path = options.run_dir + "/session.sock";
     server.socket_mode = static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
     refault::daemon::ControlApi api(events, server);
-    refault::daemon::ControlServer control(api, options.run_dir + "/control.sock",
-                                           static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
+    refault::daemon::ControlServer control(
+        api, options.run_dir + "/control.sock",
+        static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
     if (auto started = control.start(); !started) return fail(started.error());
     if (!options.create_name.empty())
-        if (auto made = api.create_pool(options.create_name, options.devices); !made) return fail(made.error());
+        if (auto made = api.create_pool(options.create_name, options.devices); !made)
+            return fail(made.error());
     if (!options.open.empty())
         if (auto opened = api.open_pool(options.open); !opened) return fail(opened.error());
     if (auto probe = refault::sys::create_userfaultfd(); !probe)
@@ -82,7 +85,8 @@ int main(int argc, char** argv) {
     Options options;
     options.run_dir = refault::daemon::default_run_dir();
     CLI::App app(
-        "refaultd: joins memory devices into a pool of mapped files, and lets any device be taken away.\n\n"
+        "refaultd: joins memory devices into a pool of mapped files, and lets any device be taken "
+        "away.\n\n"
         "Examples:\n"
         "  refaultd                                            then: refault pool create ...\n"
         "  refaultd --create scratch --device a=ram:1G --device b=ram:1G\n"
@@ -90,14 +94,17 @@ int main(int argc, char** argv) {
     app.set_version_flag("--version", "refaultd 0.1.0");
     const auto octal = CLI::Validator(
         [](std::string& text) {
-            return !text.empty() && text.size() <= 5 && text.find_first_not_of("01234567") == text.npos
+            return !text.empty() && text.size() <= 5 &&
+                           text.find_first_not_of("01234567") == text.npos
                        ? std::string()
                        : "not an octal mode: " + text;
         },
         "OCTAL");
-    app.add_option("--run-dir", options.run_dir, "Where control.sock and session.sock are made")->capture_default_str();
+    app.add_option("--run-dir", options.run_dir, "Where control.sock and session.sock are made")
+        ->capture_default_str();
     auto* create = app.add_option("--create", options.create_name, "Make a new pool of this name");
-    auto* device = app.add_option("--device", options.devices, "With --create: NAME=ram:SIZE or NAME=dir:PATH");
+    auto* device = app.add_option("--device", options.devices,
+                                  "With --create: NAME=ram:SIZE or NAME=dir:PATH");
     auto* open = app.add_option("--open", options.open, "Open the pool of these devices: dir:PATH");
     create->needs(device);
     device->needs(create);

@@ -22,14 +22,17 @@ Status check_names(const std::vector<DeviceSpec>& specs) {
     if (specs.empty()) return Error(Code::Invalid, "a pool needs at least one device");
     std::set<std::string> names;
     for (const auto& spec : specs)
-        if (!names.insert(spec.name).second) return Error(Code::Exists, "two devices are named " + spec.name);
+        if (!names.insert(spec.name).second)
+            return Error(Code::Exists, "two devices are named " + spec.name);
     return {};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Pool>> Pool::create(const std::string& name, const std::vector<DeviceSpec>& specs,
-                                           const session::ServerOptions& server, base::EventSink& events) {
+Result<std::unique_ptr<Pool>> Pool::create(const std::string& name,
+                                           const std::vector<DeviceSpec>& specs,
+                                           const session::ServerOptions& server,
+                                           base::EventSink& events) {
     RETURN_IF_ERROR(check_names(specs));
     auto uuid = base::Uuid::random();
     if (!uuid) return uuid.error();
@@ -48,7 +51,8 @@ Result<std::unique_ptr<Pool>> Pool::create(const std::string& name, const std::v
     return pool;
 }
 
-Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs, const session::ServerOptions& server,
+Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
+                                         const session::ServerOptions& server,
                                          base::EventSink& events) {
     if (specs.empty()) return Error(Code::Invalid, "name the devices of the pool to open");
     std::vector<DevicePtr> devices;
@@ -75,15 +79,16 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
             auto slot = slot::make_slot("emulated");
             if (!slot) return slot.error();
             const std::string name = device->name();
-            devices_[name] = {*id, std::move(device), std::make_shared<slot::SlotMachine>(std::move(*slot))};
+            devices_[name] = {*id, std::move(device),
+                              std::make_shared<slot::SlotMachine>(std::move(*slot))};
         }
     }
     registry_ = std::make_unique<session::Registry>(*store_);
     barrier_ = std::make_unique<session::UserfaultBarrier>();
     mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_);
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
-    removals_ = std::make_unique<failure::RemovalService>(*store_, *registry_, *mover_, events_,
-                                                          [this](const std::string& name) { forget(name); });
+    removals_ = std::make_unique<failure::RemovalService>(
+        *store_, *registry_, *mover_, events_, [this](const std::string& name) { forget(name); });
     server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, events_, server);
     return server_->start();
 }
@@ -96,7 +101,8 @@ Pool::~Pool() {
 Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
     MutexLock lock(mutex_);
     if (devices_.contains(spec.name))
-        return Error(Code::Exists, "there is a device " + spec.name + " already; choose another name");
+        return Error(Code::Exists,
+                     "there is a device " + spec.name + " already; choose another name");
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
     auto made = device::Device::create(spec, store_->pool_uuid());
@@ -106,7 +112,8 @@ Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
     if (!id) return id.error();
     devices_[spec.name] = {*id, device, std::make_shared<slot::SlotMachine>(std::move(*slot))};
     pulled_.erase(spec.name);
-    events_.publish({"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});
+    events_.publish(
+        {"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});
     return {};
 }
 
@@ -123,7 +130,8 @@ void Pool::forget(const std::string& name) {
     pulled_[name] = std::move(last);
 }
 
-DeviceView Pool::view(const failure::ManagedDevice& device, const std::vector<store::DeviceUsage>& usage) const {
+DeviceView Pool::view(const failure::ManagedDevice& device,
+                      const std::vector<store::DeviceUsage>& usage) const {
     DeviceView view;
     view.name = device.device->name();
     view.kind = device.device->spec().to_string();
@@ -156,14 +164,17 @@ Result<DeviceView> Pool::device(const std::string& name) const {
     return Error(Code::NotFound, "there is no device " + name + "; see: refault device list");
 }
 
-Result<std::vector<failure::ManagedDevice>> Pool::find_all(const std::vector<std::string>& names) const {
+Result<std::vector<failure::ManagedDevice>> Pool::find_all(
+    const std::vector<std::string>& names) const {
     MutexLock lock(mutex_);
     std::vector<failure::ManagedDevice> found;
     for (const auto& name : std::set<std::string>(names.begin(), names.end())) {
         const auto at = devices_.find(name);
         if (at == devices_.end()) {
-            if (pulled_.contains(name)) return Error(Code::NotFound, "device " + name + " was pulled already");
-            return Error(Code::NotFound, "there is no device " + name + "; see: refault device list");
+            if (pulled_.contains(name))
+                return Error(Code::NotFound, "device " + name + " was pulled already");
+            return Error(Code::NotFound,
+                         "there is no device " + name + "; see: refault device list");
         }
         found.push_back(at->second);
     }
@@ -172,11 +183,13 @@ Result<std::vector<failure::ManagedDevice>> Pool::find_all(const std::vector<std
 
 Status Pool::check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const {
     for (const auto& usage : store_->usage()) {
-        const bool is_named =
-            std::any_of(leaving.begin(), leaving.end(), [&](const auto& device) { return device.id == usage.id; });
+        const bool is_named = std::any_of(leaving.begin(), leaving.end(), [&](const auto& device) {
+            return device.id == usage.id;
+        });
         if (!usage.is_leaving && !is_named) return {};
     }
-    return Error(Code::NoSpace, "no device would stay to hold the pool; add one first with: refault device add");
+    return Error(Code::NoSpace,
+                 "no device would stay to hold the pool; add one first with: refault device add");
 }
 
 Result<failure::RemovalPlan> Pool::plan_pull(const std::vector<std::string>& names) {

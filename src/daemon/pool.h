@@ -1,6 +1,7 @@
-// One pool with everything that runs it: the composition of the layers, and what an operator can ask of it.
-// Thread-safe. mutex_ guards the table of devices alone and is taken before every lock below; it is not held while data
-// moves. A pull thread drops its device from the table when it is safe.
+// One pool with everything that runs it: the composition of the layers, and what an operator can
+// ask of it. Thread-safe. mutex_ guards the table of devices alone and is taken before every lock
+// below; it is not held while data moves. A pull thread drops its device from the table when it is
+// safe.
 #pragma once
 
 #include <map>
@@ -43,10 +44,13 @@ struct DeviceView {
 
 class Pool {
   public:
-    static Result<std::unique_ptr<Pool>> create(const std::string& name, const std::vector<device::DeviceSpec>& specs,
-                                                const session::ServerOptions& server, base::EventSink& events);
+    static Result<std::unique_ptr<Pool>> create(const std::string& name,
+                                                const std::vector<device::DeviceSpec>& specs,
+                                                const session::ServerOptions& server,
+                                                base::EventSink& events);
     static Result<std::unique_ptr<Pool>> open(const std::vector<device::DeviceSpec>& specs,
-                                              const session::ServerOptions& server, base::EventSink& events);
+                                              const session::ServerOptions& server,
+                                              base::EventSink& events);
     // Cancels removals, ends sessions (clients keep what they have mapped), closes the devices.
     ~Pool();
 
@@ -67,11 +71,14 @@ class Pool {
   private:
     explicit Pool(base::EventSink& events) : events_(events) {}
     Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server);
-    Result<std::vector<failure::ManagedDevice>> find_all(const std::vector<std::string>& names) const;
-    // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the devices are.
+    Result<std::vector<failure::ManagedDevice>> find_all(
+        const std::vector<std::string>& names) const;
+    // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the
+    // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
     void forget(const std::string& name);
-    DeviceView view(const failure::ManagedDevice& device, const std::vector<store::DeviceUsage>& usage) const;
+    DeviceView view(const failure::ManagedDevice& device,
+                    const std::vector<store::DeviceUsage>& usage) const;
 
     base::EventSink& events_;
     // In the order in which they are made; ended the other way round.

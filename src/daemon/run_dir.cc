@@ -31,9 +31,11 @@ Result<UniqueFd> take_run_dir(const std::string& path) {
     struct stat status {};
     if (::fstat(directory.get(), &status) != 0) return failed();
     if (status.st_uid != ::geteuid())
-        return Error(Code::Denied, "run directory " + path + " belongs to another user; choose another with --run-dir");
+        return Error(Code::Denied, "run directory " + path +
+                                       " belongs to another user; choose another with --run-dir");
     if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0)
-        return Error(Code::Busy, "another daemon uses " + path + "; stop it, or choose another with --run-dir");
+        return Error(Code::Busy,
+                     "another daemon uses " + path + "; stop it, or choose another with --run-dir");
     return directory;
 }
 

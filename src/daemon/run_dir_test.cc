@@ -27,7 +27,8 @@ TEST_F(RunDir, ASecondDaemonIsRefusedUntilTheFirstHasGone) {
     auto second = take_run_dir(top_ + "/run");
     ASSERT_FALSE(second);
     EXPECT_EQ(second.error().code(), base::Code::Busy);
-    EXPECT_NE(second.error().message().find("--run-dir"), std::string::npos) << second.error().message();
+    EXPECT_NE(second.error().message().find("--run-dir"), std::string::npos)
+        << second.error().message();
     EXPECT_TRUE(take_run_dir(top_ + "/other"));
     first->reset();
     EXPECT_TRUE(take_run_dir(top_ + "/run"));

@@ -1,5 +1,5 @@
-// Gathers the small pieces in which a request's body arrives into steps, so that a file grows in few changes and memory
-// stays bounded. Stops at the first error. Not thread-safe.
+// Gathers the small pieces in which a request's body arrives into steps, so that a file grows in
+// few changes and memory stays bounded. Stops at the first error. Not thread-safe.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,9 @@ class StepWriter {
   public:
     static constexpr std::size_t kStepBytes = 2u << 20;
     using Put = std::function<base::Status(std::uint64_t, std::span<const std::uint8_t>)>;
-    StepWriter(std::uint64_t offset, Put put) : at_(offset), put_(std::move(put)) { step_.reserve(kStepBytes); }
+    StepWriter(std::uint64_t offset, Put put) : at_(offset), put_(std::move(put)) {
+        step_.reserve(kStepBytes);
+    }
 
     // False when it has failed.
     bool add(const char* data, std::size_t length) {

@@ -13,20 +13,22 @@ namespace {
 
 TEST(StepWriter, PutsTheSameBytesInFewBoundedSteps) {
     const char* given = std::getenv("REFAULT_SEED");
-    const std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    const std::uint64_t seed =
+        given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
     std::cout << "seed " << seed << "\n";
     std::mt19937_64 random(seed);
     std::string sent(5 * StepWriter::kStepBytes + 12'345, '\0');
     for (auto& byte : sent) byte = static_cast<char>(random());
     std::string got;
     int steps = 0;
-    StepWriter writer(1000, [&](std::uint64_t at, std::span<const std::uint8_t> bytes) -> base::Status {
-        EXPECT_EQ(at, 1000 + got.size());
-        EXPECT_LE(bytes.size(), StepWriter::kStepBytes);
-        got.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-        ++steps;
-        return {};
-    });
+    StepWriter writer(1000,
+                      [&](std::uint64_t at, std::span<const std::uint8_t> bytes) -> base::Status {
+                          EXPECT_EQ(at, 1000 + got.size());
+                          EXPECT_LE(bytes.size(), StepWriter::kStepBytes);
+                          got.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+                          ++steps;
+                          return {};
+                      });
     for (std::size_t at = 0; at < sent.size();) {
         const auto length = std::min<std::size_t>(sent.size() - at, 1 + random() % 9'000);
         ASSERT_TRUE(writer.add(sent.data() + at, length));

@@ -45,13 +45,18 @@ Status Device::write(std::uint64_t offset, std::span<const std::uint8_t> from) {
                          });
 }
 
-Status Device::punch(DeviceRange range) { return for_each_part(range, sys::punch_hole); }
+Status Device::punch(DeviceRange range) {
+    return for_each_part(range, sys::punch_hole);
+}
 
-Status Device::populate(DeviceRange range) { return for_each_part(range, sys::allocate); }
+Status Device::populate(DeviceRange range) {
+    return for_each_part(range, sys::allocate);
+}
 
 Status Device::sync(DeviceRange range) {
     if (memory_kind_ == MemoryKind::Shmem) return {};
-    return for_each_part(range, [](int fd, std::uint64_t, std::uint64_t) { return sys::sync_data(fd); });
+    return for_each_part(range,
+                         [](int fd, std::uint64_t, std::uint64_t) { return sys::sync_data(fd); });
 }
 
 Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
@@ -70,8 +75,8 @@ Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
     return std::optional<DeviceRange>();
 }
 
-Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset,
-                                 std::span<std::uint8_t> buffer) {
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to,
+                                 std::uint64_t to_offset, std::span<std::uint8_t> buffer) {
     if (from_range.empty()) return 0;
     CHECK(from.segment_at(from_range.begin()) == from.segment_at(from_range.end() - 1));
     CHECK(to.segment_at(to_offset) == to.segment_at(to_offset + from_range.length() - 1));
@@ -85,8 +90,10 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
         if (!data) return data.error();
         if (!*data) break;
         const auto from_at = (*data)->begin() % from.segment_bytes();
-        const auto to_at = (to_offset + ((*data)->begin() - from_range.begin())) % to.segment_bytes();
-        const auto done = sys::copy_through((*source)->get(), from_at, (*target)->get(), to_at, (*data)->length(), buffer);
+        const auto to_at =
+            (to_offset + ((*data)->begin() - from_range.begin())) % to.segment_bytes();
+        const auto done = sys::copy_through((*source)->get(), from_at, (*target)->get(), to_at,
+                                            (*data)->length(), buffer);
         if (!done) return done.error().within("copy from " + from.name() + " to " + to.name());
         copied += (*data)->length();
         rest = DeviceRange((*data)->end(), rest.end());
@@ -94,8 +101,10 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
     return copied;
 }
 
-Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset) {
-    std::vector<std::uint8_t> buffer(std::min<std::uint64_t>(kCopyBufferBytes, std::max<std::uint64_t>(from_range.length(), 1)));
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to,
+                                 std::uint64_t to_offset) {
+    std::vector<std::uint8_t> buffer(
+        std::min<std::uint64_t>(kCopyBufferBytes, std::max<std::uint64_t>(from_range.length(), 1)));
     return copy_range(from, from_range, to, to_offset, buffer);
 }
 

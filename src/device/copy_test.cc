@@ -1,4 +1,5 @@
-// Copies between devices: the right bytes at the right place, holes stay holes, whatever the two filesystems are.
+// Copies between devices: the right bytes at the right place, holes stay holes, whatever the two
+// filesystems are.
 #include <algorithm>
 
 #include "device/test_support.h"
@@ -40,9 +41,12 @@ class CopyBetween : public ::testing::TestWithParam<Pair> {
     static Side make(Place place, const std::string& name) {
         const char* disk = std::getenv("TMPDIR");
         Side side;
-        side.home = std::make_unique<TempDirectory>(place != Place::Disk ? "/dev/shm" : disk != nullptr ? disk : "/tmp");
+        side.home = std::make_unique<TempDirectory>(place != Place::Disk ? "/dev/shm"
+                                                    : disk != nullptr    ? disk
+                                                                         : "/tmp");
         EXPECT_TRUE(place != Place::HugeTmpfs || side.home->mount(64ull << 20).ok());
-        auto device = Device::create(testing::dir_spec(side.home->path(), kSegmentBytes, kSegments, name), Uuid{});
+        auto device = Device::create(
+            testing::dir_spec(side.home->path(), kSegmentBytes, kSegments, name), Uuid{});
         EXPECT_TRUE(device.ok()) << device.error().message();
         if (device) side.device = std::move(*device);
         return side;
@@ -63,14 +67,17 @@ std::string pair_name(const ::testing::TestParamInfo<Pair>& info) {
 }
 constexpr Place kPlaces[] = {Place::HugeTmpfs, Place::SharedMemory, Place::Disk};
 INSTANTIATE_TEST_SUITE_P(Places, CopyBetween,
-                         ::testing::Combine(::testing::ValuesIn(kPlaces), ::testing::ValuesIn(kPlaces)), pair_name);
+                         ::testing::Combine(::testing::ValuesIn(kPlaces),
+                                            ::testing::ValuesIn(kPlaces)),
+                         pair_name);
 
 TEST_P(CopyBetween, EveryByteArrives) {
     Random random;
     const auto data = random.bytes(kSegmentBytes);
     ASSERT_OK(from_.device->write(kSegmentBytes, data));
-    const auto copied = copy_range(*from_.device, DeviceRange::of_length(kSegmentBytes, kSegmentBytes), *to_.device,
-                                   2 * kSegmentBytes);
+    const auto copied =
+        copy_range(*from_.device, DeviceRange::of_length(kSegmentBytes, kSegmentBytes), *to_.device,
+                   2 * kSegmentBytes);
     ASSERT_OK(copied);
     EXPECT_EQ(*copied, kSegmentBytes);
     EXPECT_EQ(read(*to_.device, DeviceRange::of_length(2 * kSegmentBytes, kSegmentBytes)), data);
@@ -86,7 +93,8 @@ TEST_P(CopyBetween, RangesOfAnyAlignmentArriveAndNothingElseChanges) {
         const auto begin = random.below(kWindow);
         const auto length = random.below(kWindow - begin) + 1;
         const auto at = random.below(kWindow - length + 1);
-        const auto copied = copy_range(*from_.device, DeviceRange::of_length(begin, length), *to_.device, at);
+        const auto copied =
+            copy_range(*from_.device, DeviceRange::of_length(begin, length), *to_.device, at);
         ASSERT_OK(copied);
         EXPECT_EQ(*copied, length);
         Bytes expected(kWindow, 0);
@@ -106,7 +114,8 @@ TEST_P(CopyBetween, HolesStayHoles) {
     const auto copied = copy_range(*from_.device, DeviceRange(0, kSegmentBytes), *to_.device, 0);
     ASSERT_OK(copied);
     EXPECT_GE(*copied, 2 * kIsland);
-    EXPECT_EQ(read(*to_.device, DeviceRange(0, kSegmentBytes)), read(*from_.device, DeviceRange(0, kSegmentBytes)));
+    EXPECT_EQ(read(*to_.device, DeviceRange(0, kSegmentBytes)),
+              read(*from_.device, DeviceRange(0, kSegmentBytes)));
     if (std::get<0>(GetParam()) == Place::HugeTmpfs) return;
     EXPECT_EQ(*copied, 2 * kIsland) << "only data is copied";
     if (std::get<1>(GetParam()) == Place::HugeTmpfs) return;
@@ -119,15 +128,18 @@ TEST_P(CopyBetween, NothingButHolesCopiesNothing) {
     const auto copied = copy_range(*from_.device, DeviceRange(0, kSegmentBytes), *to_.device, 0);
     ASSERT_OK(copied);
     EXPECT_EQ(*copied, 0u);
-    const auto at_the_end = DeviceRange(from_.device->capacity_bytes(), from_.device->capacity_bytes());
+    const auto at_the_end =
+        DeviceRange(from_.device->capacity_bytes(), from_.device->capacity_bytes());
     EXPECT_EQ(*copy_range(*from_.device, at_the_end, *to_.device, 0), 0u);
 }
 
 TEST_P(CopyBetween, AMissingSegmentNamesItsDevice) {
     ASSERT_OK(from_.device->release_segment(SegmentNo(0)));
     ASSERT_OK(to_.device->release_segment(SegmentNo(1)));
-    expect_error(copy_range(*from_.device, DeviceRange(0, 4096), *to_.device, 0), Code::NotFound, "device from");
-    expect_error(copy_range(*from_.device, DeviceRange::of_length(kSegmentBytes, 4096), *to_.device, kSegmentBytes),
+    expect_error(copy_range(*from_.device, DeviceRange(0, 4096), *to_.device, 0), Code::NotFound,
+                 "device from");
+    expect_error(copy_range(*from_.device, DeviceRange::of_length(kSegmentBytes, 4096), *to_.device,
+                            kSegmentBytes),
                  Code::NotFound, "device to");
 }
 
@@ -155,7 +167,8 @@ TEST(Copy, AFullTargetIsNoSpace) {
     ASSERT_OK((*from)->create_segment(SegmentNo(0)));
     ASSERT_OK((*to)->create_segment(SegmentNo(0)));
     ASSERT_OK((*from)->write(0, Bytes(kSegmentBytes, 1)));
-    expect_error(copy_range(**from, DeviceRange(0, kSegmentBytes), **to, 0), Code::NoSpace, "to full");
+    expect_error(copy_range(**from, DeviceRange(0, kSegmentBytes), **to, 0), Code::NoSpace,
+                 "to full");
     expect_error((*to)->populate(DeviceRange(0, kSegmentBytes)), Code::NoSpace, "device full");
     expect_error((*to)->write(0, Bytes(kSegmentBytes, 1)), Code::NoSpace, "device full");
 }

@@ -39,7 +39,8 @@ std::string segment_name(SegmentNo segment) {
 
 }  // namespace
 
-Device::Device(DeviceSpec spec, std::string directory) : spec_(std::move(spec)), directory_(std::move(directory)) {}
+Device::Device(DeviceSpec spec, std::string directory)
+    : spec_(std::move(spec)), directory_(std::move(directory)) {}
 
 Device::~Device() {
     if (owns_directory_) remove_ram_home({directory_, is_private_mount_});
@@ -62,7 +63,8 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
     auto label = device->read_label();
     if (label && label->state == LabelState::Member)
         return Error(Code::Exists,
-                     spec.path + " belongs to " + (label->pool == pool ? "this pool" : "pool " + label->pool.to_string()) +
+                     spec.path + " belongs to " +
+                         (label->pool == pool ? "this pool" : "pool " + label->pool.to_string()) +
                          " already; open that pool, or remove its files to make it anew");
     if (!label && label.error().code() != Code::NotFound) return label.error().within(spec.path);
     auto segments = device->list_segments();
@@ -75,16 +77,20 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
 
 Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
     if (spec.kind != DeviceKind::Dir)
-        return Error(Code::Invalid, "a ram: device does not outlive its daemon, so it cannot be opened again");
+        return Error(Code::Invalid,
+                     "a ram: device does not outlive its daemon, so it cannot be opened again");
     std::unique_ptr<Device> device(new Device(spec, spec.path));
     RETURN_IF_ERROR(device->open_directory());
     auto label = device->read_label();
     if (!label && label.error().code() == Code::NotFound)
-        return Error(Code::NotFound, spec.path + " has no label, so it is no device of a pool; name another "
-                                                 "directory, or add this one as a new device");
+        return Error(Code::NotFound,
+                     spec.path +
+                         " has no label, so it is no device of a pool; name another "
+                         "directory, or add this one as a new device");
     if (!label) return label.error().within(spec.path);
     if (label->state == LabelState::Removed)
-        return Error(Code::NotFound, spec.path + " was pulled from its pool; add it as a new device");
+        return Error(Code::NotFound,
+                     spec.path + " was pulled from its pool; add it as a new device");
     device->segment_bytes_ = label->segment_bytes;
     device->segment_count_ = label->segment_count;
     device->spec_.name = label->name;
@@ -93,34 +99,43 @@ Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
 
 Status Device::check_spec() const {
     if (!is_device_name(spec_.name))
-        return Error(Code::Invalid, "'" + spec_.name + "' is no name for a device; use 1 to 63 letters, digits, "
-                                                       "'.', '_' or '-', and neither '.' nor '-' first");
+        return Error(Code::Invalid, "'" + spec_.name +
+                                        "' is no name for a device; use 1 to 63 letters, digits, "
+                                        "'.', '_' or '-', and neither '.' nor '-' first");
     if (spec_.kind == DeviceKind::Ram && spec_.size_bytes == 0)
         return Error(Code::Invalid, "device " + name() + " needs a size; write ram:SIZE");
     if (spec_.segment_bytes && !is_segment_size(*spec_.segment_bytes))
-        return Error(Code::Invalid, "device " + name() + ": a segment is a power of two from 4K to 1G");
+        return Error(Code::Invalid,
+                     "device " + name() + ": a segment is a power of two from 4K to 1G");
     return {};
 }
 
 Status Device::open_directory() {
     auto fd = sys::open_directory(directory_);
     if (!fd && (fd.error().sys_errno() == ENOTDIR || fd.error().sys_errno() == ELOOP))
-        return Error(Code::Invalid, directory_ + " is a file or a symbolic link; name a directory itself", ENOTDIR);
+        return Error(Code::Invalid,
+                     directory_ + " is a file or a symbolic link; name a directory itself",
+                     ENOTDIR);
     if (!fd) return fd.error();
     directory_fd_ = std::move(*fd);
     struct stat status;
     if (::fstat(directory_fd_.get(), &status) != 0) return sys_error(directory_);
     if (status.st_uid != ::geteuid() && status.st_uid != 0)
-        return Error(Code::Denied, directory_ + " belongs to another user, who could take the data; "
-                                                "name a directory of your own");
+        return Error(Code::Denied, directory_ +
+                                       " belongs to another user, who could take the data; "
+                                       "name a directory of your own");
     if ((status.st_mode & S_IWOTH) != 0)
-        return Error(Code::Denied, directory_ + " lets every user write in it; name a directory of your own, "
-                                                "or chmod o-w this one");
+        return Error(Code::Denied,
+                     directory_ +
+                         " lets every user write in it; name a directory of your own, "
+                         "or chmod o-w this one");
     auto kind = sys::filesystem_kind(directory_fd_.get());
     if (!kind) return kind.error().within(directory_);
     if (*kind == sys::FilesystemKind::Hugetlbfs)
-        return Error(Code::NotSupported, directory_ + " is a hugetlbfs, whose files take no write(2); use a tmpfs "
-                                                      "mounted with huge=always");
+        return Error(Code::NotSupported,
+                     directory_ +
+                         " is a hugetlbfs, whose files take no write(2); use a tmpfs "
+                         "mounted with huge=always");
     memory_kind_ = *kind == sys::FilesystemKind::Tmpfs ? MemoryKind::Shmem : MemoryKind::Other;
     return take_lock();
 }
@@ -146,10 +161,12 @@ Status Device::choose_geometry() {
     segment_bytes_ = spec_.segment_bytes ? *spec_.segment_bytes : choose_segment_bytes(capacity);
     const std::uint64_t count = capacity / segment_bytes_;
     if (count < kSegmentsMin)
-        return Error(Code::Invalid, "device " + name() + " is too small with " + base::format_size(capacity) +
-                                        "; give it at least " + base::format_size(kSegmentsMin * segment_bytes_));
+        return Error(Code::Invalid, "device " + name() + " is too small with " +
+                                        base::format_size(capacity) + "; give it at least " +
+                                        base::format_size(kSegmentsMin * segment_bytes_));
     if (count > UINT32_MAX)
-        return Error(Code::Invalid, "device " + name() + " is too large for its segment size; give it larger ones");
+        return Error(Code::Invalid, "device " + name() +
+                                        " is too large for its segment size; give it larger ones");
     segment_count_ = static_cast<std::uint32_t>(count);
     return {};
 }
@@ -169,7 +186,8 @@ Status Device::create_segment(SegmentNo segment) {
     // On a disk the name must last before data that is synced can count on it.
     if (made && memory_kind_ == MemoryKind::Other) made = sys::sync_directory(directory_fd_.get());
     if (made) return {};
-    base::discard(sys::remove_file(directory_fd_.get(), file), "the first error is the one to tell");
+    base::discard(sys::remove_file(directory_fd_.get(), file),
+                  "the first error is the one to tell");
     return made.error().within("device " + name() + ": " + file);
 }
 
@@ -184,11 +202,12 @@ Status Device::release_segment(SegmentNo segment) {
     if (!fd && fd.error().code() != Code::NotFound) return fd.error().within("device " + name());
     if (fd) {
         // Truncation, not the unlink, is what takes the pages away from who has them mapped.
-        if (auto cut = sys::set_size(fd->get(), 0); !cut) return cut.error().within("device " + name() + ": " + file);
+        if (auto cut = sys::set_size(fd->get(), 0); !cut)
+            return cut.error().within("device " + name() + ": " + file);
         RETURN_IF_ERROR(sys::remove_file(directory_fd_.get(), file));
     }
-    // After the unlink: a reader that comes in between could otherwise put the old file's descriptor back, and what is
-    // written to the next file of this number would go nowhere.
+    // After the unlink: a reader that comes in between could otherwise put the old file's
+    // descriptor back, and what is written to the next file of this number would go nowhere.
     forget_fd(segment);
     if (fd && !is_private_mount_ && !sys::has_no_other_opener(fd->get())) {
         MutexLock lock(mutex_);
@@ -205,7 +224,8 @@ std::optional<std::uint64_t> Device::held_segments() const {
 }
 
 bool Device::has_segment(SegmentNo segment) const {
-    return ::faccessat(directory_fd_.get(), segment_name(segment).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    return ::faccessat(directory_fd_.get(), segment_name(segment).c_str(), F_OK,
+                       AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 Result<std::vector<SegmentNo>> Device::list_segments() const {
@@ -220,7 +240,8 @@ Result<std::vector<SegmentNo>> Device::list_segments() const {
         std::uint32_t number = 0;
         const auto digits = name.substr(4);
         const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-        if (parsed.ec == std::errc{} && segment_name(SegmentNo(number)) == name) segments.emplace_back(number);
+        if (parsed.ec == std::errc{} && segment_name(SegmentNo(number)) == name)
+            segments.emplace_back(number);
     }
     ::closedir(listing);
     std::sort(segments.begin(), segments.end());
@@ -236,14 +257,16 @@ Result<UniqueFd> Device::open_segment(SegmentNo segment, Access access) const {
 
 Result<Device::FileIdentity> Device::segment_identity(SegmentNo segment) const {
     struct stat status;
-    if (::fstatat(directory_fd_.get(), segment_name(segment).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    if (::fstatat(directory_fd_.get(), segment_name(segment).c_str(), &status,
+                  AT_SYMLINK_NOFOLLOW) != 0)
         return sys_error(segment_name(segment));
     return FileIdentity{status.st_dev, status.st_ino};
 }
 
 Result<Device::SharedFd> Device::segment_fd(SegmentNo segment) const {
     MutexLock lock(mutex_);
-    if (const auto known = open_segments_.find(segment); known != open_segments_.end()) return known->second;
+    if (const auto known = open_segments_.find(segment); known != open_segments_.end())
+        return known->second;
     auto fd = open_segment(segment, Access::ReadWrite);
     if (!fd) return fd.error();
     if (open_segments_.size() >= kOpenSegmentsMax) open_segments_.erase(open_segments_.begin());

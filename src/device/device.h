@@ -1,13 +1,18 @@
-// A device: a memory with an address space of its own, cut into segments, each a file of a host filesystem.
+// A device: a memory with an address space of its own, cut into segments, each a file of a host
+// filesystem.
 //
-//     device address   0 ........ S ........ 2S ........ 3S ..          S = segment_bytes, a power of two
-//     file             seg-00000   seg-00001   seg-00002
+//     device address   0 ........ S ........ 2S ........ 3S ..          S = segment_bytes, a power
+//     of two file             seg-00000   seg-00001   seg-00002
 //
 // Invariants:
-//  - A segment's file exists only while the segment has an owner (store) and is made anew for each ownership, so a
-//    descriptor or a mapping kept from an earlier ownership reaches an unlinked, truncated file and nothing else.
-//  - The daemon reaches device memory by pread, pwrite and splice alone: a dying device gives an error, not a signal.
-// Thread-safe: all calls may come from any thread; create/release of the same segment are ordered by the caller.
+//  - A segment's file exists only while the segment has an owner (store) and is made anew for each
+//  ownership, so a
+//    descriptor or a mapping kept from an earlier ownership reaches an unlinked, truncated file and
+//    nothing else.
+//  - The daemon reaches device memory by pread, pwrite and splice alone: a dying device gives an
+//  error, not a signal.
+// Thread-safe: all calls may come from any thread; create/release of the same segment are ordered
+// by the caller.
 #pragma once
 
 #include <cstdint>
@@ -46,13 +51,16 @@ enum class MemoryKind : std::uint8_t {
 
 class Device {
   public:
-    // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet. Fails with Exists
-    // when the directory of a dir: device holds segment files or a member's label already (a tombstone is taken over),
-    // with NotFound when it is not there, Denied when other users may write in it, Busy when another daemon has it.
+    // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet.
+    // Fails with Exists when the directory of a dir: device holds segment files or a member's label
+    // already (a tombstone is taken over), with NotFound when it is not there, Denied when other
+    // users may write in it, Busy when another daemon has it.
     static Result<std::unique_ptr<Device>> create(const DeviceSpec& spec, const Uuid& pool);
-    // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer version).
+    // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer
+    // version).
     static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec);
-    // Unmounts and removes what create() made for a ram: device; leaves a dir: device's files alone.
+    // Unmounts and removes what create() made for a ram: device; leaves a dir: device's files
+    // alone.
     ~Device();
     Device(const Device&) = delete;
     Device& operator=(const Device&) = delete;
@@ -75,16 +83,18 @@ class Device {
         return DeviceRange::of_length(segment.raw() * segment_bytes_, segment_bytes_);
     }
 
-    // Makes the segment's file, all holes, of full size. Fails with Exists when there is one (see ensure_fresh).
+    // Makes the segment's file, all holes, of full size. Fails with Exists when there is one (see
+    // ensure_fresh).
     Status create_segment(SegmentNo segment);
-    // Removes a left-over file of that number first, if there is one: for segments the metadata says are free.
-    // Durable as soon as sync() of the segment is.
+    // Removes a left-over file of that number first, if there is one: for segments the metadata
+    // says are free. Durable as soon as sync() of the segment is.
     Status create_fresh_segment(SegmentNo segment);
-    // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and unlinks it.
-    // Ok when there is none.
+    // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and
+    // unlinks it. Ok when there is none.
     Status release_segment(SegmentNo segment);
-    // How many released segments somebody still has open or mapped, by the kernel's word; nothing when it cannot tell: a
-    // device that was opened may have had segments released before. A private tmpfs is asked for its inodes instead.
+    // How many released segments somebody still has open or mapped, by the kernel's word; nothing
+    // when it cannot tell: a device that was opened may have had segments released before. A
+    // private tmpfs is asked for its inodes instead.
     std::optional<std::uint64_t> held_segments() const;
     bool has_segment(SegmentNo segment) const;
     // Every segment file in the directory, ascending.
@@ -102,13 +112,16 @@ class Device {
     // Byte access; ranges may cross segments, all of which must exist. Holes read as zero.
     Status read(std::uint64_t offset, std::span<std::uint8_t> into) const;
     Status write(std::uint64_t offset, std::span<const std::uint8_t> from);
-    // Drops the range's pages: every mapping loses its page-table entries, the next touch is a missing page.
+    // Drops the range's pages: every mapping loses its page-table entries, the next touch is a
+    // missing page.
     Status punch(DeviceRange range);
-    // Gives the range memory now (fallocate), so that a later touch cannot find the host filesystem full.
+    // Gives the range memory now (fallocate), so that a later touch cannot find the host filesystem
+    // full.
     Status populate(DeviceRange range);
     // Durable on the medium (fdatasync); free on tmpfs.
     Status sync(DeviceRange range);
-    // The next part at or after range.begin() that holds data (not a hole), cut to `range`; nothing when there is none.
+    // The next part at or after range.begin() that holds data (not a hole), cut to `range`; nothing
+    // when there is none.
     Result<std::optional<DeviceRange>> next_data(DeviceRange range) const;
 
     // The label is replaced as a whole and durably (write, sync, rename, sync directory).
@@ -122,8 +135,10 @@ class Device {
     Result<std::uint64_t> host_free_bytes() const;
 
   private:
-    friend Result<std::uint64_t> copy_range(const Device&, DeviceRange, Device&, std::uint64_t, std::span<std::uint8_t>);
-    // Descriptors of segments stay open between calls; shared, because a release may come while a copy runs.
+    friend Result<std::uint64_t> copy_range(const Device&, DeviceRange, Device&, std::uint64_t,
+                                            std::span<std::uint8_t>);
+    // Descriptors of segments stay open between calls; shared, because a release may come while a
+    // copy runs.
     using SharedFd = std::shared_ptr<UniqueFd>;
 
     Device(DeviceSpec spec, std::string directory);
@@ -154,15 +169,18 @@ class Device {
     mutable std::vector<UniqueFd> held_ GUARDED_BY(mutex_);
 };
 
-// Large enough that a whole huge page of the target is written at once: the kernel then need not clear it first.
+// Large enough that a whole huge page of the target is written at once: the kernel then need not
+// clear it first.
 inline constexpr std::size_t kCopyBufferBytes = 2u << 20;
 
-// Copies the data parts of `from_range` to `to_offset` of another (or the same) device, by pread and pwrite through
-// `buffer`: measured faster than splice, which handles each small page on its own. Holes stay holes (the target range
-// must be all holes). Neither range may cross a segment boundary. Returns the bytes copied.
-Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset,
-                                 std::span<std::uint8_t> buffer);
+// Copies the data parts of `from_range` to `to_offset` of another (or the same) device, by pread
+// and pwrite through `buffer`: measured faster than splice, which handles each small page on its
+// own. Holes stay holes (the target range must be all holes). Neither range may cross a segment
+// boundary. Returns the bytes copied.
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to,
+                                 std::uint64_t to_offset, std::span<std::uint8_t> buffer);
 // The same with a buffer of its own.
-Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to, std::uint64_t to_offset);
+Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to,
+                                 std::uint64_t to_offset);
 
 }  // namespace refault::device

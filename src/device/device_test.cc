@@ -14,11 +14,11 @@ namespace refault::device {
 namespace {
 
 namespace fs = std::filesystem;
+using base::Code;
 using testing::dir_spec;
 using testing::expect_error;
 using testing::label_for;
 using testing::TempDirectory;
-using base::Code;
 
 constexpr std::uint64_t kSegmentBytes = 64 * 1024;
 constexpr std::uint32_t kSegments = 8;
@@ -27,7 +27,9 @@ Result<std::unique_ptr<Device>> create_at(const std::string& path) {
     return Device::create(dir_spec(path, kSegmentBytes, kSegments), *Uuid::random());
 }
 
-void put(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+void put(const std::string& path, const std::string& text) {
+    std::ofstream(path) << text;
+}
 
 class DeviceOnEveryPlace : public testing::OnEveryPlace {};
 INSTANTIATE_TEST_SUITE_P(Places, DeviceOnEveryPlace,
@@ -127,7 +129,8 @@ TEST(Device, TooSmallNamesTheLeastSize) {
     const TempDirectory home;
     auto spec = dir_spec(home.path(), 2 << 20, 3);
     expect_error(Device::create(spec, Uuid{}), Code::Invalid, "at least 8.0 MiB");
-    expect_error(Device::create(testing::ram_spec(1 << 20), Uuid{}), Code::Invalid, "at least 8.0 MiB");
+    expect_error(Device::create(testing::ram_spec(1 << 20), Uuid{}), Code::Invalid,
+                 "at least 8.0 MiB");
     spec.size_bytes = 8 << 20;
     EXPECT_TRUE(Device::create(spec, Uuid{}).ok());
 }
@@ -206,7 +209,8 @@ TEST(Device, AMembersDirectoryIsNotMadeAnew) {
         ASSERT_OK((*device)->write_label(label));
     }
     expect_error(create_at(home.path()), Code::Exists, pool.to_string());
-    expect_error(Device::create(dir_spec(home.path(), kSegmentBytes, kSegments), pool), Code::Exists, "this pool");
+    expect_error(Device::create(dir_spec(home.path(), kSegmentBytes, kSegments), pool),
+                 Code::Exists, "this pool");
 }
 
 TEST(Device, ATombstoneIsTakenOverButNotOpened) {
@@ -219,7 +223,8 @@ TEST(Device, ATombstoneIsTakenOverButNotOpened) {
         label.generation = 5;
         ASSERT_OK((*device)->write_label(label));
     }
-    expect_error(Device::open(dir_spec(home.path(), 0, 0)), Code::NotFound, "add it as a new device");
+    expect_error(Device::open(dir_spec(home.path(), 0, 0)), Code::NotFound,
+                 "add it as a new device");
     auto device = create_at(home.path());
     ASSERT_OK(device);
     EXPECT_EQ((*device)->label().generation, 5u) << "the next life counts on from it";

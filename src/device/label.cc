@@ -21,9 +21,13 @@ constexpr std::uint8_t kMagic[8] = {'R', 'F', 'L', 'A', 'B', 'E', 'L', '1'};
 constexpr std::size_t kHeadBytes = sizeof kMagic + 4 + 4;
 constexpr std::uint32_t kNameBytesMax = 63;
 
-Error corrupt(const char* rule) { return Error(Code::Corrupt, std::string("the label is damaged: ") + rule); }
+Error corrupt(const char* rule) {
+    return Error(Code::Corrupt, std::string("the label is damaged: ") + rule);
+}
 
-void encode_uuid(Encoder& out, const base::Uuid& uuid) { out.raw(uuid.bytes); }
+void encode_uuid(Encoder& out, const base::Uuid& uuid) {
+    out.raw(uuid.bytes);
+}
 
 base::Uuid decode_uuid(Decoder& in) {
     base::Uuid uuid;
@@ -46,16 +50,19 @@ base::Result<Label> decode_body(std::span<const std::uint8_t> body) {
     label.metadata_epoch = in.u64();
     const auto count = in.u32();
     if (count > in.remaining() / 4) in.fail();
-    for (std::uint32_t i = 0; in.ok() && i < count; ++i) label.metadata_segments.emplace_back(in.u32());
+    for (std::uint32_t i = 0; in.ok() && i < count; ++i)
+        label.metadata_segments.emplace_back(in.u32());
     RETURN_IF_ERROR(in.finish("the label"));
     if (state != 1 && state != 2) return corrupt("unknown state");
     label.state = static_cast<LabelState>(state);
     if (!is_device_name(label.name)) return corrupt("name");
-    // The largest size times the largest count is below 2^62: device addresses and file offsets never overflow.
+    // The largest size times the largest count is below 2^62: device addresses and file offsets
+    // never overflow.
     if (!is_segment_size(label.segment_bytes)) return corrupt("segment size");
     if (label.segment_count == 0) return corrupt("no segments");
     for (const auto segment : label.metadata_segments)
-        if (segment.raw() >= label.segment_count) return corrupt("a metadata segment lies beyond the device");
+        if (segment.raw() >= label.segment_count)
+            return corrupt("a metadata segment lies beyond the device");
     return label;
 }
 
@@ -65,7 +72,11 @@ base::Bytes encode_label(const Label& label) {
     Encoder body;
     encode_uuid(body, label.device);
     encode_uuid(body, label.pool);
-    body.text(label.name).u32(label.id.raw()).u64(label.segment_bytes).u32(label.segment_count).u64(label.generation);
+    body.text(label.name)
+        .u32(label.id.raw())
+        .u64(label.segment_bytes)
+        .u32(label.segment_count)
+        .u64(label.generation);
     body.u8(static_cast<std::uint8_t>(label.state)).u64(label.metadata_epoch);
     body.u32(static_cast<std::uint32_t>(label.metadata_segments.size()));
     for (const auto segment : label.metadata_segments) body.u32(segment.raw());
@@ -77,7 +88,8 @@ base::Bytes encode_label(const Label& label) {
 
 base::Result<Label> decode_label(std::span<const std::uint8_t> bytes) {
     if (bytes.size() < kHeadBytes + 4) return corrupt("too short");
-    if (std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0) return corrupt("not a label (magic)");
+    if (std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
+        return corrupt("not a label (magic)");
     Decoder head(bytes.subspan(sizeof kMagic));
     const auto version = head.u32();
     if (version > kLabelVersion)

@@ -30,7 +30,8 @@ struct Label {
     std::uint32_t segment_count = 0;
     std::uint64_t generation = 0;  // count of attachments
     LabelState state = LabelState::Member;
-    // The metadata log's copy on this device, if it has one: segments in order of the stream, for one epoch.
+    // The metadata log's copy on this device, if it has one: segments in order of the stream, for
+    // one epoch.
     std::uint64_t metadata_epoch = 0;
     std::vector<base::SegmentNo> metadata_segments;
 };

@@ -1,4 +1,5 @@
-// The label on media: every field comes back, every damage is named, a newer version is told apart from damage.
+// The label on media: every field comes back, every damage is named, a newer version is told apart
+// from damage.
 #include "device/label.h"
 
 #include <gtest/gtest.h>
@@ -123,7 +124,9 @@ TEST(Label, ASealedLabelWithABadFieldNamesTheRule) {
         change(label);
         return refusal(encode_label(label), Code::Corrupt);
     };
-    const auto has = [](const std::string& text, const char* rule) { return text.find(rule) != std::string::npos; };
+    const auto has = [](const std::string& text, const char* rule) {
+        return text.find(rule) != std::string::npos;
+    };
     EXPECT_TRUE(has(with([](Label& l) { l.name = ""; }), "name"));
     EXPECT_TRUE(has(with([](Label& l) { l.name = "../x"; }), "name"));
     EXPECT_TRUE(has(with([](Label& l) { l.name = "a\nb"; }), "name"));
@@ -138,14 +141,16 @@ TEST(Label, ASealedLabelWithABadFieldNamesTheRule) {
     EXPECT_TRUE(has(with([](Label& l) { l.state = static_cast<LabelState>(3); }), "state"));
 }
 
-// The checksum protects against the medium; what is made up with a right one must still be within bounds.
+// The checksum protects against the medium; what is made up with a right one must still be within
+// bounds.
 TEST(Label, SealedNonsenseIsReadWithinBounds) {
     base::testing::Random random;
     const auto right = encode_label(some_label());
     for (int round = 0; round < 20000; ++round) {
         auto bytes = right;
         for (auto changes = 1 + random.below(3); changes > 0; --changes)
-            bytes[kBodyAt + random.below(bytes.size() - kBodyAt - 4)] = static_cast<std::uint8_t>(random.next());
+            bytes[kBodyAt + random.below(bytes.size() - kBodyAt - 4)] =
+                static_cast<std::uint8_t>(random.next());
         seal(bytes);
         if (const auto label = decode_label(bytes)) {
             ASSERT_EQ(encode_label(*label), bytes) << "two encodings of one label";

@@ -82,9 +82,9 @@ bool is_dead(const std::string& directory) {
 
 Result<RamHome> make_ram_home(const DeviceSpec& spec, std::uint64_t capacity_bytes) {
     if (spec.numa_node && !sys::numa_node_exists(*spec.numa_node))
-        return Error(Code::Invalid, "there is no NUMA node " + std::to_string(*spec.numa_node) +
-                                        " to take memory from; choose one of: " +
-                                        sys::numa_node_list());
+        return Error(Code::Invalid,
+                     "there is no NUMA node " + std::to_string(*spec.numa_node) +
+                         " to take memory from; choose one of: " + sys::numa_node_list());
     auto uuid = base::Uuid::random();
     if (!uuid) return uuid.error();
     const std::string name = std::string(kNamePrefix) + uuid->to_string();
@@ -96,9 +96,11 @@ Result<RamHome> make_ram_home(const DeviceSpec& spec, std::uint64_t capacity_byt
     auto home = mount_home(mount_base, name, {capacity_bytes + kLabelRoomBytes, spec.numa_node});
     if (home || !is_refusal(home.error())) return home;
     if (spec.numa_node)
-        return Error(Code::NotSupported,
-                     "binding memory to a NUMA node takes the right to mount a tmpfs; run the daemon as "
-                     "root or leave node= away (" + home.error().message() + ")");
+        return Error(
+            Code::NotSupported,
+            "binding memory to a NUMA node takes the right to mount a tmpfs; run the daemon as "
+            "root or leave node= away (" +
+                home.error().message() + ")");
     if (plain_base != mount_base) remove_dead_ram_homes(plain_base);
     auto directory = make_directory(plain_base, name);
     if (!directory) return directory.error();
@@ -108,7 +110,8 @@ Result<RamHome> make_ram_home(const DeviceSpec& spec, std::uint64_t capacity_byt
 }
 
 void remove_ram_home(const RamHome& home) noexcept {
-    // Also before an unmount: the mount may have been copied into other mount namespaces, which must not keep the memory.
+    // Also before an unmount: the mount may have been copied into other mount namespaces, which
+    // must not keep the memory.
     if (const auto fd = sys::open_directory(home.directory))
         for (const auto& name : names_in(home.directory))
             if (name != "." && name != "..")
@@ -122,7 +125,8 @@ void remove_dead_ram_homes(const std::string& base) noexcept {
     for (const auto& name : names_in(base)) {
         const std::string directory = base + "/" + name;
         if (!name.starts_with(kNamePrefix) || !is_dead(directory)) continue;
-        base::log_line(base::LogLevel::Info, "removing " + directory + ", left by a daemon that is gone");
+        base::log_line(base::LogLevel::Info,
+                       "removing " + directory + ", left by a daemon that is gone");
         remove_ram_home({directory, sys::is_mount_point(directory)});
     }
 }

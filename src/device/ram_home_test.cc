@@ -1,4 +1,5 @@
-// ram: devices: the tmpfs of their own, what takes its place without the right to mount, and that nothing stays behind.
+// ram: devices: the tmpfs of their own, what takes its place without the right to mount, and that
+// nothing stays behind.
 #include "device/ram_home.h"
 
 #include <fcntl.h>
@@ -64,7 +65,8 @@ TEST_F(RamHome, IsATmpfsOfItsOwnThatGoesWithTheDevice) {
 
     const auto line = mount_line(directory);
     ASSERT_NE(line, "");
-    for (const char* flag : {"nosuid", "nodev", "noexec"}) EXPECT_NE(line.find(flag), std::string::npos) << line;
+    for (const char* flag : {"nosuid", "nodev", "noexec"})
+        EXPECT_NE(line.find(flag), std::string::npos) << line;
     const bool has_huge_pages = fs::exists("/sys/kernel/mm/transparent_hugepage");
     EXPECT_EQ(option_of(line, "huge"), has_huge_pages ? "huge=always" : "") << line;
 
@@ -84,7 +86,8 @@ TEST_F(RamHome, WithoutABaseItLiesInRun) {
 
 TEST_F(RamHome, HoldsItsWholeCapacityAndTheLabelAndNoMore) {
     if (::geteuid() != 0) GTEST_SKIP() << "mounting a tmpfs takes root";
-    for (const std::optional<std::uint64_t> segment_bytes : {std::optional<std::uint64_t>(), {64 * 1024}}) {
+    for (const std::optional<std::uint64_t> segment_bytes :
+         {std::optional<std::uint64_t>(), {64 * 1024}}) {
         auto wanted = spec();
         wanted.segment_bytes = segment_bytes;
         auto device = Device::create(wanted, Uuid{});
@@ -155,14 +158,17 @@ TEST_F(RamHome, WithoutTheRightToMountItIsADirectory) {
         if ((*device)->is_private_mount()) return 2;
         if ((*device)->memory_kind() != MemoryKind::Shmem) return 3;
         struct stat status;
-        if (::stat((*device)->directory().c_str(), &status) != 0 || (status.st_mode & 07777u) != 0700) return 4;
+        if (::stat((*device)->directory().c_str(), &status) != 0 ||
+            (status.st_mode & 07777u) != 0700)
+            return 4;
         if (!(*device)->create_segment(SegmentNo(3)).ok()) return 5;
         if (!(*device)->write(3 * (*device)->segment_bytes(), Bytes(100, 1)).ok()) return 6;
         if (!(*device)->write_label(testing::label_for(**device)).ok()) return 7;
         return fs::is_empty(base_.path()) ? 8 : 0;
     });
     EXPECT_EQ(failed_at, 0);
-    for (const auto& entry : fs::directory_iterator(base_.path())) ADD_FAILURE() << entry << " stays behind";
+    for (const auto& entry : fs::directory_iterator(base_.path()))
+        ADD_FAILURE() << entry << " stays behind";
 }
 
 TEST_F(RamHome, WithoutAPlaceToMountAtItLiesInSharedMemory) {
@@ -198,10 +204,12 @@ class DoomedDaemon {
         EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
         pid_ = ::fork();
         if (pid_ == 0) {
-            if (is_nobody && ::setresuid(testing::kNobody, testing::kNobody, testing::kNobody) != 0) ::_exit(1);
+            if (is_nobody && ::setresuid(testing::kNobody, testing::kNobody, testing::kNobody) != 0)
+                ::_exit(1);
             auto device = Device::create(spec, Uuid{});
             char answer = 'n';
-            if (device && (*device)->create_segment(SegmentNo(0)).ok() && (*device)->write(0, Bytes(4096, 9)).ok() &&
+            if (device && (*device)->create_segment(SegmentNo(0)).ok() &&
+                (*device)->write(0, Bytes(4096, 9)).ok() &&
                 (*device)->write_label(testing::label_for(**device)).ok())
                 answer = 'y';
             if (::write(ends[1], &answer, 1) == 1)

@@ -1,4 +1,5 @@
-// Segments: their files, byte access across their borders, and what is left of an earlier ownership (rule 6).
+// Segments: their files, byte access across their borders, and what is left of an earlier ownership
+// (rule 6).
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -71,7 +72,8 @@ TEST_P(SegmentOnEveryPlace, ComeAndGo) {
 
 TEST_P(SegmentOnEveryPlace, AreListedInOrderAndNothingElseIs) {
     create({7, 0, 3});
-    for (const char* name : {"seg-1", "seg-00001x", "seg-", "seg-+0001", "segment", "seg-99999999999", "xseg-00002"})
+    for (const char* name :
+         {"seg-1", "seg-00001x", "seg-", "seg-+0001", "segment", "seg-99999999999", "xseg-00002"})
         std::ofstream(home_->file(name)) << "x";
     const auto segments = device_->list_segments();
     ASSERT_OK(segments);
@@ -86,7 +88,8 @@ TEST_P(SegmentOnEveryPlace, FreshOnesReplaceLeftOvers) {
     const auto held = device_->open_segment(SegmentNo(2), Access::Read);
     ASSERT_OK(held);
     ASSERT_OK(device_->create_fresh_segment(SegmentNo(2)));
-    EXPECT_EQ(read(2 * kSegmentBytes, 100), Bytes(100, 0)) << "the cache must not keep the old file";
+    EXPECT_EQ(read(2 * kSegmentBytes, 100), Bytes(100, 0))
+        << "the cache must not keep the old file";
     const auto after = device_->segment_identity(SegmentNo(2));
     ASSERT_OK(after);
     EXPECT_NE(before->inode, after->inode);
@@ -112,7 +115,8 @@ TEST_P(SegmentOnEveryPlace, AccessToAMissingOneNamesIt) {
     Bytes bytes(kSegmentBytes);
     expect_error(device_->read(kSegmentBytes / 2, bytes), Code::NotFound, "seg-00001");
     expect_error(device_->write(3 * kSegmentBytes, bytes), Code::NotFound, "device a: seg-00003");
-    expect_error(device_->open_segment(SegmentNo(4), Access::Read), Code::NotFound, "device a: seg-00004");
+    expect_error(device_->open_segment(SegmentNo(4), Access::Read), Code::NotFound,
+                 "device a: seg-00004");
     EXPECT_EQ(device_->segment_identity(SegmentNo(4)).error().code(), Code::NotFound);
 }
 
@@ -123,7 +127,8 @@ TEST_P(SegmentOnEveryPlace, AFileCutShortIsAnErrorAndNoHole) {
     Bytes bytes(kSegmentBytes);
     expect_error(device_->read(0, bytes), Code::Io, "shorter");
     expect_error(device_->next_data(DeviceRange(8192, kSegmentBytes)), Code::Io, "shorter");
-    expect_error(copy_range(*device_, DeviceRange(0, kSegmentBytes), *device_, kSegmentBytes), Code::Io, "shorter");
+    expect_error(copy_range(*device_, DeviceRange(0, kSegmentBytes), *device_, kSegmentBytes),
+                 Code::Io, "shorter");
 }
 
 TEST_P(SegmentOnEveryPlace, PunchDropsTheMemoryAndPopulateGivesIt) {
@@ -168,7 +173,8 @@ TEST_P(SegmentOnEveryPlace, AReadersDescriptorCannotWrite) {
     ASSERT_OK(reader);
     EXPECT_EQ(::pwrite(reader->get(), "x", 1, 0), -1);
     EXPECT_EQ(::ftruncate(reader->get(), 0), -1);
-    EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, reader->get(), 0), MAP_FAILED);
+    EXPECT_EQ(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, reader->get(), 0),
+              MAP_FAILED);
     EXPECT_EQ(::fcntl(reader->get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     const auto writer = device_->open_segment(SegmentNo(0), Access::ReadWrite);
     ASSERT_OK(writer);
@@ -208,8 +214,8 @@ TEST_P(SegmentOnEveryPlace, TheCacheOfDescriptorsIsBounded) {
     EXPECT_EQ(failed_at, 0);
 }
 
-// Readers that come in between a release and the next creation must not leave the old file's descriptor behind: what is
-// written afterwards would go to a file that nobody can find.
+// Readers that come in between a release and the next creation must not leave the old file's
+// descriptor behind: what is written afterwards would go to a file that nobody can find.
 TEST_P(SegmentOnEveryPlace, AConcurrentReaderDoesNotKeepTheOldFile) {
     std::atomic<bool> is_over = false;
     std::thread reader([&] {
@@ -232,11 +238,14 @@ TEST_P(SegmentOnEveryPlace, AConcurrentReaderDoesNotKeepTheOldFile) {
 }
 
 sigjmp_buf after_signal;
-void jump_out(int) { ::siglongjmp(after_signal, 1); }
+void jump_out(int) {
+    ::siglongjmp(after_signal, 1);
+}
 
 // 0: the byte is `expected`; 1: another byte; 2: SIGBUS.
 int touch(const volatile std::uint8_t* address, std::uint8_t expected) {
-    struct sigaction action {}, before {};
+    struct sigaction action {
+    }, before{};
     action.sa_handler = jump_out;
     ::sigaction(SIGBUS, &action, &before);
     int result = 2;
@@ -245,8 +254,8 @@ int touch(const volatile std::uint8_t* address, std::uint8_t expected) {
     return result;
 }
 
-// A child that keeps a mapping and a descriptor of a segment, and answers what it finds there. It stands for a program
-// that does not cooperate.
+// A child that keeps a mapping and a descriptor of a segment, and answers what it finds there. It
+// stands for a program that does not cooperate.
 class Keeper {
   public:
     enum Answer : std::uint8_t { kSame = '0', kOther = '1', kSigbus = '2' };
@@ -271,7 +280,8 @@ class Keeper {
         commands_.reset();
         ::waitpid(pid_, nullptr, 0);
     }
-    // 't' touches the mapping, 'w' writes through the descriptor, 's' gives whether the file still has a name.
+    // 't' touches the mapping, 'w' writes through the descriptor, 's' gives whether the file still
+    // has a name.
     char ask(char command) {
         char answer = '?';
         EXPECT_EQ(::write(commands_.get(), &command, 1), 1);
@@ -290,7 +300,8 @@ class Keeper {
             char answer = '?';
             if (command == 't') answer = static_cast<char>('0' + touch(address, expected));
             if (command == 'w') answer = ::pwrite(fd, "INTRUDER", 8, 0) == 8 ? 'y' : 'n';
-            if (command == 's') answer = ::fstat(fd, &status) == 0 && status.st_nlink == 0 ? 'n' : 'y';
+            if (command == 's')
+                answer = ::fstat(fd, &status) == 0 && status.st_nlink == 0 ? 'n' : 'y';
             if (::write(answers, &answer, 1) != 1) break;
         }
         ::_exit(0);

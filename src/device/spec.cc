@@ -23,7 +23,8 @@ constexpr std::size_t kNameMax = 63;
 
 bool is_device_name(std::string_view name) noexcept {
     const auto is_allowed = [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '.' || c == '_' || c == '-';
     };
     return !name.empty() && name.size() <= kNameMax && name[0] != '.' && name[0] != '-' &&
            std::all_of(name.begin(), name.end(), is_allowed);
@@ -58,7 +59,8 @@ base::Status apply_option(DeviceSpec& spec, std::string_view text, std::string_v
         if (key == "size") {
             spec.size_bytes = *size;
         } else {
-            if (!is_segment_size(*size)) return bad_spec(text, "segment is a power of two from 4K to 1G");
+            if (!is_segment_size(*size))
+                return bad_spec(text, "segment is a power of two from 4K to 1G");
             spec.segment_bytes = *size;
         }
         return {};
@@ -78,7 +80,8 @@ std::string DeviceSpec::to_string() const {
 }
 
 std::uint64_t choose_segment_bytes(std::uint64_t capacity_bytes) noexcept {
-    const auto wanted = std::bit_floor(std::max<std::uint64_t>(capacity_bytes / kSegmentsWanted, 1));
+    const auto wanted =
+        std::bit_floor(std::max<std::uint64_t>(capacity_bytes / kSegmentsWanted, 1));
     return std::clamp(wanted, kChosenBytesMin, kSegmentBytesMax);
 }
 
@@ -92,10 +95,16 @@ Result<DeviceSpec> parse_device_spec(std::string_view text, std::string_view def
     } else {
         spec.name = default_name;
     }
-    if (!is_device_name(spec.name)) return bad_spec(text, "the name has 1 to 63 letters, digits, '.', '_' or '-', and begins with neither '.' nor '-'");
-    if (rest.starts_with("ram:")) spec.kind = DeviceKind::Ram;
-    else if (rest.starts_with("dir:")) spec.kind = DeviceKind::Dir;
-    else return bad_spec(text, "the kind is ram: or dir:");
+    if (!is_device_name(spec.name))
+        return bad_spec(text,
+                        "the name has 1 to 63 letters, digits, '.', '_' or '-', and begins with "
+                        "neither '.' nor '-'");
+    if (rest.starts_with("ram:"))
+        spec.kind = DeviceKind::Ram;
+    else if (rest.starts_with("dir:"))
+        spec.kind = DeviceKind::Dir;
+    else
+        return bad_spec(text, "the kind is ram: or dir:");
     rest.remove_prefix(4);
     auto comma = rest.find(',');
     const auto main_part = rest.substr(0, comma);

@@ -41,12 +41,34 @@ TEST(DeviceSpec, TakesTheDefaultNameWhenNoneIsWritten) {
 }
 
 TEST(DeviceSpec, RefusesWithTheWayToWriteIt) {
-    for (const char* text :
-         {"", "a", "a=", "=ram:1G", "ram:1G", "a=ram:", "a=ram:big", "a=disk:1G", "a=dir:", "a=dir:relative",
-          "a=ram:1G,node=", "a=ram:1G,node=x", "a=ram:1G,node=-1", "a=ram:1G,node=1x", "a=ram:1G,size=1G",
-          "a=dir:/x,node=0", "a=dir:/x,size=lots", "a=ram:1G,color=red", "a=ram:1G,", "a=ram:1G,segment=5000",
-          "a=ram:1G,segment=2K", "a=ram:1G,segment=2G", "a/b=ram:1G", "..=ram:1G", ".a=ram:1G", "-a=ram:1G",
-          "a b=ram:1G", "a\nb=ram:1G"}) {
+    for (const char* text : {"",
+                             "a",
+                             "a=",
+                             "=ram:1G",
+                             "ram:1G",
+                             "a=ram:",
+                             "a=ram:big",
+                             "a=disk:1G",
+                             "a=dir:",
+                             "a=dir:relative",
+                             "a=ram:1G,node=",
+                             "a=ram:1G,node=x",
+                             "a=ram:1G,node=-1",
+                             "a=ram:1G,node=1x",
+                             "a=ram:1G,size=1G",
+                             "a=dir:/x,node=0",
+                             "a=dir:/x,size=lots",
+                             "a=ram:1G,color=red",
+                             "a=ram:1G,",
+                             "a=ram:1G,segment=5000",
+                             "a=ram:1G,segment=2K",
+                             "a=ram:1G,segment=2G",
+                             "a/b=ram:1G",
+                             "..=ram:1G",
+                             ".a=ram:1G",
+                             "-a=ram:1G",
+                             "a b=ram:1G",
+                             "a\nb=ram:1G"}) {
         const auto spec = parse_device_spec(text);
         ASSERT_FALSE(spec) << text;
         EXPECT_EQ(spec.error().code(), base::Code::Invalid) << text;
@@ -60,8 +82,8 @@ TEST(DeviceSpec, NamesHaveUpTo63Characters) {
 }
 
 TEST(DeviceSpec, WhatIsPrintedParsesToTheSame) {
-    for (const char* text :
-         {"a=ram:512M", "a=ram:512M,node=0", "a=ram:1G,segment=4K", "a=dir:/x/y", "a=dir:/x,size=3G,segment=1G"}) {
+    for (const char* text : {"a=ram:512M", "a=ram:512M,node=0", "a=ram:1G,segment=4K", "a=dir:/x/y",
+                             "a=dir:/x,size=3G,segment=1G"}) {
         const auto spec = parse_device_spec(text);
         ASSERT_TRUE(spec) << text;
         const auto again = parse_device_spec("a=" + spec->to_string());
@@ -77,11 +99,14 @@ TEST(DeviceSpec, WhatIsPrintedParsesToTheSame) {
 
 TEST(DeviceSpec, MadeUpTextIsRefusedOrSound) {
     base::testing::Random random;
-    constexpr std::string_view kPieces[] = {"a", "=", "ram:", "dir:", "/", ",", "node=", "size=", "segment=",
-                                            "4", "K", "G", "-", "99999999999999999999", "\xff", ":"};
+    constexpr std::string_view kPieces[] = {
+        "a",     "=",        "ram:", "dir:", "/", ",", "node=",
+        "size=", "segment=", "4",    "K",    "G", "-", "99999999999999999999",
+        "\xff",  ":"};
     for (int round = 0; round < 20000; ++round) {
         std::string text;
-        for (auto count = random.below(10); count > 0; --count) text += kPieces[random.below(std::size(kPieces))];
+        for (auto count = random.below(10); count > 0; --count)
+            text += kPieces[random.below(std::size(kPieces))];
         const auto spec = parse_device_spec(text);
         if (!spec) continue;
         ASSERT_TRUE(is_device_name(spec->name)) << text;

@@ -1,5 +1,5 @@
-// For tests: directories that go with what is in and mounted on them, the kinds of filesystem that a device may lie on,
-// and children that run a part of a test with fewer rights.
+// For tests: directories that go with what is in and mounted on them, the kinds of filesystem that
+// a device may lie on, and children that run a part of a test with fewer rights.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -51,7 +51,8 @@ class TempDirectory {
     bool is_mounted_ = false;
 };
 
-// Runs `body` in a child; its result is the child's exit status. The child runs no test of gtest's: it returns numbers.
+// Runs `body` in a child; its result is the child's exit status. The child runs no test of gtest's:
+// it returns numbers.
 inline int in_child(const std::function<int()>& body) {
     const pid_t child = ::fork();
     if (child == 0) ::_exit(body());
@@ -62,14 +63,15 @@ inline int in_child(const std::function<int()>& body) {
 // The same without root's rights.
 inline int in_nobodys_child(const std::function<int()>& body) {
     return in_child([&] {
-        if (::setresgid(kNobody, kNobody, kNobody) != 0 || ::setresuid(kNobody, kNobody, kNobody) != 0)
+        if (::setresgid(kNobody, kNobody, kNobody) != 0 ||
+            ::setresuid(kNobody, kNobody, kNobody) != 0)
             return 99;
         return body();
     });
 }
 
-inline DeviceSpec dir_spec(const std::string& path, std::uint64_t segment_bytes, std::uint32_t segments,
-                           const std::string& name = "a") {
+inline DeviceSpec dir_spec(const std::string& path, std::uint64_t segment_bytes,
+                           std::uint32_t segments, const std::string& name = "a") {
     DeviceSpec spec;
     spec.name = name;
     spec.kind = DeviceKind::Dir;
@@ -98,9 +100,9 @@ inline Label label_for(const Device& device) {
     return label;
 }
 
-#define ASSERT_OK(expression)                                          \
-    do {                                                               \
-        const auto& status_ = (expression);                            \
+#define ASSERT_OK(expression)                                                          \
+    do {                                                                               \
+        const auto& status_ = (expression);                                            \
         ASSERT_TRUE(status_.ok()) << #expression << ": " << status_.error().message(); \
     } while (false)
 
@@ -118,9 +120,12 @@ enum class Place { HugeTmpfs, SharedMemory, Disk };
 
 inline std::string place_name(const ::testing::TestParamInfo<Place>& info) {
     switch (info.param) {
-        case Place::HugeTmpfs: return "HugeTmpfs";
-        case Place::SharedMemory: return "SharedMemory";
-        case Place::Disk: return "Disk";
+        case Place::HugeTmpfs:
+            return "HugeTmpfs";
+        case Place::SharedMemory:
+            return "SharedMemory";
+        case Place::Disk:
+            return "Disk";
     }
     return "Unknown";
 }
@@ -145,7 +150,8 @@ class OnEveryPlace : public ::testing::TestWithParam<Place> {
         return GetParam() != Place::Disk ? "/dev/shm" : disk != nullptr ? disk : "/tmp";
     }
     static std::unique_ptr<Device> make(const std::string& path) {
-        auto device = Device::create(dir_spec(path, kSegmentBytes, kSegments), *base::Uuid::random());
+        auto device =
+            Device::create(dir_spec(path, kSegmentBytes, kSegments), *base::Uuid::random());
         EXPECT_TRUE(device.ok()) << device.error().message();
         return device ? std::move(*device) : nullptr;
     }

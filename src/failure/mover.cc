@@ -36,9 +36,11 @@ double ms_since(steady_clock::time_point start) {
 // One batch from fences to lift. Ends every move it took, whatever happens.
 class Mover::Batch {
   public:
-    Batch(Mover& mover, std::span<const Move> moves) : mover_(mover), moves_(moves.begin(), moves.end()) {
+    Batch(Mover& mover, std::span<const Move> moves)
+        : mover_(mover), moves_(moves.begin(), moves.end()) {
         std::sort(moves_.begin(), moves_.end(), [](const Move& a, const Move& b) {
-            return std::pair(a.from.inode, a.from.file_offset) < std::pair(b.from.inode, b.from.file_offset);
+            return std::pair(a.from.inode, a.from.file_offset) <
+                   std::pair(b.from.inode, b.from.file_offset);
         });
     }
 
@@ -52,10 +54,12 @@ class Mover::Batch {
             auto layouts = mover_.store_.lock_layouts(std::move(inodes));
             moved = move_under_locks();
         }
-        for (const auto& fence : fences_) mover_.registry_.lift(fence.inode, fence.range, moved.ok() && !moves_.empty());
+        for (const auto& fence : fences_)
+            mover_.registry_.lift(fence.inode, fence.range, moved.ok() && !moves_.empty());
         outcome_.fence_ms = ms_since(fenced_since);
         if (!moved) return moved.error();
-        // Not before the lift has made the parts stale: until then every mapping still counts as placed.
+        // Not before the lift has made the parts stale: until then every mapping still counts as
+        // placed.
         base::MutexLock lock(mover_.mutex_);
         mover_.unreleased_.insert(mover_.unreleased_.end(), moves_.begin(), moves_.end());
         return std::move(outcome_);
@@ -75,14 +79,18 @@ class Mover::Batch {
             FileRange range = moves_[i].from.file_range();
             std::size_t end = i + 1;
             for (; end < moves_.size() && moves_[end].from.inode == inode &&
-                   moves_[end].from.file_offset == range.end(); ++end)
+                   moves_[end].from.file_offset == range.end();
+                 ++end)
                 range = FileRange(range.begin(), moves_[end].from.file_range().end());
-            auto targets = mover_.registry_.fence(inode, range, steady_clock::now() + kPagerPatience, on_silence);
+            auto targets = mover_.registry_.fence(inode, range,
+                                                  steady_clock::now() + kPagerPatience, on_silence);
             if (targets && !targets->empty() && !takes_userfaultfd(moves_[i])) {
                 mover_.registry_.lift(inode, range, /*has_moved=*/false);
-                targets = Error(Code::Busy, targets->front().session->describe() +
-                                                " maps it from a filesystem that takes no userfaultfd; it has to unmap "
-                                                "first");
+                targets = Error(
+                    Code::Busy,
+                    targets->front().session->describe() +
+                        " maps it from a filesystem that takes no userfaultfd; it has to unmap "
+                        "first");
             }
             auto& to = targets ? kept : outcome_.later;
             to.insert(to.end(), moves_.begin() + static_cast<std::ptrdiff_t>(i),
@@ -141,14 +149,16 @@ class Mover::Batch {
 
     void close_barrier() {
         for (const auto& target : mover_.barrier_.close(targets_)) {
-            // The process itself has unmapped or re-registered its memory: only its own later stores can be lost.
-            base::log_line(base::LogLevel::Warning, target.session->describe() + " has taken its mapping out of reach");
+            // The process itself has unmapped or re-registered its memory: only its own later
+            // stores can be lost.
+            base::log_line(base::LogLevel::Warning,
+                           target.session->describe() + " has taken its mapping out of reach");
             mover_.events_.publish({"mapping-out-of-reach",
                                     {{"session", target.session->id().raw()},
                                      {"pid", std::uint64_t(target.session->cred().pid)}}});
         }
-        // From here on nobody can pin a page of the range for writing without waiting, so what is not pinned at this
-        // moment is not written any more.
+        // From here on nobody can pin a page of the range for writing without waiting, so what is
+        // not pinned at this moment is not written any more.
         needs_compare_ = !mover_.pins_.nothing_is_pinned();
     }
 
@@ -165,10 +175,12 @@ class Mover::Batch {
             if (!from) return from.error();
             auto to = mover_.store_.device(move.to_device);
             if (!to) return to.error();
-            auto copied = device::copy_range(**from, move.from.device_range(), **to, move.to_offset, buffer);
+            auto copied =
+                device::copy_range(**from, move.from.device_range(), **to, move.to_offset, buffer);
             if (!copied) return copied.error();
             outcome_.bytes_copied += *copied;
-            RETURN_IF_ERROR((*to)->sync(base::DeviceRange::of_length(move.to_offset, move.from.length)));
+            RETURN_IF_ERROR(
+                (*to)->sync(base::DeviceRange::of_length(move.to_offset, move.from.length)));
         }
         return {};
     }
@@ -190,31 +202,37 @@ class Mover::Batch {
             auto data = (*from)->next_data(rest);
             if (!data || !*data) break;
             for (auto at = (*data)->begin(); at < (*data)->end(); at += kCompareBytes)
-                carried += carry_over_chunk(**from, at, **to, move.to_offset + (at - move.from.device_offset),
-                                            std::min<std::uint64_t>(kCompareBytes, (*data)->end() - at));
+                carried += carry_over_chunk(
+                    **from, at, **to, move.to_offset + (at - move.from.device_offset),
+                    std::min<std::uint64_t>(kCompareBytes, (*data)->end() - at));
             rest = base::DeviceRange((*data)->end(), rest.end());
         }
         return carried;
     }
 
-    std::uint64_t carry_over_chunk(const device::Device& from, std::uint64_t from_offset, device::Device& to,
-                                   std::uint64_t to_offset, std::uint64_t length) {
+    std::uint64_t carry_over_chunk(const device::Device& from, std::uint64_t from_offset,
+                                   device::Device& to, std::uint64_t to_offset,
+                                   std::uint64_t length) {
         std::vector<std::uint8_t> old_bytes(length), new_bytes(length);
         if (!from.read(from_offset, old_bytes) || !to.read(to_offset, new_bytes)) return 0;
         if (old_bytes == new_bytes) return 0;
         const auto written = to.write(to_offset, old_bytes);
-        if (!written) base::log_line(base::LogLevel::Error, "a late write could not be kept: " + written.error().message());
+        if (!written)
+            base::log_line(base::LogLevel::Error,
+                           "a late write could not be kept: " + written.error().message());
         return length;
     }
 
-    // The bytes live at the new place now. Punching takes the page-table entries of the old place away from every
-    // process, also from those that never heard of the move.
+    // The bytes live at the new place now. Punching takes the page-table entries of the old place
+    // away from every process, also from those that never heard of the move.
     void drop_old_pages() {
         for (const auto& move : moves_) {
             auto from = mover_.store_.device(move.from.device);
-            const auto punched = from ? (*from)->punch(move.from.device_range()) : Status(from.error());
+            const auto punched =
+                from ? (*from)->punch(move.from.device_range()) : Status(from.error());
             if (!punched)
-                base::log_line(base::LogLevel::Error, "old pages could not be dropped: " + punched.error().message());
+                base::log_line(base::LogLevel::Error,
+                               "old pages could not be dropped: " + punched.error().message());
             outcome_.bytes_moved += move.from.length;
         }
     }
@@ -227,7 +245,8 @@ class Mover::Batch {
     MoveOutcome outcome_;
 };
 
-Mover::Mover(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier, base::EventSink& events)
+Mover::Mover(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier,
+             base::EventSink& events)
     : store_(store), registry_(registry), barrier_(barrier), events_(events) {}
 
 Mover::~Mover() = default;
@@ -239,7 +258,8 @@ Result<MoveOutcome> Mover::move_batch(std::span<const Move> batch, Registry::OnS
 
 std::unique_ptr<std::vector<std::uint8_t>> Mover::take_buffer() {
     base::MutexLock lock(mutex_);
-    if (buffers_.empty()) return std::make_unique<std::vector<std::uint8_t>>(device::kCopyBufferBytes);
+    if (buffers_.empty())
+        return std::make_unique<std::vector<std::uint8_t>>(device::kCopyBufferBytes);
     auto buffer = std::move(buffers_.back());
     buffers_.pop_back();
     return buffer;
@@ -254,18 +274,22 @@ std::size_t Mover::release_if(const std::function<bool(const Move&)>& is_free) {
     std::vector<Move> free;
     {
         base::MutexLock lock(mutex_);
-        const auto first = std::stable_partition(unreleased_.begin(), unreleased_.end(), std::not_fn(is_free));
+        const auto first =
+            std::stable_partition(unreleased_.begin(), unreleased_.end(), std::not_fn(is_free));
         free.assign(first, unreleased_.end());
         unreleased_.erase(first, unreleased_.end());
     }
     if (free.empty()) return 0;
     if (auto released = store_.release_moved(free); !released)
-        base::log_line(base::LogLevel::Error, "old space could not be released: " + released.error().message());
+        base::log_line(base::LogLevel::Error,
+                       "old space could not be released: " + released.error().message());
     return free.size();
 }
 
 void Mover::release_placed() {
-    (void)release_if([&](const Move& move) { return registry_.is_placed(move.from.inode, move.from.file_range()); });
+    (void)release_if([&](const Move& move) {
+        return registry_.is_placed(move.from.inode, move.from.file_range());
+    });
 }
 
 std::size_t Mover::release_unmapped(base::DeviceId device) {

@@ -1,11 +1,14 @@
 // Live migration of extents under running programs: one batch at a time,
 //
-//   fence (no new places) -> barrier (no stores) -> copy -> journal -> punch (no page-table entry is left, anywhere)
-//     -> lift (pagers fetch the new places, their waiters go on) -> release, once every session has let go
+//   fence (no new places) -> barrier (no stores) -> copy -> journal -> punch (no page-table entry
+//   is left, anywhere)
+//     -> lift (pagers fetch the new places, their waiters go on) -> release, once every session has
+//     let go
 //
-// The old pages are punched before anybody can map the new ones: no process ever sees two versions. A client that does
-// not answer is not waited for: its next touch waits in the kernel until its pager has fetched the new place.
-// Thread-safe; one batch holds the layout locks of its inodes, no other lock while copying.
+// The old pages are punched before anybody can map the new ones: no process ever sees two versions.
+// A client that does not answer is not waited for: its next touch waits in the kernel until its
+// pager has fetched the new place. Thread-safe; one batch holds the layout locks of its inodes, no
+// other lock while copying.
 #pragma once
 
 #include <chrono>
@@ -18,8 +21,8 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "failure/pin_watch.h"
-#include "session/registry.h"
 #include "session/file_service.h"
+#include "session/registry.h"
 #include "session/write_barrier.h"
 #include "store/store.h"
 
@@ -29,31 +32,35 @@ using base::Result;
 using base::Status;
 
 struct MoveOutcome {
-    std::uint64_t bytes_moved = 0;    // in extents moved
-    std::uint64_t bytes_copied = 0;   // without holes
-    double fence_ms = 0;              // how long the ranges were locked out
-    std::vector<store::Move> later;   // could not be fenced now: a pager is silent in the middle of placing them
-    std::string reason;               // why, naming the process
+    std::uint64_t bytes_moved = 0;   // in extents moved
+    std::uint64_t bytes_copied = 0;  // without holes
+    double fence_ms = 0;             // how long the ranges were locked out
+    std::vector<store::Move>
+        later;           // could not be fenced now: a pager is silent in the middle of placing them
+    std::string reason;  // why, naming the process
 };
 
 class Mover final : public session::Isolator {
   public:
-    Mover(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier, base::EventSink& events);
+    Mover(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier,
+          base::EventSink& events);
     ~Mover() override;
 
-    // Moves as far as possible; moves that are not current any more are dropped (aborted). On an error nothing of the
-    // batch has moved and all of it is aborted. Every move of `batch` is ended on return, except those in `later`.
-    Result<MoveOutcome> move_batch(std::span<const store::Move> batch,
-                                   session::Registry::OnSilence on_silence = session::Registry::OnSilence::Refuse);
+    // Moves as far as possible; moves that are not current any more are dropped (aborted). On an
+    // error nothing of the batch has moved and all of it is aborted. Every move of `batch` is ended
+    // on return, except those in `later`.
+    Result<MoveOutcome> move_batch(
+        std::span<const store::Move> batch,
+        session::Registry::OnSilence on_silence = session::Registry::OnSilence::Refuse);
 
     Status isolate(base::InodeNo inode) override;
 
-    // Gives back the old space of earlier moves that no session's mapping shows any more. Until then it is neither given
-    // to other files (a mapping that lags would show them) nor truncated (a lagging touch would be SIGBUS instead of
-    // waiting for the new place).
+    // Gives back the old space of earlier moves that no session's mapping shows any more. Until
+    // then it is neither given to other files (a mapping that lags would show them) nor truncated
+    // (a lagging touch would be SIGBUS instead of waiting for the new place).
     void release_placed();
-    // The same for all of a device, whatever the sessions have reported: for when the kernel's own tables show that no
-    // process maps it. Returns how many moves were released.
+    // The same for all of a device, whatever the sessions have reported: for when the kernel's own
+    // tables show that no process maps it. Returns how many moves were released.
     std::size_t release_unmapped(base::DeviceId device);
 
   private:

@@ -18,7 +18,8 @@ std::optional<std::uint64_t> counter(std::string_view text, std::string_view nam
     if (at == text.npos) return std::nullopt;
     text.remove_prefix(at + name.size());
     std::uint64_t value = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc{}) return std::nullopt;
+    if (std::from_chars(text.data(), text.data() + text.size(), value).ec != std::errc{})
+        return std::nullopt;
     return value;
 }
 

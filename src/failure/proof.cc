@@ -28,17 +28,20 @@ struct CloseDirectory {
 // Matches what /proc says of a file against the target.
 class Matcher {
   public:
-    explicit Matcher(const ProofTarget& target) : target_(target), segment_prefix_(target.directory + "/seg-") {
+    explicit Matcher(const ProofTarget& target)
+        : target_(target), segment_prefix_(target.directory + "/seg-") {
         struct stat status;
-        if (target.is_private_mount && ::stat(target.directory.c_str(), &status) == 0) filesystem_ = status.st_dev;
+        if (target.is_private_mount && ::stat(target.directory.c_str(), &status) == 0)
+            filesystem_ = status.st_dev;
     }
 
     bool is_segment(std::uint64_t device, std::uint64_t inode, const std::string& path) const {
-        // By name: also a segment of an earlier ownership, which has no entry in the list. A btrfs subvolume or an
-        // overlay shows another device number in maps than in stat, so the number alone does not decide.
+        // By name: also a segment of an earlier ownership, which has no entry in the list. A btrfs
+        // subvolume or an overlay shows another device number in maps than in stat, so the number
+        // alone does not decide.
         if (path.starts_with(segment_prefix_)) return true;
-        // A private tmpfs has nothing but segments, the label and the lock in it, whatever name another mount
-        // namespace gives them.
+        // A private tmpfs has nothing but segments, the label and the lock in it, whatever name
+        // another mount namespace gives them.
         if (filesystem_ && device == *filesystem_) return path.find("/seg-") != path.npos;
         return std::binary_search(target_.segments.begin(), target_.segments.end(),
                                   device::Device::FileIdentity{device, inode});
@@ -50,9 +53,11 @@ class Matcher {
     std::optional<std::uint64_t> filesystem_;
 };
 
-void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries, const Matcher& matcher, ProofReport& report) {
+void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries, const Matcher& matcher,
+                  ProofReport& report) {
     for (const auto& entry : entries) {
-        if (entry.inode == 0 || !matcher.is_segment(entry.device, entry.inode, entry.path)) continue;
+        if (entry.inode == 0 || !matcher.is_segment(entry.device, entry.inode, entry.path))
+            continue;
         Holder holder;
         holder.pid = pid;
         holder.path = entry.path;
@@ -62,8 +67,8 @@ void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries, const M
     }
 }
 
-void add_descriptors(pid_t pid, const std::vector<sys::OpenDescriptor>& descriptors, const Matcher& matcher,
-                     ProofReport& report) {
+void add_descriptors(pid_t pid, const std::vector<sys::OpenDescriptor>& descriptors,
+                     const Matcher& matcher, ProofReport& report) {
     for (const auto& open : descriptors) {
         if (!matcher.is_segment(open.device, open.inode, open.path)) continue;
         Holder holder;
@@ -76,17 +81,22 @@ void add_descriptors(pid_t pid, const std::vector<sys::OpenDescriptor>& descript
 }
 
 // Both tables of one process. False when they could not be read although it is alive.
-bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matcher, ProofReport& report) {
+bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matcher,
+                  ProofReport& report) {
     const auto maps = sys::read_maps(pid, proc_root);
     const auto descriptors = sys::read_descriptors(pid, proc_root);
     if (maps) add_mappings(pid, *maps, matcher, report);
-    // The daemon's own descriptors are the device's, which closes them when it releases the segment.
+    // The daemon's own descriptors are the device's, which closes them when it releases the
+    // segment.
     if (descriptors && pid != ::getpid()) add_descriptors(pid, *descriptors, matcher, report);
-    const auto is_answered = [](const auto& result) { return result.ok() || result.error().code() == Code::Gone; };
+    const auto is_answered = [](const auto& result) {
+        return result.ok() || result.error().code() == Code::Gone;
+    };
     return is_answered(maps) && is_answered(descriptors);
 }
 
-// Every inode of a tmpfs counts as long as a name, a descriptor (also one in flight) or a mapping keeps it alive.
+// Every inode of a tmpfs counts as long as a name, a descriptor (also one in flight) or a mapping
+// keeps it alive.
 std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
     struct statvfs status;
     if (::statvfs(directory.c_str(), &status) != 0 || status.f_files == 0) return std::nullopt;
@@ -94,7 +104,8 @@ std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
     if (!listing) return std::nullopt;
     std::uint64_t named = 1;  // the root directory itself
     while (const dirent* entry = ::readdir(listing.get()))
-        if (std::string_view(entry->d_name) != "." && std::string_view(entry->d_name) != "..") ++named;
+        if (std::string_view(entry->d_name) != "." && std::string_view(entry->d_name) != "..")
+            ++named;
     const auto alive = status.f_files - status.f_ffree;
     return alive > named ? alive - named : 0;
 }
@@ -102,7 +113,9 @@ std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
 }  // namespace
 
 Result<ProofTarget> proof_target(const device::Device& device) {
-    ProofTarget target{device.directory(), {}, device.is_private_mount(), [&device] { return device.held_segments(); }};
+    ProofTarget target{device.directory(), {}, device.is_private_mount(), [&device] {
+                           return device.held_segments();
+                       }};
     auto segments = device.list_segments();
     if (!segments) return segments.error();
     for (const auto segment : *segments)
@@ -125,27 +138,34 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
     }
     for (auto& holder : report.holders) holder.command = sys::command_of(holder.pid, proc_root);
     // After the tables: what was let go of meanwhile must not look held.
-    if (target.is_private_mount) report.hidden_inodes = count_hidden_inodes(target.directory);
-    else if (target.held_segments) report.hidden_inodes = target.held_segments();
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (target.is_private_mount)
+        report.hidden_inodes = count_hidden_inodes(target.directory);
+    else if (target.held_segments)
+        report.hidden_inodes = target.held_segments();
+    report.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
 }
 
 std::string ProofReport::summary() const {
     if (!holders.empty()) {
         const Holder& first = holders.front();
-        std::string text = "pid " + std::to_string(first.pid) + " (" + first.command + ") still " +
-                           (first.kind == Holder::Kind::Mapping ? "maps " : "holds a descriptor of ") + first.path;
-        if (holders.size() > 1) text += ", and " + std::to_string(holders.size() - 1) + " more holdings";
+        std::string text =
+            "pid " + std::to_string(first.pid) + " (" + first.command + ") still " +
+            (first.kind == Holder::Kind::Mapping ? "maps " : "holds a descriptor of ") + first.path;
+        if (holders.size() > 1)
+            text += ", and " + std::to_string(holders.size() - 1) + " more holdings";
         return text + "; end the process or let it go on";
     }
     if (hidden_inodes && *hidden_inodes > 0)
         return std::to_string(*hidden_inodes) +
-               " removed segments are still held by something that no process table shows (a descriptor in flight, "
+               " removed segments are still held by something that no process table shows (a "
+               "descriptor in flight, "
                "another mount namespace)";
     if (!is_proven())
-        return "the tables of " + std::to_string(unreadable.size()) + " processes could not be read (first: pid " +
-               std::to_string(unreadable.front()) + "); run the daemon as root to prove it";
+        return "the tables of " + std::to_string(unreadable.size()) +
+               " processes could not be read (first: pid " + std::to_string(unreadable.front()) +
+               "); run the daemon as root to prove it";
     return "proven: " + std::to_string(processes_read) + " processes read, none holds a segment" +
            (hidden_inodes ? "; the kernel counts no hidden holder" : "");
 }

@@ -1,7 +1,8 @@
-// Proof: what the kernel's own tables say of a device. Reads /proc/*/maps, /proc/*/fd (and /proc/*/map_files where
-// allowed) of every process, willing or not, and for a private tmpfs the kernel's count of live inodes, which also sees
-// holders that no process table shows (descriptors in flight, other namespaces). Never trusts what a client says.
-// Stateless but for what is passed in; any thread; takes no lock of ours.
+// Proof: what the kernel's own tables say of a device. Reads /proc/*/maps, /proc/*/fd (and
+// /proc/*/map_files where allowed) of every process, willing or not, and for a private tmpfs the
+// kernel's count of live inodes, which also sees holders that no process table shows (descriptors
+// in flight, other namespaces). Never trusts what a client says. Stateless but for what is passed
+// in; any thread; takes no lock of ours.
 #pragma once
 
 #include <sys/types.h>
@@ -36,14 +37,16 @@ struct Holder {
 struct ProofReport {
     std::vector<Holder> holders;
     std::uint64_t processes_read = 0;
-    std::vector<pid_t> unreadable;  // alive, but their tables could not be read: the light stays amber
-    // Removed segments that something still holds, by the kernel's own count (a private tmpfs's inodes beyond those with
-    // names; else write leases, see Device::held_segments). 0 is its word that nobody does. Nothing: it could not tell.
+    std::vector<pid_t>
+        unreadable;  // alive, but their tables could not be read: the light stays amber
+    // Removed segments that something still holds, by the kernel's own count (a private tmpfs's
+    // inodes beyond those with names; else write leases, see Device::held_segments). 0 is its word
+    // that nobody does. Nothing: it could not tell.
     std::optional<std::uint64_t> hidden_inodes;
     double seconds = 0;
 
-    // Rule 8: nobody holds, nobody unseen. With hidden_inodes == 0 unreadable processes do not count: the kernel has
-    // answered for them.
+    // Rule 8: nobody holds, nobody unseen. With hidden_inodes == 0 unreadable processes do not
+    // count: the kernel has answered for them.
     bool is_proven() const {
         return holders.empty() && (hidden_inodes ? *hidden_inodes == 0 : unreadable.empty());
     }
@@ -51,8 +54,8 @@ struct ProofReport {
     std::string summary() const;
 };
 
-// What to look for. Taken before the segments are released, because afterwards their files have no names. Refers to the
-// device, which must outlive it.
+// What to look for. Taken before the segments are released, because afterwards their files have no
+// names. Refers to the device, which must outlive it.
 struct ProofTarget {
     std::string directory;
     std::vector<device::Device::FileIdentity> segments;

@@ -121,8 +121,8 @@ TEST_F(ProofTest, ADescriptorIsFound) {
     EXPECT_FALSE(report.is_proven());
 }
 
-// A descriptor whose process cannot be looked into: stood in for by an empty /proc, so that only the kernel's count of
-// openers is left to find it.
+// A descriptor whose process cannot be looked into: stood in for by an empty /proc, so that only
+// the kernel's count of openers is left to find it.
 TEST_F(ProofTest, WhatNoTableShowsKeepsItUnproven) {
     const std::string no_proc = directory_ + "/proc";
     std::filesystem::create_directory(no_proc);
@@ -153,13 +153,16 @@ TEST(ProofReport, AnUnreadableProcessKeepsItUnprovenUnlessTheKernelHasAnswered) 
 
 TEST(MapsLine, IsParsedAndGarbageIsRefused) {
     sys::MapsEntry entry;
-    ASSERT_TRUE(sys::parse_maps_line(
-        "7f12a000-7f12c000 rw-s 00001000 00:2f 4711                       /run/x/seg-00001 (deleted)", entry));
+    ASSERT_TRUE(
+        sys::parse_maps_line("7f12a000-7f12c000 rw-s 00001000 00:2f 4711                       "
+                             "/run/x/seg-00001 (deleted)",
+                             entry));
     EXPECT_EQ(entry.addresses, base::AddressRange(0x7f12a000, 0x7f12c000));
     EXPECT_EQ(entry.file_offset, 0x1000u);
     EXPECT_EQ(entry.inode, 4711u);
     EXPECT_EQ(entry.path, "/run/x/seg-00001 (deleted)");
-    for (const auto* bad : {"", "x", "7f12a000", "7f12a000-", "2-1 rw-s 0 00:00 0", "1-2 rw-s zz 00:00 0", "1-2 rw"})
+    for (const auto* bad :
+         {"", "x", "7f12a000", "7f12a000-", "2-1 rw-s 0 00:00 0", "1-2 rw-s zz 00:00 0", "1-2 rw"})
         EXPECT_FALSE(sys::parse_maps_line(bad, entry)) << bad;
 }
 

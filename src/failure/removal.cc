@@ -20,7 +20,8 @@ constexpr std::uint64_t kPieceBytesMax = 8ull << 20;
 // Marks devices as leaving for as long as it lives, unless kept.
 class LeavingMark {
   public:
-    LeavingMark(store::Store& store, const std::vector<ManagedDevice>& devices) : store_(store), devices_(devices) {
+    LeavingMark(store::Store& store, const std::vector<ManagedDevice>& devices)
+        : store_(store), devices_(devices) {
         for (const auto& device : devices_) store_.set_leaving(device.id, true);
     }
     ~LeavingMark() {
@@ -38,8 +39,8 @@ class LeavingMark {
 };
 
 // Places for everything on all of the devices, or none.
-Result<std::vector<std::vector<store::Move>>> reserve_all(store::Store& store,
-                                                          const std::vector<ManagedDevice>& devices) {
+Result<std::vector<std::vector<store::Move>>> reserve_all(
+    store::Store& store, const std::vector<ManagedDevice>& devices) {
     std::vector<std::vector<store::Move>> all;
     for (const auto& device : devices) {
         auto moves = store.reserve_evacuation(device.id, kPieceBytesMax);
@@ -56,25 +57,39 @@ Result<std::vector<std::vector<store::Move>>> reserve_all(store::Store& store,
 
 std::string_view phase_name(RemovalPhase phase) noexcept {
     switch (phase) {
-        case RemovalPhase::MovingMetadata: return "moving-metadata";
-        case RemovalPhase::MovingData: return "moving-data";
-        case RemovalPhase::Fencing: return "fencing";
-        case RemovalPhase::Proving: return "proving";
-        case RemovalPhase::Unproven: return "unproven";
-        case RemovalPhase::Safe: return "safe";
-        case RemovalPhase::Cancelled: return "cancelled";
-        case RemovalPhase::Failed: return "failed";
+        case RemovalPhase::MovingMetadata:
+            return "moving-metadata";
+        case RemovalPhase::MovingData:
+            return "moving-data";
+        case RemovalPhase::Fencing:
+            return "fencing";
+        case RemovalPhase::Proving:
+            return "proving";
+        case RemovalPhase::Unproven:
+            return "unproven";
+        case RemovalPhase::Safe:
+            return "safe";
+        case RemovalPhase::Cancelled:
+            return "cancelled";
+        case RemovalPhase::Failed:
+            return "failed";
     }
     return "unknown";
 }
 
 bool is_ended(RemovalPhase phase) noexcept {
-    return phase == RemovalPhase::Safe || phase == RemovalPhase::Cancelled || phase == RemovalPhase::Failed;
+    return phase == RemovalPhase::Safe || phase == RemovalPhase::Cancelled ||
+           phase == RemovalPhase::Failed;
 }
 
-RemovalService::RemovalService(store::Store& store, session::Registry& registry, Mover& mover, base::EventSink& events,
+RemovalService::RemovalService(store::Store& store, session::Registry& registry, Mover& mover,
+                               base::EventSink& events,
                                std::function<void(const std::string& device)> on_removed)
-    : store_(store), registry_(registry), mover_(mover), events_(events), on_removed_(std::move(on_removed)) {}
+    : store_(store),
+      registry_(registry),
+      mover_(mover),
+      events_(events),
+      on_removed_(std::move(on_removed)) {}
 
 RemovalService::~RemovalService() {
     std::map<std::string, std::unique_ptr<Removal>> removals;
@@ -117,19 +132,23 @@ Result<RemovalPlan> RemovalService::plan(const std::vector<ManagedDevice>& devic
     LeavingMark mark(store_, devices);
     auto moves = reserve_all(store_, devices);
     plan.is_possible = moves.ok();
-    if (!moves) plan.reason = moves.error().message();
-    else for (const auto& reserved : *moves) store_.abort_moves(reserved);
+    if (!moves)
+        plan.reason = moves.error().message();
+    else
+        for (const auto& reserved : *moves) store_.abort_moves(reserved);
     return plan;
 }
 
-Status RemovalService::start(const std::vector<ManagedDevice>& devices, const RemovalOptions& options) {
+Status RemovalService::start(const std::vector<ManagedDevice>& devices,
+                             const RemovalOptions& options) {
     if (devices.empty()) return Error(Code::Invalid, "name at least one device to pull");
     std::vector<std::unique_ptr<Removal>> ended;  // joined after the lock is dropped
     MutexLock lock(mutex_);
     for (const auto& device : devices) {
         const auto known = removals_.find(device.device->name());
         if (known != removals_.end() && known->second->is_running_locked())
-            return Error(Code::Busy, "device " + known->first + " is leaving already; see: refault device list");
+            return Error(Code::Busy, "device " + known->first +
+                                         " is leaving already; see: refault device list");
     }
     LeavingMark mark(store_, devices);
     for (auto& [name, removal] : removals_)
@@ -139,7 +158,8 @@ Status RemovalService::start(const std::vector<ManagedDevice>& devices, const Re
     mark.keep();
     for (std::size_t i = 0; i < devices.size(); ++i) {
         const auto& device = devices[i];
-        base::discard(device.slot->begin_removal(), "an indicator that cannot blink does not keep the data from moving");
+        base::discard(device.slot->begin_removal(),
+                      "an indicator that cannot blink does not keep the data from moving");
         auto& place = removals_[device.device->name()];
         if (place) ended.push_back(std::move(place));
         place = std::make_unique<Removal>(*this, device, options, std::move((*moves)[i]));
@@ -169,7 +189,8 @@ Status RemovalService::cancel(const std::string& device) {
 Result<RemovalStatus> RemovalService::status(const std::string& device) const {
     MutexLock lock(mutex_);
     const auto at = removals_.find(device);
-    if (at == removals_.end()) return Error(Code::NotFound, "no removal of a device " + device + " is known");
+    if (at == removals_.end())
+        return Error(Code::NotFound, "no removal of a device " + device + " is known");
     return at->second->status_locked();
 }
 
@@ -180,10 +201,12 @@ std::vector<RemovalStatus> RemovalService::all() const {
     return statuses;
 }
 
-std::uint64_t RemovalService::wait_for_change(std::uint64_t seen_version, std::chrono::milliseconds limit) const {
+std::uint64_t RemovalService::wait_for_change(std::uint64_t seen_version,
+                                              std::chrono::milliseconds limit) const {
     MutexLock lock(mutex_);
     const auto deadline = steady_clock::now() + limit;
-    while (version_ == seen_version && steady_clock::now() < deadline) (void)changed_.wait_until(mutex_, deadline);
+    while (version_ == seen_version && steady_clock::now() < deadline)
+        (void)changed_.wait_until(mutex_, deadline);
     return version_;
 }
 

@@ -1,12 +1,14 @@
-// Planned removal of devices, from the request to the light. One thread per leaving device, named "pull-NAME".
+// Planned removal of devices, from the request to the light. One thread per leaving device, named
+// "pull-NAME".
 //
 //   Planned -> MovingMetadata -> MovingData -> Fencing -> Proving -> Safe
-//                  |  cancel, refusal, timeout, error  |       \-> Unproven (amber; proved again every second) -> Safe
+//                  |  cancel, refusal, timeout, error  |       \-> Unproven (amber; proved again
+//                  every second) -> Safe
 //                  +--> Cancelled / Failed: the device is back in service, nothing is lost
 //
-// Invariants: several devices may leave at once and none of them is a target; space for everything is reserved before
-// anything moves; progress never goes back; Safe is said only with a proof (rule 8).
-// Thread-safe. Its lock is never held while waiting for a client, a copy or the pull thread.
+// Invariants: several devices may leave at once and none of them is a target; space for everything
+// is reserved before anything moves; progress never goes back; Safe is said only with a proof (rule
+// 8). Thread-safe. Its lock is never held while waiting for a client, a copy or the pull thread.
 #pragma once
 
 #include <chrono>
@@ -32,15 +34,22 @@ using base::Result;
 using base::Status;
 
 enum class RemovalPhase {
-    MovingMetadata, MovingData, Fencing, Proving, Unproven,  // under way
-    Safe, Cancelled, Failed                                  // ended
+    MovingMetadata,
+    MovingData,
+    Fencing,
+    Proving,
+    Unproven,  // under way
+    Safe,
+    Cancelled,
+    Failed  // ended
 };
 std::string_view phase_name(RemovalPhase phase) noexcept;  // "moving-metadata", ...
 bool is_ended(RemovalPhase phase) noexcept;
 
 struct RemovalOptions {
     std::optional<std::uint64_t> rate_bytes_per_s;
-    std::optional<std::chrono::milliseconds> timeout;  // until all data has moved; then as cancelled
+    std::optional<std::chrono::milliseconds>
+        timeout;  // until all data has moved; then as cancelled
 };
 
 struct AffectedProcess {
@@ -70,10 +79,11 @@ struct RemovalStatus {
     std::uint64_t extents_total = 0;
     std::uint64_t extents_done = 0;
     double moving_seconds = 0;
-    double proving_seconds = 0;       // from the last byte moved to the last proof
-    double worst_fence_ms = 0;        // longest time one range was locked out
-    std::uint64_t late_clients = 0;   // sessions that had not mapped their new places when the data had moved
-    std::string reason;               // Cancelled, Failed, Unproven: one line
+    double proving_seconds = 0;  // from the last byte moved to the last proof
+    double worst_fence_ms = 0;   // longest time one range was locked out
+    std::uint64_t late_clients =
+        0;               // sessions that had not mapped their new places when the data had moved
+    std::string reason;  // Cancelled, Failed, Unproven: one line
     std::optional<ProofReport> proof;
     slot::SlotState slot_state = slot::SlotState::InService;
 };
@@ -90,22 +100,27 @@ struct ManagedDevice {
 class RemovalService {
   public:
     // `on_removed` is called from the pull thread once a device is safe and forgotten by the store.
-    RemovalService(store::Store& store, session::Registry& registry, Mover& mover, base::EventSink& events,
+    RemovalService(store::Store& store, session::Registry& registry, Mover& mover,
+                   base::EventSink& events,
                    std::function<void(const std::string& device)> on_removed);
     // Cancels what is under way and joins the threads.
     ~RemovalService();
 
-    // Nothing changes. Errors: NotFound; an impossible removal is a plan with a reason, not an error.
+    // Nothing changes. Errors: NotFound; an impossible removal is a plan with a reason, not an
+    // error.
     Result<RemovalPlan> plan(const std::vector<ManagedDevice>& devices);
     // All of them or none: NoSpace (with figures), Busy (already leaving).
     Status start(const std::vector<ManagedDevice>& devices, const RemovalOptions& options);
-    // Stops at the next step and puts the device back in service; waits for that. Invalid when nothing is under way.
+    // Stops at the next step and puts the device back in service; waits for that. Invalid when
+    // nothing is under way.
     Status cancel(const std::string& device);
     // The last removal of that name, under way or ended.
     Result<RemovalStatus> status(const std::string& device) const;
     std::vector<RemovalStatus> all() const;
-    // Waits until the status differs from `seen_version` or the time is over; for streaming progress.
-    std::uint64_t wait_for_change(std::uint64_t seen_version, std::chrono::milliseconds limit) const;
+    // Waits until the status differs from `seen_version` or the time is over; for streaming
+    // progress.
+    std::uint64_t wait_for_change(std::uint64_t seen_version,
+                                  std::chrono::milliseconds limit) const;
 
   private:
     class Removal;

@@ -23,16 +23,19 @@ constexpr std::uint64_t kBatchBytesMax = 8ull << 20;
 constexpr std::size_t kBatchMovesMax = 256;
 // How long the move of a range waits for a pager that was handed a place in it and says nothing.
 constexpr milliseconds kSilencePatience{2000};
-// How long the proof waits for clients to let go of the old places; who is stopped shows up as a holder.
+// How long the proof waits for clients to let go of the old places; who is stopped shows up as a
+// holder.
 constexpr milliseconds kPlacePatience{1000};
 constexpr milliseconds kProveInterval{1000};
 constexpr milliseconds kRetryInterval{5};
 
-double seconds_since(steady_clock::time_point start) { return duration<double>(steady_clock::now() - start).count(); }
+double seconds_since(steady_clock::time_point start) {
+    return duration<double>(steady_clock::now() - start).count();
+}
 }  // namespace
 
-RemovalService::Removal::Removal(RemovalService& service, ManagedDevice device, RemovalOptions options,
-                                 std::vector<Move> moves)
+RemovalService::Removal::Removal(RemovalService& service, ManagedDevice device,
+                                 RemovalOptions options, std::vector<Move> moves)
     : service_(service),
       device_(std::move(device)),
       options_(options),
@@ -67,7 +70,8 @@ Status RemovalService::Removal::replan_locked() {
         auto again = service_.store_.reserve_again(move);
         if (again) move = *again;
         // Any other error: the extent itself has changed; the thread will drop the move.
-        else if (again.error().code() == Code::NoSpace) return again.error();
+        else if (again.error().code() == Code::NoSpace)
+            return again.error();
     }
     return {};
 }
@@ -89,17 +93,19 @@ Status RemovalService::Removal::check_stop() {
 }
 
 Status RemovalService::Removal::check_stop_locked() {
-    if (cancel_requested_) return Error(Code::Cancelled, "cancelled; the device is back in service");
+    if (cancel_requested_)
+        return Error(Code::Cancelled, "cancelled; the device is back in service");
     if (options_.timeout && !data_has_moved_ && steady_clock::now() - started_ > *options_.timeout)
-        return Error(Code::TimedOut, "not done in time: " + base::format_size(status_.bytes_done) + " of " +
-                                         base::format_size(status_.bytes_total) +
+        return Error(Code::TimedOut, "not done in time: " + base::format_size(status_.bytes_done) +
+                                         " of " + base::format_size(status_.bytes_total) +
                                          " had moved; the device is back in service");
     return {};
 }
 
 void RemovalService::Removal::pause(steady_clock::time_point until) {
     MutexLock lock(service_.mutex_);
-    while (check_stop_locked() && steady_clock::now() < until) (void)service_.changed_.wait_until(service_.mutex_, until);
+    while (check_stop_locked() && steady_clock::now() < until)
+        (void)service_.changed_.wait_until(service_.mutex_, until);
 }
 
 Status RemovalService::Removal::move_metadata() {
@@ -156,7 +162,8 @@ std::vector<Move> RemovalService::Removal::next_batch() {
                 bytes += move.from.length;
             } else {
                 dropped.push_back(move);
-                status_.bytes_done = std::min(status_.bytes_done + move.from.length, status_.bytes_total);
+                status_.bytes_done =
+                    std::min(status_.bytes_done + move.from.length, status_.bytes_total);
                 ++status_.extents_done;
             }
         }
@@ -164,12 +171,16 @@ std::vector<Move> RemovalService::Removal::next_batch() {
     service_.store_.abort_moves(dropped);
     if (options_.rate_bytes_per_s && bytes > 0) {
         const auto now = steady_clock::now();
-        const auto rate = static_cast<double>(std::max<std::uint64_t>(*options_.rate_bytes_per_s, 1));
-        rate_credit_bytes_ = std::min(rate_credit_bytes_ + duration<double>(now - rate_checked_).count() * rate,
-                                      static_cast<double>(kBatchBytesMax)) - static_cast<double>(bytes);
+        const auto rate =
+            static_cast<double>(std::max<std::uint64_t>(*options_.rate_bytes_per_s, 1));
+        rate_credit_bytes_ =
+            std::min(rate_credit_bytes_ + duration<double>(now - rate_checked_).count() * rate,
+                     static_cast<double>(kBatchBytesMax)) -
+            static_cast<double>(bytes);
         rate_checked_ = now;
         if (rate_credit_bytes_ < 0)
-            pause(now + std::chrono::duration_cast<steady_clock::duration>(duration<double>(-rate_credit_bytes_ / rate)));
+            pause(now + std::chrono::duration_cast<steady_clock::duration>(
+                            duration<double>(-rate_credit_bytes_ / rate)));
     }
     return batch;
 }
@@ -182,8 +193,10 @@ Status RemovalService::Removal::finish_batch(Result<MoveOutcome> outcome, std::u
     {
         MutexLock lock(service_.mutex_);
         status_.bytes_moved += outcome->bytes_moved;
-        status_.bytes_done = std::min(status_.bytes_done + batch_bytes - later_bytes, status_.bytes_total);
-        status_.extents_done = std::min(status_.extents_done + batch_moves - outcome->later.size(), status_.extents_total);
+        status_.bytes_done =
+            std::min(status_.bytes_done + batch_bytes - later_bytes, status_.bytes_total);
+        status_.extents_done = std::min(status_.extents_done + batch_moves - outcome->later.size(),
+                                        status_.extents_total);
         status_.worst_fence_ms = std::max(status_.worst_fence_ms, outcome->fence_ms);
         status_.reason = outcome->reason.empty() ? "" : "waiting: " + outcome->reason;
         for (const auto& move : outcome->later) pending_.push_back(move);
@@ -210,8 +223,9 @@ void RemovalService::Removal::wait_for_pagers() {
 Status RemovalService::Removal::prove_and_finish() {
     set_phase(RemovalPhase::Proving);
     const auto start = steady_clock::now();
-    // The segments that every session has let go of are released by now. The directory name and, for a private tmpfs,
-    // its count of inodes find who still holds one, whether it is released or not.
+    // The segments that every session has let go of are released by now. The directory name and,
+    // for a private tmpfs, its count of inodes find who still holds one, whether it is released or
+    // not.
     const store::DevicePtr device = device_.device;  // the target refers to it
     auto target = proof_target(*device);
     if (!target) return target.error();
@@ -224,8 +238,8 @@ Status RemovalService::Removal::prove_and_finish() {
             status_.proving_seconds = seconds_since(start);
             status_.proof = *report;
         }
-        // A client that never answered may have let go all the same. Once its segments have no names, a descriptor in
-        // flight shows as a hidden inode: look again.
+        // A client that never answered may have let go all the same. Once its segments have no
+        // names, a descriptor in flight shows as a hidden inode: look again.
         if (report->holders.empty() && service_.mover_.release_unmapped(device_.id) > 0) continue;
         if (report->is_proven()) return conclude(*report);
         const std::string reason = report->summary();
@@ -245,7 +259,8 @@ Status RemovalService::Removal::prove_and_finish() {
 
 Status RemovalService::Removal::conclude(const ProofReport& report) {
     RETURN_IF_ERROR(service_.store_.remove_device(device_.id));
-    base::discard(device_.slot->proved(), "an indicator that cannot be set is shown by the slot's own state");
+    base::discard(device_.slot->proved(),
+                  "an indicator that cannot be set is shown by the slot's own state");
     {
         MutexLock lock(service_.mutex_);
         status_.reason.clear();
@@ -277,7 +292,8 @@ void RemovalService::Removal::end(const Error& error) {
         MutexLock lock(service_.mutex_);
         give_up_locked(is_wanted ? RemovalPhase::Cancelled : RemovalPhase::Failed, error.message());
     }
-    base::discard(service_.store_.ensure_metadata_copies(), "one copy is enough to go on; the next change tries again");
+    base::discard(service_.store_.ensure_metadata_copies(),
+                  "one copy is enough to go on; the next change tries again");
     publish(is_wanted ? "removal-cancelled" : "removal-failed", {{"reason", error.message()}});
 }
 
@@ -285,7 +301,8 @@ void RemovalService::Removal::give_up_locked(RemovalPhase phase, std::string rea
     service_.store_.abort_moves(std::vector<Move>(pending_.begin(), pending_.end()));
     pending_.clear();
     service_.store_.set_leaving(device_.id, false);
-    if (phase == RemovalPhase::Failed) base::discard(device_.slot->failed(), "attention is shown where it can be");
+    if (phase == RemovalPhase::Failed)
+        base::discard(device_.slot->failed(), "attention is shown where it can be");
     base::discard(device_.slot->restore(), "the phase says it too");
     status_.phase = phase;
     status_.reason = std::move(reason);
@@ -294,7 +311,8 @@ void RemovalService::Removal::give_up_locked(RemovalPhase phase, std::string rea
     service_.changed_.notify_all();
 }
 
-void RemovalService::Removal::publish(const char* kind, std::vector<std::pair<std::string, base::EventValue>> fields) {
+void RemovalService::Removal::publish(
+    const char* kind, std::vector<std::pair<std::string, base::EventValue>> fields) {
     fields.insert(fields.begin(), {"device", name_});
     service_.events_.publish({kind, std::move(fields)});
 }

@@ -1,5 +1,6 @@
 // One device on its way out: the state of a planned removal and the thread that carries it through.
-// All members marked so are guarded by the service's mutex_, which the thread drops for every step that takes time.
+// All members marked so are guarded by the service's mutex_, which the thread drops for every step
+// that takes time.
 #pragma once
 
 #include <deque>
@@ -12,7 +13,8 @@ namespace refault::failure {
 
 class RemovalService::Removal {
   public:
-    Removal(RemovalService& service, ManagedDevice device, RemovalOptions options, std::vector<store::Move> moves);
+    Removal(RemovalService& service, ManagedDevice device, RemovalOptions options,
+            std::vector<store::Move> moves);
     // Asks it to stop and joins.
     ~Removal();
 
@@ -22,7 +24,8 @@ class RemovalService::Removal {
     const RemovalStatus& status_locked() const { return status_; }
     base::DeviceId device_id() const { return device_.id; }
 
-    // Another device starts to leave: finds new places for the moves that would go there. NoSpace when there are none.
+    // Another device starts to leave: finds new places for the moves that would go there. NoSpace
+    // when there are none.
     Status replan_locked();
     // Puts the device back in service and ends. From start_all, before the thread runs.
     void give_up_locked(RemovalPhase phase, std::string reason);
@@ -33,7 +36,8 @@ class RemovalService::Removal {
     Status move_data();
     // What to move next, up to one batch; waits for the rate. Empty when nothing is pending.
     std::vector<store::Move> next_batch();
-    Status finish_batch(Result<MoveOutcome> outcome, std::uint64_t batch_bytes, std::size_t batch_moves);
+    Status finish_batch(Result<MoveOutcome> outcome, std::uint64_t batch_bytes,
+                        std::size_t batch_moves);
     void wait_for_pagers();
     Status prove_and_finish();
     Status conclude(const ProofReport& report);
@@ -44,7 +48,8 @@ class RemovalService::Removal {
     Status check_stop_locked();
     // Sleeps until `until`, or less when the removal is to stop.
     void pause(std::chrono::steady_clock::time_point until);
-    void publish(const char* kind, std::vector<std::pair<std::string, base::EventValue>> fields = {});
+    void publish(const char* kind,
+                 std::vector<std::pair<std::string, base::EventValue>> fields = {});
 
     RemovalService& service_;
     ManagedDevice device_;  // `device` is dropped by the thread when it is safe
@@ -59,7 +64,8 @@ class RemovalService::Removal {
     bool data_has_moved_ = false;
 
     // The thread's own:
-    std::chrono::steady_clock::time_point silent_since_{};  // since when nothing but silent pagers is left
+    std::chrono::steady_clock::time_point
+        silent_since_{};  // since when nothing but silent pagers is left
     double rate_credit_bytes_ = 0;
     std::chrono::steady_clock::time_point rate_checked_{};
     base::NamedThread thread_;

@@ -27,8 +27,8 @@ void Connection::run() {
     auto ended = shake_hands();
     if (ended) ended = serve();
     if (!ended && ended.error().code() != Code::Gone) {
-        base::log_line(base::LogLevel::Warning,
-                       "session " + std::to_string(id_.raw()) + " ended: " + ended.error().message());
+        base::log_line(base::LogLevel::Warning, "session " + std::to_string(id_.raw()) +
+                                                    " ended: " + ended.error().message());
         context_.events.publish(
             {"session-refused", {{"session", id_.raw()}, {"reason", ended.error().message()}}});
     }
@@ -37,7 +37,8 @@ void Connection::run() {
 
 Status Connection::shake_hands() {
     pollfd first{socket_.get(), POLLIN, 0};
-    if (::poll(&first, 1, kHelloTimeoutMs) <= 0) return Error(Code::TimedOut, "the client said nothing");
+    if (::poll(&first, 1, kHelloTimeoutMs) <= 0)
+        return Error(Code::TimedOut, "the client said nothing");
     auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
     if (!message) return message.error();
     auto hello = wire::decode_hello(message->bytes);
@@ -47,12 +48,14 @@ Status Connection::shake_hands() {
     wire::Reply reply;
     Status accepted;
     if (message->descriptors.size() != 2)
-        accepted = Error(Code::Corrupt, "Hello needs two descriptors: a userfaultfd and a pager channel");
+        accepted =
+            Error(Code::Corrupt, "Hello needs two descriptors: a userfaultfd and a pager channel");
     else
         accepted = sys::userfaultfd_handshake(message->descriptors[0].get());
     if (accepted) {
         session_ = std::make_shared<Session>(id_, *cred, std::move(message->descriptors[0]),
-                                             std::move(message->descriptors[1]), hello->handles_kernel_faults);
+                                             std::move(message->descriptors[1]),
+                                             hello->handles_kernel_faults);
         if (auto process = sys::open_pidfd(cred->pid)) process_ = std::move(*process);
         reply.session = id_.raw();
         reply.pool = context_.store.pool_name();
@@ -72,7 +75,8 @@ Status Connection::shake_hands() {
 }
 
 bool Connection::wait_for_message() {
-    std::array<pollfd, 3> events{pollfd{socket_.get(), POLLIN, 0}, pollfd{context_.stop_event, POLLIN, 0},
+    std::array<pollfd, 3> events{pollfd{socket_.get(), POLLIN, 0},
+                                 pollfd{context_.stop_event, POLLIN, 0},
                                  pollfd{process_.get(), POLLIN, 0}};
     while (::poll(events.data(), events.size(), -1) < 0) {
     }
@@ -104,7 +108,8 @@ void Connection::close_all() {
     context_.registry.remove_session(id_);
     for (const auto& [id, mapped] : mapped_) context_.store.unpin(mapped.inode);
     for (const auto& [handle, file] : files_) context_.store.unpin(file.inode);
-    context_.events.publish({"session-closed", {{"session", id_.raw()}, {"pid", std::uint64_t(session_->cred().pid)}}});
+    context_.events.publish(
+        {"session-closed", {{"session", id_.raw()}, {"pid", std::uint64_t(session_->cred().pid)}}});
 }
 
 }  // namespace refault::session

@@ -1,5 +1,5 @@
-// One client's session channel: the handshake, then its requests one by one. Runs on its own thread, "session-N"; files
-// it has open are its own, unlocked state.
+// One client's session channel: the handshake, then its requests one by one. Runs on its own
+// thread, "session-N"; files it has open are its own, unlocked state.
 #pragma once
 
 #include <atomic>
@@ -22,8 +22,8 @@ struct ConnectionContext {
     FileService& files;
     base::EventSink& events;
     const ServerOptions& options;
-    int stop_event;                                              // readable: the server ends
-    std::function<void(std::shared_ptr<Session>)> watch_pager;   // from now on answer its fetches
+    int stop_event;                                             // readable: the server ends
+    std::function<void(std::shared_ptr<Session>)> watch_pager;  // from now on answer its fetches
     std::function<void(base::SessionId)> forget_pager;
 };
 
@@ -31,7 +31,8 @@ class Connection {
   public:
     Connection(const ConnectionContext& context, base::SessionId id, base::UniqueFd socket);
 
-    // Serves until the client is gone or the server stops; then gives back all that the client held.
+    // Serves until the client is gone or the server stops; then gives back all that the client
+    // held.
     void run();
 
   private:
@@ -67,7 +68,8 @@ class Connection {
     const ConnectionContext& context_;
     const base::SessionId id_;
     base::UniqueFd socket_;
-    base::UniqueFd process_;  // pidfd: a forked child may keep the socket open after the client itself has ended
+    base::UniqueFd process_;  // pidfd: a forked child may keep the socket open after the client
+                              // itself has ended
     std::shared_ptr<Session> session_;
     std::map<std::uint32_t, OpenFile> files_;
     std::uint32_t next_handle_ = 1;

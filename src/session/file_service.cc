@@ -38,11 +38,14 @@ bool FileService::has_size(InodeNo inode, std::uint64_t size_bytes) const {
 //   new    [=====|==)
 //   cut          kept  [-----)        from the first page that goes as a whole
 //
-// The cut pages are taken out of every mapping first: their space may belong to another file as soon as the store has it.
-Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes) {
+// The cut pages are taken out of every mapping first: their space may belong to another file as
+// soon as the store has it.
+Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
+                                 std::uint64_t size_bytes) {
     const FileRange cut(align_up(size_bytes, kPageBytes), align_up(old_size_bytes, kPageBytes));
     registry_.conceal(inode, cut);
-    const bool let_go = registry_.wait_until_placed(inode, cut, steady_clock::now() + kLetGoPatience);
+    const bool let_go =
+        registry_.wait_until_placed(inode, cut, steady_clock::now() + kLetGoPatience);
     bool is_current = false;
     Status resized;
     if (let_go) {
@@ -52,24 +55,29 @@ Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes, st
     }
     registry_.reveal(inode, cut, is_current && resized.ok());
     if (!let_go)
-        return base::Error(base::Code::Busy, "the file is mapped by a process that does not answer (stopped?); it keeps its "
-                                             "size, see: refault maps");
+        return base::Error(
+            base::Code::Busy,
+            "the file is mapped by a process that does not answer (stopped?); it keeps its "
+            "size, see: refault maps");
     if (!resized) return resized.error();
     return is_current;
 }
 
-Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes) {
+Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes,
+                               std::uint64_t size_bytes) {
     {
         auto layout = store_.lock_layout(inode);
         if (!has_size(inode, old_size_bytes)) return false;
         RETURN_IF_ERROR(store_.resize(inode, size_bytes));
     }
-    const FileRange added(base::align_down(old_size_bytes, kPageBytes), align_up(size_bytes, kPageBytes));
+    const FileRange added(base::align_down(old_size_bytes, kPageBytes),
+                          align_up(size_bytes, kPageBytes));
     const auto users = registry_.users_of(inode);
     if (users.empty() || added.empty()) return true;
     for (const auto& user : users) RETURN_IF_ERROR(make_mappable(inode, user));
     registry_.mark_stale(inode, FileRange(align_up(old_size_bytes, kPageBytes), added.end()));
-    // Who stores into the new part right after this call finds it there; a client that is stopped finds it later.
+    // Who stores into the new part right after this call finds it there; a client that is stopped
+    // finds it later.
     (void)registry_.wait_until_placed(inode, added, steady_clock::now() + kPlacePatience);
     return true;
 }
@@ -79,7 +87,8 @@ Status FileService::make_mappable(InodeNo inode, const base::Cred& who) {
     for (const auto& extent : store_.extents(inode, FileRange(0, UINT64_MAX))) {
         auto device = store_.device(extent.device);
         if (!device) return device.error();
-        auto owner = store_.segment_owner(extent.device, (*device)->segment_at(extent.device_offset));
+        auto owner =
+            store_.segment_owner(extent.device, (*device)->segment_at(extent.device_offset));
         if (!owner) return owner.error();
         if (owner->kind == store::SegmentOwner::Kind::SharedByUser && owner->uid != who.uid)
             return isolator_.isolate(inode);
@@ -87,13 +96,16 @@ Status FileService::make_mappable(InodeNo inode, const base::Cred& who) {
     return {};
 }
 
-Result<std::size_t> FileService::read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into) {
+Result<std::size_t> FileService::read(InodeNo inode, std::uint64_t offset,
+                                      std::span<std::uint8_t> into) {
     auto layout = store_.lock_layout(inode);
     return store_.read(inode, offset, into);
 }
 
-Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from) {
-    if (offset + from.size() < offset) return base::Error(base::Code::Invalid, "the write would end beyond 2^64");
+Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
+                                       std::span<const std::uint8_t> from) {
+    if (offset + from.size() < offset)
+        return base::Error(base::Code::Invalid, "the write would end beyond 2^64");
     auto attributes = store_.stat(inode);
     if (!attributes) return attributes.error();
     while (offset + from.size() > attributes->size_bytes) {

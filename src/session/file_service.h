@@ -1,6 +1,6 @@
-// What changes or reads a file's bytes on behalf of clients and tools, with the locks and fences that this needs:
-// one path for the session channel and the control API.
-// Thread-safe. Takes the inode's layout lock for each call; bounded work per call.
+// What changes or reads a file's bytes on behalf of clients and tools, with the locks and fences
+// that this needs: one path for the session channel and the control API. Thread-safe. Takes the
+// inode's layout lock for each call; bounded work per call.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace refault::session {
 
-// Moves a file out of segments that it shares with other files, so that its descriptors may go to another user.
-// Implemented by the mover, which lies above this folder.
+// Moves a file out of segments that it shares with other files, so that its descriptors may go to
+// another user. Implemented by the mover, which lies above this folder.
 class Isolator {
   public:
     virtual ~Isolator() = default;
@@ -25,16 +25,18 @@ class FileService {
     FileService(store::Store& store, Registry& registry, Isolator& isolator)
         : store_(store), registry_(registry), isolator_(isolator) {}
 
-    // Sees to it that descriptors of the file's segments may go to this user: moves it to segments of its own when they
-    // hold other files of another user.
+    // Sees to it that descriptors of the file's segments may go to this user: moves it to segments
+    // of its own when they hold other files of another user.
     Status make_mappable(InodeNo inode, const base::Cred& who);
 
-    // Shrinking takes what is cut off out of all mappings (a later touch is SIGBUS) before its space is given back, and
-    // is refused (Busy) when a client does not let go; growing tells mappings that reach beyond the old end.
+    // Shrinking takes what is cut off out of all mappings (a later touch is SIGBUS) before its
+    // space is given back, and is refused (Busy) when a client does not let go; growing tells
+    // mappings that reach beyond the old end.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into);
     // Grows the file when it has to.
-    Result<std::size_t> write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from);
+    Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
+                              std::span<const std::uint8_t> from);
 
   private:
     store::Store& store_;

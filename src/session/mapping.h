@@ -26,7 +26,8 @@ struct Registry::Mapping {
     std::vector<Placing> placing;
 
     AddressRange addresses_of(FileRange range) const {
-        return AddressRange::of_length(address + (range.begin() - file_range.begin()), range.length());
+        return AddressRange::of_length(address + (range.begin() - file_range.begin()),
+                                       range.length());
     }
     bool is_placing(FileRange range) const {
         for (const auto& part : placing)

@@ -89,7 +89,8 @@ void PagerLoop::answer(SessionId id) {
     }
     const auto refuse = [&](const Error& error) {
         if (error.code() != Code::Gone)
-            base::log_line(base::LogLevel::Warning, session->describe() + ": pager dropped: " + error.message());
+            base::log_line(base::LogLevel::Warning,
+                           session->describe() + ": pager dropped: " + error.message());
         forget(id);
     };
     auto message = sys::receive_message(session->pager_channel(), wire::kMessageBytesMax);
@@ -100,21 +101,24 @@ void PagerLoop::answer(SessionId id) {
     auto decoded = wire::decode_pager_message(message->bytes);
     if (!decoded) return refuse(decoded.error());
     const auto* fetch = std::get_if<wire::Fetch>(&*decoded);
-    if (fetch == nullptr) return refuse(Error(Code::Corrupt, "a pager sent something else than Fetch"));
+    if (fetch == nullptr)
+        return refuse(Error(Code::Corrupt, "a pager sent something else than Fetch"));
     if (auto answered = answer_fetch(session, fetch->placed); !answered) refuse(answered.error());
 }
 
 Status PagerLoop::answer_fetch(const std::shared_ptr<Session>& session, std::uint64_t placed) {
     auto batch = registry_.next_places(session, placed);
     if (!batch) {
-        base::log_line(base::LogLevel::Warning, "no place for " + session->describe() + ": " + batch.error().message());
+        base::log_line(base::LogLevel::Warning,
+                       "no place for " + session->describe() + ": " + batch.error().message());
         to_retry_.insert(session->id());
-        return sys::send_message(session->pager_channel(), wire::encode(wire::PagerMessage(wire::Places{})), {}, false);
+        return sys::send_message(session->pager_channel(),
+                                 wire::encode(wire::PagerMessage(wire::Places{})), {}, false);
     }
     std::vector<int> descriptors;
     for (const auto& descriptor : batch->descriptors) descriptors.push_back(descriptor.get());
-    return sys::send_message(session->pager_channel(), wire::encode(wire::PagerMessage(batch->places)), descriptors,
-                             false);
+    return sys::send_message(session->pager_channel(),
+                             wire::encode(wire::PagerMessage(batch->places)), descriptors, false);
 }
 
 }  // namespace refault::session

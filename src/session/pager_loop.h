@@ -1,6 +1,6 @@
-// Answers the pagers of all sessions: one thread, "pagers". It waits for nothing but short locks, so no client can hold
-// up another. A pager that breaks the protocol loses its channel: its process keeps what it has mapped, and whatever
-// moves from then on stays out of its reach.
+// Answers the pagers of all sessions: one thread, "pagers". It waits for nothing but short locks,
+// so no client can hold up another. A pager that breaks the protocol loses its channel: its process
+// keeps what it has mapped, and whatever moves from then on stays out of its reach.
 #pragma once
 
 #include <memory>

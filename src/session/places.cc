@@ -17,9 +17,12 @@ namespace {
 // The owner rule: who gets a descriptor sees the whole segment.
 bool may_have(const SegmentOwner& owner, InodeNo inode, const base::Cred& who) {
     switch (owner.kind) {
-        case SegmentOwner::Kind::SharedByUser: return who.uid == 0 || who.uid == owner.uid;
-        case SegmentOwner::Kind::Exclusive: return owner.inode == inode;
-        case SegmentOwner::Kind::Metadata: return false;
+        case SegmentOwner::Kind::SharedByUser:
+            return who.uid == 0 || who.uid == owner.uid;
+        case SegmentOwner::Kind::Exclusive:
+            return owner.inode == inode;
+        case SegmentOwner::Kind::Metadata:
+            return false;
     }
     return false;
 }
@@ -29,7 +32,9 @@ bool may_have(const SegmentOwner& owner, InodeNo inode, const base::Cred& who) {
 // Fills one batch. Lives for one call, under Registry::mutex_.
 class Registry::BatchBuilder {
   public:
-    BatchBuilder(store::Store& store, std::uint64_t sequence) : store_(store) { batch_.places.sequence = sequence; }
+    BatchBuilder(store::Store& store, std::uint64_t sequence) : store_(store) {
+        batch_.places.sequence = sequence;
+    }
 
     bool is_full() const { return batch_.places.places.size() >= wire::kPlacesMax; }
     Batch take() { return std::move(batch_); }
@@ -40,11 +45,12 @@ class Registry::BatchBuilder {
         return range;
     }
 
-    // Adds places for one stale, unfenced range of a mapping and returns the part that they cover, from its beginning.
+    // Adds places for one stale, unfenced range of a mapping and returns the part that they cover,
+    // from its beginning.
     //
     //   range:     [-----------------------------)
-    //   extents:   [ext 1  )[ext 2    )            beyond the end of the file: no descriptor, SIGBUS
-    //   places:    [-------)[---------)[---------)
+    //   extents:   [ext 1  )[ext 2    )            beyond the end of the file: no descriptor,
+    //   SIGBUS places:    [-------)[---------)[---------)
     Result<FileRange> add(const Mapping& mapping, FileRange range) {
         std::uint64_t at = range.begin();
         for (const auto& extent : store_.extents(mapping.inode, range)) {
@@ -59,7 +65,8 @@ class Registry::BatchBuilder {
                 if (at > range.begin()) return FileRange(range.begin(), at);
                 return descriptor.error();
             }
-            if (*descriptor == wire::kNoDescriptor) return FileRange(range.begin(), at);  // not this user's yet
+            if (*descriptor == wire::kNoDescriptor)
+                return FileRange(range.begin(), at);  // not this user's yet
             auto device = store_.device(extent.device);
             if (!device) return device.error();
             add_place(mapping, extent.file_range(), *descriptor,
@@ -74,14 +81,15 @@ class Registry::BatchBuilder {
     }
 
   private:
-
-    void add_place(const Mapping& mapping, FileRange range, std::uint16_t descriptor, std::uint64_t segment_offset) {
+    void add_place(const Mapping& mapping, FileRange range, std::uint16_t descriptor,
+                   std::uint64_t segment_offset) {
         const auto addresses = mapping.addresses_of(range);
-        batch_.places.places.push_back(
-            {mapping.id, addresses.begin(), addresses.length(), descriptor, segment_offset, mapping.access});
+        batch_.places.places.push_back({mapping.id, addresses.begin(), addresses.length(),
+                                        descriptor, segment_offset, mapping.access});
     }
 
-    // The index of the segment's descriptor in the message; kNoDescriptor when the user may not have it.
+    // The index of the segment's descriptor in the message; kNoDescriptor when the user may not
+    // have it.
     Result<std::uint16_t> descriptor_for(const Mapping& mapping, const store::Extent& extent) {
         auto device = store_.device(extent.device);
         if (!device) return device.error();
@@ -104,7 +112,8 @@ class Registry::BatchBuilder {
     std::map<std::tuple<base::DeviceId, base::SegmentNo, Access>, std::uint16_t> known_;
 };
 
-Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& session, std::uint64_t placed) {
+Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& session,
+                                              std::uint64_t placed) {
     session->doorbell_answered();
     MutexLock lock(mutex_);
     BatchBuilder builder(store_, next_sequence_);
@@ -121,16 +130,18 @@ Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& se
     };
     for (auto& [id, mapping] : mappings_) {
         if (mapping->session != session) continue;
-        if (std::erase_if(mapping->placing, [&](const auto& part) { return part.sequence <= placed; }) > 0)
+        if (std::erase_if(mapping->placing,
+                          [&](const auto& part) { return part.sequence <= placed; }) > 0)
             changed_.notify_all();
         if (failure) continue;
         for (const auto stale : mapping->stale.parts()) {
             for (const auto open : unfenced_locked(mapping->inode, stale)) {
                 if (builder.is_full() || failure) break;
                 const auto concealed = concealed_part(mapping->inode, open);
-                auto covered = concealed.begin() == open.begin() && !concealed.empty()
-                                   ? Result<FileRange>(builder.add_beyond_end(*mapping, concealed))
-                                   : builder.add(*mapping, FileRange(open.begin(), concealed.begin()));
+                auto covered =
+                    concealed.begin() == open.begin() && !concealed.empty()
+                        ? Result<FileRange>(builder.add_beyond_end(*mapping, concealed))
+                        : builder.add(*mapping, FileRange(open.begin(), concealed.begin()));
                 if (!covered) {
                     failure = covered.error();
                     break;

@@ -23,18 +23,21 @@ void Registry::add_session(std::shared_ptr<Session> session) {
 void Registry::remove_session(SessionId session) {
     MutexLock lock(mutex_);
     sessions_.erase(session);
-    std::erase_if(by_inode_, [&](const auto& entry) { return entry.second->session->id() == session; });
-    std::erase_if(mappings_, [&](const auto& entry) { return entry.second->session->id() == session; });
+    std::erase_if(by_inode_,
+                  [&](const auto& entry) { return entry.second->session->id() == session; });
+    std::erase_if(mappings_,
+                  [&](const auto& entry) { return entry.second->session->id() == session; });
     changed_.notify_all();
 }
 
-MappingId Registry::add_mapping(const std::shared_ptr<Session>& session, InodeNo inode, FileRange file_range,
-                                std::uint64_t address, base::Access access) {
+MappingId Registry::add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
+                                FileRange file_range, std::uint64_t address, base::Access access) {
     MappingId id;
     {
         MutexLock lock(mutex_);
         id = MappingId(next_mapping_++);
-        auto mapping = std::make_unique<Mapping>(Mapping{id, session, inode, file_range, address, access, {}, {}});
+        auto mapping = std::make_unique<Mapping>(
+            Mapping{id, session, inode, file_range, address, access, {}, {}});
         mapping->stale.add(file_range);
         by_inode_.emplace(inode, mapping.get());
         mappings_.emplace(id, std::move(mapping));
@@ -49,9 +52,11 @@ Status Registry::remove_mapping(SessionId session, MappingId id) {
         const auto at = mappings_.find(id);
         if (at == mappings_.end() || at->second->session->id() != session)
             return Error(Code::NotFound, "no such mapping in this session");
-        // A fence holder acts on the client's addresses; they must stay this mapping's until it is done.
+        // A fence holder acts on the client's addresses; they must stay this mapping's until it is
+        // done.
         if (!is_fenced_locked(at->second->inode, at->second->file_range)) {
-            std::erase_if(by_inode_, [&](const auto& entry) { return entry.second == at->second.get(); });
+            std::erase_if(by_inode_,
+                          [&](const auto& entry) { return entry.second == at->second.get(); });
             mappings_.erase(at);
             changed_.notify_all();
             return {};
@@ -174,7 +179,8 @@ bool Registry::is_placed(InodeNo inode, FileRange range) const {
     return !lags_locked(inode, range);
 }
 
-bool Registry::wait_until_placed(InodeNo inode, FileRange range, std::chrono::steady_clock::time_point deadline) {
+bool Registry::wait_until_placed(InodeNo inode, FileRange range,
+                                 std::chrono::steady_clock::time_point deadline) {
     MutexLock lock(mutex_);
     while (lags_locked(inode, range)) {
         if (std::chrono::steady_clock::now() >= deadline) return false;
@@ -188,7 +194,8 @@ std::size_t Registry::wait_until_placed(std::chrono::steady_clock::time_point de
     for (;;) {
         std::set<SessionId> lagging;
         for (const auto& [id, mapping] : mappings_)
-            if (!mapping->stale.empty() || !mapping->placing.empty()) lagging.insert(mapping->session->id());
+            if (!mapping->stale.empty() || !mapping->placing.empty())
+                lagging.insert(mapping->session->id());
         if (lagging.empty() || std::chrono::steady_clock::now() >= deadline) return lagging.size();
         (void)changed_.wait_until(mutex_, deadline);
     }
@@ -208,9 +215,17 @@ std::vector<MappingInfo> Registry::mappings() const {
         MutexLock lock(mutex_);
         for (const auto& [id, mapping] : mappings_) {
             const Session& session = *mapping->session;
-            infos.push_back({session.id(), id, session.cred().pid, session.cred().uid, session.command(),
-                             mapping->inode, {}, mapping->file_range, mapping->addresses_of(mapping->file_range),
-                             mapping->access, mapping->stale.length_bytes()});
+            infos.push_back({session.id(),
+                             id,
+                             session.cred().pid,
+                             session.cred().uid,
+                             session.command(),
+                             mapping->inode,
+                             {},
+                             mapping->file_range,
+                             mapping->addresses_of(mapping->file_range),
+                             mapping->access,
+                             mapping->stale.length_bytes()});
         }
     }
     for (auto& info : infos) info.path = store_.path_of(info.inode);
@@ -221,7 +236,12 @@ std::vector<SessionInfo> Registry::sessions() const {
     MutexLock lock(mutex_);
     std::map<SessionId, SessionInfo> infos;
     for (const auto& [id, session] : sessions_)
-        infos[id] = {id, session->cred().pid, session->cred().uid, session->command(), 0, 0,
+        infos[id] = {id,
+                     session->cred().pid,
+                     session->cred().uid,
+                     session->command(),
+                     0,
+                     0,
                      session->handles_kernel_faults()};
     for (const auto& [id, mapping] : mappings_) {
         auto& info = infos[mapping->session->id()];

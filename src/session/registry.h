@@ -1,12 +1,15 @@
-// Who maps what: every session's mappings, which parts of them are in place, and which file ranges are fenced.
+// Who maps what: every session's mappings, which parts of them are in place, and which file ranges
+// are fenced.
 //
 // Each part of a mapping is, at any time, one of
-//   stale     nothing of the file is mapped there (or an old place that was punched); the pager shall fetch it
-//   placing   sent to the pager as part of a Places message; not yet reported to be in force
-//   live      mapped to the extent that the store names
-// A fence on a file range: no place in it is handed out until it is lifted; the mover holds one while bytes move.
+//   stale     nothing of the file is mapped there (or an old place that was punched); the pager
+//   shall fetch it placing   sent to the pager as part of a Places message; not yet reported to be
+//   in force live      mapped to the extent that the store names
+// A fence on a file range: no place in it is handed out until it is lifted; the mover holds one
+// while bytes move.
 //
-// Thread-safe; mutex_ is taken after layout locks and before Store::mutex_; never held while waiting for a client.
+// Thread-safe; mutex_ is taken after layout locks and before Store::mutex_; never held while
+// waiting for a client.
 #pragma once
 
 #include <chrono>
@@ -18,8 +21,8 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "base/result.h"
 #include "base/range_set.h"
+#include "base/result.h"
 #include "session/session.h"
 #include "store/store.h"
 #include "wire/message.h"
@@ -78,14 +81,15 @@ class Registry {
     void remove_session(SessionId session);
 
     // All of it stale at first; rings the session's doorbell.
-    MappingId add_mapping(const std::shared_ptr<Session>& session, InodeNo inode, FileRange file_range,
-                          std::uint64_t address, base::Access access);
-    // Waits (bounded by the fences' short life) until no fence overlaps the mapping, then forgets it.
+    MappingId add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
+                          FileRange file_range, std::uint64_t address, base::Access access);
+    // Waits (bounded by the fences' short life) until no fence overlaps the mapping, then forgets
+    // it.
     Status remove_mapping(SessionId session, MappingId mapping);
 
     // ---- pagers
-    // What was sent as `placed` is in force; takes up to wire::kPlacesMax stale parts that are not fenced, marks them
-    // placing, and opens their segments. Empty when nothing is to be placed now.
+    // What was sent as `placed` is in force; takes up to wire::kPlacesMax stale parts that are not
+    // fenced, marks them placing, and opens their segments. Empty when nothing is to be placed now.
     struct Batch {
         wire::Places places;
         std::vector<base::UniqueFd> descriptors;
@@ -93,33 +97,40 @@ class Registry {
     Result<Batch> next_places(const std::shared_ptr<Session>& session, std::uint64_t placed);
 
     // ---- the mover
-    // Shuts the range: no place in it is handed out from now on. Waits until `deadline` for another fence there and for
-    // pagers that are just placing parts of it. Returns the live parts; TimedOut (and no fence) when a pager stays
-    // silent: its process is named in the error. The caller holds no layout lock; who needs several fences takes them
-    // in order of (inode, offset).
+    // Shuts the range: no place in it is handed out from now on. Waits until `deadline` for another
+    // fence there and for pagers that are just placing parts of it. Returns the live parts;
+    // TimedOut (and no fence) when a pager stays silent: its process is named in the error. The
+    // caller holds no layout lock; who needs several fences takes them in order of (inode, offset).
     //
-    // OnSilence::GoOn takes a silent pager's part for stale instead: see "A stopped pager" in docs/architecture.md.
+    // OnSilence::GoOn takes a silent pager's part for stale instead: see "A stopped pager" in
+    // docs/architecture.md.
     enum class OnSilence { Refuse, GoOn };
     Result<std::vector<FenceTarget>> fence(InodeNo inode, FileRange range,
                                            std::chrono::steady_clock::time_point deadline,
                                            OnSilence on_silence = OnSilence::Refuse);
-    // Lifts the fence. has_moved: every part is stale now and the doorbells ring; else the parts are live as before.
+    // Lifts the fence. has_moved: every part is stale now and the doorbells ring; else the parts
+    // are live as before.
     void lift(InodeNo inode, FileRange range, bool has_moved);
     // True when no session has yet to let go of an old place in the range.
     bool is_placed(InodeNo inode, FileRange range) const;
 
     // ---- shrinking
-    // From now on the range is handed out as if it were beyond the end of the file, and every mapping of it is told.
+    // From now on the range is handed out as if it were beyond the end of the file, and every
+    // mapping of it is told.
     void conceal(InodeNo inode, FileRange range);
     // Ends conceal. was_cut: the file does end there now; else its places are handed out again.
     void reveal(InodeNo inode, FileRange range, bool was_cut);
 
     // ---- growing
-    // The file has grown into the range: parts of it that were mapped as beyond the end are stale now.
+    // The file has grown into the range: parts of it that were mapped as beyond the end are stale
+    // now.
     void mark_stale(InodeNo inode, FileRange range);
-    // Waits until no part of the range is stale or being placed, or the deadline has passed (false).
-    bool wait_until_placed(InodeNo inode, FileRange range, std::chrono::steady_clock::time_point deadline);
-    // Waits until nothing is stale or being placed, or the deadline has passed; returns how many sessions still lag.
+    // Waits until no part of the range is stale or being placed, or the deadline has passed
+    // (false).
+    bool wait_until_placed(InodeNo inode, FileRange range,
+                           std::chrono::steady_clock::time_point deadline);
+    // Waits until nothing is stale or being placed, or the deadline has passed; returns how many
+    // sessions still lag.
     std::size_t wait_until_placed(std::chrono::steady_clock::time_point deadline);
 
     // ---- views
@@ -143,7 +154,8 @@ class Registry {
     void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
     bool lags_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void mark_stale_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
-    // The command and pid of a session that is placing a part of the range, empty when there is none.
+    // The command and pid of a session that is placing a part of the range, empty when there is
+    // none.
     std::string placer_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
 
     store::Store& store_;

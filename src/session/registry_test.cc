@@ -1,4 +1,5 @@
-// The registry against a real store: what is handed out, what a fence holds back, what a silent pager does.
+// The registry against a real store: what is handed out, what a fence holds back, what a silent
+// pager does.
 #include "session/registry.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +31,8 @@ class RegistryTest : public ::testing::Test {
         spec.size_bytes = 64 * kMiB;
         auto device = device::Device::create(spec, base::Uuid{});
         ASSERT_TRUE(device) << device.error().message();
-        auto store = store::Store::create("test", {store::DevicePtr(std::move(*device))}, base::Cred{});
+        auto store =
+            store::Store::create("test", {store::DevicePtr(std::move(*device))}, base::Cred{});
         ASSERT_TRUE(store) << store.error().message();
         store_ = std::move(*store);
         auto file = store_->create_file("/file", 0644, base::Cred{});
@@ -42,8 +44,8 @@ class RegistryTest : public ::testing::Test {
         auto ends = sys::seqpacket_pair();
         ASSERT_TRUE(ends);
         client_ = std::move(ends->second);
-        session_ = std::make_shared<Session>(base::SessionId(1), base::Cred{0, 0, {}, ::getpid()}, base::UniqueFd(),
-                                             std::move(ends->first), true);
+        session_ = std::make_shared<Session>(base::SessionId(1), base::Cred{0, 0, {}, ::getpid()},
+                                             base::UniqueFd(), std::move(ends->first), true);
         registry_->add_session(session_);
     }
     void TearDown() override {
@@ -65,7 +67,8 @@ class RegistryTest : public ::testing::Test {
         for (const auto& place : last_.places) bytes += place.length;
         return bytes;
     }
-    Result<std::vector<FenceTarget>> fence(FileRange range, Registry::OnSilence on_silence = Registry::OnSilence::Refuse) {
+    Result<std::vector<FenceTarget>> fence(
+        FileRange range, Registry::OnSilence on_silence = Registry::OnSilence::Refuse) {
         return registry_->fence(inode_, range, steady_clock::now() + milliseconds(20), on_silence);
     }
 
@@ -127,7 +130,8 @@ TEST_F(RegistryTest, ASilentPagerHoldsUpItsPartAloneAndIsNamed) {
     auto refused = fence(FileRange(0, kMiB));
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code(), Code::TimedOut);
-    EXPECT_NE(refused.error().message().find("pid " + std::to_string(::getpid())), std::string::npos);
+    EXPECT_NE(refused.error().message().find("pid " + std::to_string(::getpid())),
+              std::string::npos);
     auto forced = fence(FileRange(0, kMiB), Registry::OnSilence::GoOn);
     ASSERT_TRUE(forced);
     registry_->lift(inode_, FileRange(0, kMiB), /*has_moved=*/true);
@@ -172,8 +176,9 @@ TEST_F(RegistryTest, DescriptorsOfAnotherUsersSegmentsAreNotHandedOut) {
     }
     auto ends = sys::seqpacket_pair();
     ASSERT_TRUE(ends);
-    auto other = std::make_shared<Session>(base::SessionId(2), base::Cred{4711, 4711, {}, ::getpid()}, base::UniqueFd(),
-                                           std::move(ends->first), true);
+    auto other =
+        std::make_shared<Session>(base::SessionId(2), base::Cred{4711, 4711, {}, ::getpid()},
+                                  base::UniqueFd(), std::move(ends->first), true);
     registry_->add_session(other);
     registry_->add_mapping(other, small->inode, FileRange(0, 4096), kAddress, Access::Read);
     auto batch = registry_->next_places(other, 0);

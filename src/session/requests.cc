@@ -51,11 +51,14 @@ Result<Reply> Connection::opened(const std::string& path, Access access) {
 
 Result<Reply> Connection::handle(const wire::CreateFile& request) {
     auto created = context_.store.create_file(request.path, request.mode & 07777, session_->cred());
-    if (!created && (request.exclusive || created.error().code() != Code::Exists)) return created.error();
+    if (!created && (request.exclusive || created.error().code() != Code::Exists))
+        return created.error();
     return opened(request.path, Access::ReadWrite);
 }
 
-Result<Reply> Connection::handle(const wire::OpenFile& request) { return opened(request.path, request.access); }
+Result<Reply> Connection::handle(const wire::OpenFile& request) {
+    return opened(request.path, request.access);
+}
 
 Result<Reply> Connection::handle(const wire::CloseFile& request) {
     auto file = file_of(request.handle);
@@ -68,7 +71,8 @@ Result<Reply> Connection::handle(const wire::CloseFile& request) {
 Result<Reply> Connection::handle(const wire::Resize& request) {
     auto file = file_of(request.handle);
     if (!file) return file.error();
-    if (file->access != Access::ReadWrite) return Error(Code::Invalid, "the file is open for reading only", EBADF);
+    if (file->access != Access::ReadWrite)
+        return Error(Code::Invalid, "the file is open for reading only", EBADF);
     return done(context_.files.resize(file->inode, request.size_bytes));
 }
 
@@ -92,18 +96,21 @@ Result<Reply> Connection::handle(const wire::StatPath& request) {
 
 Status Connection::check_map(const wire::Map& request, const OpenFile& file) const {
     if (request.access == Access::ReadWrite && file.access != Access::ReadWrite)
-        return Error(Code::Denied, "the file is open for reading only; open it for writing to map it so");
+        return Error(Code::Denied,
+                     "the file is open for reading only; open it for writing to map it so");
     for (const auto value : {request.offset, request.length, request.address})
-        if (value % kPageBytes != 0) return Error(Code::Invalid, "offset, length and address are whole pages of 4096");
-    if (request.length == 0 || request.length > kAddressEnd || request.address > kAddressEnd - request.length ||
-        request.offset > UINT64_MAX / 2)
+        if (value % kPageBytes != 0)
+            return Error(Code::Invalid, "offset, length and address are whole pages of 4096");
+    if (request.length == 0 || request.length > kAddressEnd ||
+        request.address > kAddressEnd - request.length || request.offset > UINT64_MAX / 2)
         return Error(Code::Invalid, "the range to map is empty or out of bounds");
     if (mapped_.size() >= context_.options.mappings_per_session_max)
         return Error(Code::NoSpace, "this session has too many mappings; unmap some", ENOMEM);
     const auto wanted = AddressRange::of_length(request.address, request.length);
     for (const auto& [id, mapped] : mapped_)
         if (mapped.addresses.overlaps(wanted))
-            return Error(Code::Invalid, "the addresses overlap those of another mapping of this session");
+            return Error(Code::Invalid,
+                         "the addresses overlap those of another mapping of this session");
     return {};
 }
 
@@ -119,8 +126,10 @@ Result<Reply> Connection::handle(const wire::Map& request) {
     }
     RETURN_IF_ERROR(context_.store.pin(file->inode));  // the mapping outlives the handle
     Reply reply;
-    reply.mapping = context_.registry.add_mapping(session_, file->inode, range, request.address, request.access);
-    mapped_.emplace(reply.mapping, Mapped{AddressRange::of_length(request.address, request.length), file->inode});
+    reply.mapping = context_.registry.add_mapping(session_, file->inode, range, request.address,
+                                                  request.access);
+    mapped_.emplace(reply.mapping,
+                    Mapped{AddressRange::of_length(request.address, request.length), file->inode});
     return reply;
 }
 

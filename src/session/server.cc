@@ -23,7 +23,11 @@ struct Server::Running {
 
 Server::Server(store::Store& store, Registry& registry, FileService& files, base::EventSink& events,
                ServerOptions options)
-    : store_(store), registry_(registry), files_(files), events_(events), options_(std::move(options)) {}
+    : store_(store),
+      registry_(registry),
+      files_(files),
+      events_(events),
+      options_(std::move(options)) {}
 
 Status Server::start() {
     auto listener = sys::listen_seqpacket(options_.socket_path, options_.socket_mode);
@@ -56,7 +60,8 @@ Server::~Server() {
 }
 
 void Server::accept_loop() {
-    std::array<pollfd, 3> events{pollfd{listener_.get(), POLLIN, 0}, pollfd{stop_event_.get(), POLLIN, 0},
+    std::array<pollfd, 3> events{pollfd{listener_.get(), POLLIN, 0},
+                                 pollfd{stop_event_.get(), POLLIN, 0},
                                  pollfd{reap_event_.get(), POLLIN, 0}};
     for (;;) {
         if (::poll(events.data(), events.size(), -1) < 0) continue;
@@ -73,7 +78,8 @@ void Server::accept_one() {
     auto socket = sys::accept_connection(listener_.get());
     if (!socket) {
         if (socket.error().code() != base::Code::Busy)
-            base::log_line(base::LogLevel::Error, "cannot accept a client: " + socket.error().message());
+            base::log_line(base::LogLevel::Error,
+                           "cannot accept a client: " + socket.error().message());
         return;
     }
     if (running_.size() >= options_.sessions_max) {
@@ -83,13 +89,13 @@ void Server::accept_one() {
     const base::SessionId id(next_session_++);
     Running& running = running_.emplace_back();
     running.connection = std::make_unique<Connection>(*context_, id, std::move(*socket));
-    running.thread = base::NamedThread(
-        "session-" + std::to_string(id.raw()),
-        [&running, event = reap_event_.get()] {  // list nodes stay where they are
-            running.connection->run();
-            running.has_ended.store(true);
-            sys::signal_event(event);
-        });
+    running.thread =
+        base::NamedThread("session-" + std::to_string(id.raw()),
+                          [&running, event = reap_event_.get()] {  // list nodes stay where they are
+                              running.connection->run();
+                              running.has_ended.store(true);
+                              sys::signal_event(event);
+                          });
 }
 
 void Server::reap(bool all) {

@@ -1,7 +1,8 @@
 // The session socket: accepts clients, shakes hands, serves their requests, answers their pagers.
 //
-// Threads: "sessions" accepts; "session-N" serves one client's requests; "pagers" answers all pager channels (epoll) and
-// never waits for anything but short locks. A client is gone when its channel closes or its process ends.
+// Threads: "sessions" accepts; "session-N" serves one client's requests; "pagers" answers all pager
+// channels (epoll) and never waits for anything but short locks. A client is gone when its channel
+// closes or its process ends.
 #pragma once
 
 #include <list>
@@ -22,7 +23,8 @@ struct ConnectionContext;
 
 struct ServerOptions {
     std::string socket_path;
-    std::uint32_t socket_mode = 0666;  // who may connect; what a client may open is checked file by file
+    std::uint32_t socket_mode =
+        0666;  // who may connect; what a client may open is checked file by file
     std::uint32_t sessions_max = 1024;
     std::uint32_t files_per_session_max = 4096;
     std::uint32_t mappings_per_session_max = 4096;

@@ -7,8 +7,8 @@
 
 namespace refault::session {
 
-Session::Session(base::SessionId id, base::Cred cred, base::UniqueFd userfaultfd, base::UniqueFd pager_channel,
-                 bool handles_kernel_faults)
+Session::Session(base::SessionId id, base::Cred cred, base::UniqueFd userfaultfd,
+                 base::UniqueFd pager_channel, bool handles_kernel_faults)
     : id_(id),
       cred_(std::move(cred)),
       command_(sys::command_of(cred_.pid)),
@@ -18,9 +18,11 @@ Session::Session(base::SessionId id, base::Cred cred, base::UniqueFd userfaultfd
 
 void Session::ring() {
     if (is_rung_.exchange(true)) return;
-    base::discard(sys::send_message(pager_channel(), wire::encode(wire::PagerMessage(wire::Doorbell{})), {},
-                                    /*may_wait=*/false),
-                  "a peer that hung up is removed by the server; a full channel holds an unanswered doorbell");
+    base::discard(
+        sys::send_message(pager_channel(), wire::encode(wire::PagerMessage(wire::Doorbell{})), {},
+                          /*may_wait=*/false),
+        "a peer that hung up is removed by the server; a full channel holds an unanswered "
+        "doorbell");
 }
 
 }  // namespace refault::session

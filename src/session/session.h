@@ -1,6 +1,6 @@
-// One connected client: who it is, its userfaultfd, its two channels. Immutable after the handshake, except for the
-// doorbell flag, which is atomic; so it may be used from any thread. Owned by shared_ptr: a fence in progress keeps the
-// userfaultfd of a client that is just leaving.
+// One connected client: who it is, its userfaultfd, its two channels. Immutable after the
+// handshake, except for the doorbell flag, which is atomic; so it may be used from any thread.
+// Owned by shared_ptr: a fence in progress keeps the userfaultfd of a client that is just leaving.
 #pragma once
 
 #include <atomic>
@@ -15,14 +15,16 @@ namespace refault::session {
 
 class Session {
   public:
-    Session(base::SessionId id, base::Cred cred, base::UniqueFd userfaultfd, base::UniqueFd pager_channel,
-            bool handles_kernel_faults);
+    Session(base::SessionId id, base::Cred cred, base::UniqueFd userfaultfd,
+            base::UniqueFd pager_channel, bool handles_kernel_faults);
 
     base::SessionId id() const noexcept { return id_; }
     const base::Cred& cred() const noexcept { return cred_; }
     const std::string& command() const noexcept { return command_; }
     // "pid 4711 (postgres)": for messages.
-    std::string describe() const { return "pid " + std::to_string(cred_.pid) + " (" + command_ + ")"; }
+    std::string describe() const {
+        return "pid " + std::to_string(cred_.pid) + " (" + command_ + ")";
+    }
     int userfaultfd() const noexcept { return userfaultfd_.get(); }
     int pager_channel() const noexcept { return pager_channel_.get(); }
     bool handles_kernel_faults() const noexcept { return handles_kernel_faults_; }

@@ -15,9 +15,11 @@ namespace {
 std::vector<FenceTarget> merged(std::span<const FenceTarget> targets) {
     std::vector<FenceTarget> result;
     for (const auto& target : targets) {
-        if (!result.empty() && result.back().session == target.session && result.back().access == target.access &&
+        if (!result.empty() && result.back().session == target.session &&
+            result.back().access == target.access &&
             result.back().addresses.end() == target.addresses.begin())
-            result.back().addresses = AddressRange(result.back().addresses.begin(), target.addresses.end());
+            result.back().addresses =
+                AddressRange(result.back().addresses.begin(), target.addresses.end());
         else
             result.push_back(target);
     }
@@ -28,7 +30,8 @@ Status stop(const FenceTarget& target) {
     const int fd = target.session->userfaultfd();
     // A read-only mapping is private and is never written: only its later touches have to wait.
     const bool writes = target.access == Access::ReadWrite;
-    RETURN_IF_ERROR(sys::userfaultfd_register(fd, target.addresses, {.missing = true, .write_protect = writes}));
+    RETURN_IF_ERROR(sys::userfaultfd_register(fd, target.addresses,
+                                              {.missing = true, .write_protect = writes}));
     if (!writes) return {};
     return sys::userfaultfd_write_protect(fd, target.addresses);
 }
@@ -39,15 +42,17 @@ std::vector<FenceTarget> UserfaultBarrier::close(std::span<const FenceTarget> ta
     std::vector<FenceTarget> unstopped;
     for (auto& target : merged(targets)) {
         const auto stopped = stop(target);
-        if (!stopped && stopped.error().code() != Code::Gone) unstopped.push_back(std::move(target));
+        if (!stopped && stopped.error().code() != Code::Gone)
+            unstopped.push_back(std::move(target));
     }
     return unstopped;
 }
 
 void UserfaultBarrier::open(std::span<const FenceTarget> targets) {
     for (const auto& target : merged(targets))
-        base::discard(sys::userfaultfd_unregister(target.session->userfaultfd(), target.addresses),
-                      "a process that is gone, or has taken its memory out of reach, waits for nothing");
+        base::discard(
+            sys::userfaultfd_unregister(target.session->userfaultfd(), target.addresses),
+            "a process that is gone, or has taken its memory out of reach, waits for nothing");
 }
 
 }  // namespace refault::session

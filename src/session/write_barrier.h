@@ -1,6 +1,7 @@
-// The write barrier: what stops the clients' stores into ranges whose bytes are about to move, and what makes their next
-// touch wait once the old pages are gone. An interface, because not every kind of memory takes the same barrier.
-// Implementations are stateless and thread-safe; calls do not wait for a client.
+// The write barrier: what stops the clients' stores into ranges whose bytes are about to move, and
+// what makes their next touch wait once the old pages are gone. An interface, because not every
+// kind of memory takes the same barrier. Implementations are stateless and thread-safe; calls do
+// not wait for a client.
 #pragma once
 
 #include <span>
@@ -13,16 +14,17 @@ namespace refault::session {
 class WriteBarrier {
   public:
     virtual ~WriteBarrier() = default;
-    // After it returns no store by these mappings reaches the pages, reads go on; after the pages were punched every
-    // touch waits until the pager has mapped a new place. Processes that are gone are passed over. Targets that could
-    // not be stopped are returned: their process has taken its memory out of the barrier's reach.
+    // After it returns no store by these mappings reaches the pages, reads go on; after the pages
+    // were punched every touch waits until the pager has mapped a new place. Processes that are
+    // gone are passed over. Targets that could not be stopped are returned: their process has taken
+    // its memory out of the barrier's reach.
     virtual std::vector<FenceTarget> close(std::span<const FenceTarget> targets) = 0;
     // Undoes close() where nothing has moved: stores go on.
     virtual void open(std::span<const FenceTarget> targets) = 0;
 };
 
-// For tmpfs: write-protection and missing-page events by userfaultfd, registered only for the time of the move, so that
-// a mapping at rest costs what a plain mmap costs.
+// For tmpfs: write-protection and missing-page events by userfaultfd, registered only for the time
+// of the move, so that a mapping at rest costs what a plain mmap costs.
 class UserfaultBarrier final : public WriteBarrier {
   public:
     std::vector<FenceTarget> close(std::span<const FenceTarget> targets) override;

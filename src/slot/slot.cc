@@ -44,14 +44,17 @@ class EmulatedSlot final : public Slot {
     Indicator attention_ = Indicator::Off;
 };
 
-// A slot of the kernel's PCI hot-plug core. Writing 0 to `power` makes the kernel remove the driver, cut the power and
-// turn the power indicator off; the kernel alone blinks it, while it works. So Blinking is remembered here and written
-// nowhere. What `power` reads already is not written again: the kernel answers that with an error.
+// A slot of the kernel's PCI hot-plug core. Writing 0 to `power` makes the kernel remove the
+// driver, cut the power and turn the power indicator off; the kernel alone blinks it, while it
+// works. So Blinking is remembered here and written nowhere. What `power` reads already is not
+// written again: the kernel answers that with an error.
 class SysfsSlot final : public Slot {
   public:
-    SysfsSlot(std::string name, std::string directory) : name_(std::move(name)), directory_(std::move(directory)) {
+    SysfsSlot(std::string name, std::string directory)
+        : name_(std::move(name)), directory_(std::move(directory)) {
         if (const auto power = read_file("power"); power && *power == '0') power_ = Indicator::Off;
-        if (const auto attention = read_file("attention"); attention && *attention != '0') attention_ = Indicator::On;
+        if (const auto attention = read_file("attention"); attention && *attention != '0')
+            attention_ = Indicator::On;
     }
 
     std::string describe() const override { return "sysfs:" + name_; }
@@ -70,7 +73,9 @@ class SysfsSlot final : public Slot {
 
     Status set_attention(Indicator state) override {
         MutexLock lock(mutex_);
-        RETURN_IF_ERROR(write_file("attention", state == Indicator::Off ? '0' : state == Indicator::On ? '1' : '2'));
+        RETURN_IF_ERROR(write_file("attention", state == Indicator::Off  ? '0'
+                                                : state == Indicator::On ? '1'
+                                                                         : '2'));
         attention_ = state;
         return {};
     }
@@ -98,7 +103,8 @@ class SysfsSlot final : public Slot {
     Status write_file(const char* file, char value) const {
         const std::string path = directory_ + "/" + file;
         const base::UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_TRUNC));
-        if (!fd || ::write(fd.get(), &value, 1) != 1) return base::sys_error("slot " + name_ + ": write " + path);
+        if (!fd || ::write(fd.get(), &value, 1) != 1)
+            return base::sys_error("slot " + name_ + ": write " + path);
         return {};
     }
 
@@ -113,17 +119,23 @@ class SysfsSlot final : public Slot {
 
 std::string_view indicator_name(Indicator state) noexcept {
     switch (state) {
-        case Indicator::On: return "on";
-        case Indicator::Blinking: return "blinking";
-        case Indicator::Off: return "off";
+        case Indicator::On:
+            return "on";
+        case Indicator::Blinking:
+            return "blinking";
+        case Indicator::Off:
+            return "off";
     }
     return "unknown";
 }
 
-base::Result<std::unique_ptr<Slot>> make_slot(std::string_view text, const std::string& sysfs_root) {
-    if (text.empty() || text == "emulated") return std::unique_ptr<Slot>(std::make_unique<EmulatedSlot>());
+base::Result<std::unique_ptr<Slot>> make_slot(std::string_view text,
+                                              const std::string& sysfs_root) {
+    if (text.empty() || text == "emulated")
+        return std::unique_ptr<Slot>(std::make_unique<EmulatedSlot>());
     if (!text.starts_with("sysfs:"))
-        return Error(Code::Invalid, "not a slot: '" + std::string(text) + "' (write emulated or sysfs:NAME)");
+        return Error(Code::Invalid,
+                     "not a slot: '" + std::string(text) + "' (write emulated or sysfs:NAME)");
     const std::string name(text.substr(6));
     if (name.empty() || name.find('/') != name.npos || name.starts_with('.'))
         return Error(Code::Invalid, "'" + name + "' is not a name in " + sysfs_root);

@@ -28,7 +28,8 @@ class Slot {
     virtual Indicator attention() const = 0;
 };
 
-// "emulated" (or empty) or "sysfs:NAME", NAME a folder of `sysfs_root` with the files power and attention.
+// "emulated" (or empty) or "sysfs:NAME", NAME a folder of `sysfs_root` with the files power and
+// attention.
 base::Result<std::unique_ptr<Slot>> make_slot(std::string_view text,
                                               const std::string& sysfs_root = "/sys/bus/pci/slots");
 

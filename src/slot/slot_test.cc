@@ -1,4 +1,5 @@
-// Slots: the emulated one remembers, the sysfs one writes exactly what the kernel's PCI hot-plug core understands.
+// Slots: the emulated one remembers, the sysfs one writes exactly what the kernel's PCI hot-plug
+// core understands.
 #include "slot/slot.h"
 
 #include <gtest/gtest.h>
@@ -54,7 +55,9 @@ class SysfsSlot : public ::testing::Test {
         std::error_code ignored;
         fs::remove_all(root_, ignored);
     }
-    void put(const std::string& file, const std::string& text) { std::ofstream(root_ / "7-1" / file) << text; }
+    void put(const std::string& file, const std::string& text) {
+        std::ofstream(root_ / "7-1" / file) << text;
+    }
     std::string get(const std::string& file) const {
         std::ifstream stream(root_ / "7-1" / file);
         return {std::istreambuf_iterator<char>(stream), {}};
@@ -117,7 +120,8 @@ TEST_F(SysfsSlot, AFailedWriteIsAnErrorAndChangesNothing) {
     for (const auto state : {Indicator::Off, Indicator::On}) {
         const auto done = made->set_power(state);
         ASSERT_FALSE(done.ok());
-        EXPECT_NE(done.error().message().find("slot 7-1"), std::string::npos) << done.error().message();
+        EXPECT_NE(done.error().message().find("slot 7-1"), std::string::npos)
+            << done.error().message();
     }
     EXPECT_FALSE(made->set_attention(Indicator::On).ok());
     EXPECT_EQ(made->power(), Indicator::On);
@@ -125,7 +129,8 @@ TEST_F(SysfsSlot, AFailedWriteIsAnErrorAndChangesNothing) {
 }
 
 TEST_F(SysfsSlot, RefusesWhatIsNoSlot) {
-    for (const char* text : {"sysfs:", "sysfs:.", "sysfs:..", "sysfs:7-1/x", "sysfs:../7-1", "pci:7-1", "7-1", "EMULATED"}) {
+    for (const char* text : {"sysfs:", "sysfs:.", "sysfs:..", "sysfs:7-1/x", "sysfs:../7-1",
+                             "pci:7-1", "7-1", "EMULATED"}) {
         const auto made = make_slot(text, root_);
         ASSERT_FALSE(made.ok()) << text;
         EXPECT_EQ(made.error().code(), Code::Invalid) << text;
@@ -133,7 +138,8 @@ TEST_F(SysfsSlot, RefusesWhatIsNoSlot) {
     const auto missing = make_slot("sysfs:8", root_);
     ASSERT_FALSE(missing.ok());
     EXPECT_EQ(missing.error().code(), Code::NotFound);
-    EXPECT_NE(missing.error().message().find("/8/power"), std::string::npos) << missing.error().message();
+    EXPECT_NE(missing.error().message().find("/8/power"), std::string::npos)
+        << missing.error().message();
     fs::remove(root_ / "7-1" / "attention");
     EXPECT_FALSE(make_slot("sysfs:7-1", root_).ok());
 }

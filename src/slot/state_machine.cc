@@ -51,15 +51,27 @@ constexpr std::array<std::string_view, kEvents> kEventNames = {
 
 }  // namespace
 
-std::string_view slot_state_name(SlotState state) noexcept { return row_of(state).name; }
+std::string_view slot_state_name(SlotState state) noexcept {
+    return row_of(state).name;
+}
 
 SlotMachine::SlotMachine(std::unique_ptr<Slot> slot) : slot_(std::move(slot)) {}
 
-Status SlotMachine::begin_removal() { return change(Event::BeginRemoval); }
-Status SlotMachine::restore() { return change(Event::Restore); }
-Status SlotMachine::proved() { return change(Event::Proved); }
-Status SlotMachine::unproven() { return change(Event::Unproven); }
-Status SlotMachine::failed() { return change(Event::Failed); }
+Status SlotMachine::begin_removal() {
+    return change(Event::BeginRemoval);
+}
+Status SlotMachine::restore() {
+    return change(Event::Restore);
+}
+Status SlotMachine::proved() {
+    return change(Event::Proved);
+}
+Status SlotMachine::unproven() {
+    return change(Event::Unproven);
+}
+Status SlotMachine::failed() {
+    return change(Event::Failed);
+}
 
 SlotState SlotMachine::state() const {
     MutexLock lock(mutex_);

@@ -1,9 +1,11 @@
-// The removal states of one slot and the indicator each one shows. The only code that sets indicators.
+// The removal states of one slot and the indicator each one shows. The only code that sets
+// indicators.
 //
 //     InService --begin--> Leaving --prove ok--> SafeToPull
 //         ^                   |  \--failed--> Failed (attention on) --restored--> InService
 //         +------cancel/refused+
-//     Leaving --not provable--> Unproven (amber: power blinking, attention on); --proved--> SafeToPull
+//     Leaving --not provable--> Unproven (amber: power blinking, attention on); --proved-->
+//     SafeToPull
 // Invariant (rule 8): SafeToPull, and with it power Off, is reached only through proved().
 // SafeToPull is final: the next device in the slot gets a machine of its own.
 // Thread-safe; holds its own leaf lock.
@@ -20,14 +22,15 @@ namespace refault::slot {
 
 enum class SlotState { InService, Leaving, Unproven, SafeToPull, Failed };
 
-std::string_view slot_state_name(SlotState state) noexcept;  // "in-service", "leaving", "unproven", ...
+std::string_view slot_state_name(
+    SlotState state) noexcept;  // "in-service", "leaving", "unproven", ...
 
 class SlotMachine {
   public:
     explicit SlotMachine(std::unique_ptr<Slot> slot);
 
-    // Each gives Invalid and changes nothing when the state does not allow it. An indicator that cannot be set is
-    // returned as an error, after the state has changed.
+    // Each gives Invalid and changes nothing when the state does not allow it. An indicator that
+    // cannot be set is returned as an error, after the state has changed.
     base::Status begin_removal();  // InService, Failed -> Leaving
     base::Status restore();        // Leaving, Unproven, Failed -> InService
     base::Status proved();         // Leaving, Unproven -> SafeToPull

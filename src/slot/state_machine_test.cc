@@ -1,4 +1,5 @@
-// Every state meets every event. The expectation is written out here a second time, from the drawing in the header.
+// Every state meets every event. The expectation is written out here a second time, from the
+// drawing in the header.
 #include "slot/state_machine.h"
 
 #include <gtest/gtest.h>
@@ -91,11 +92,20 @@ std::unique_ptr<SlotMachine> machine_in(SlotState state, Lamps& lamps) {
         for (const auto event : events) EXPECT_TRUE((machine.get()->*event)().ok());
     };
     switch (state) {
-        case SlotState::InService: break;
-        case SlotState::Leaving: steps({&SlotMachine::begin_removal}); break;
-        case SlotState::Unproven: steps({&SlotMachine::begin_removal, &SlotMachine::unproven}); break;
-        case SlotState::SafeToPull: steps({&SlotMachine::begin_removal, &SlotMachine::proved}); break;
-        case SlotState::Failed: steps({&SlotMachine::failed}); break;
+        case SlotState::InService:
+            break;
+        case SlotState::Leaving:
+            steps({&SlotMachine::begin_removal});
+            break;
+        case SlotState::Unproven:
+            steps({&SlotMachine::begin_removal, &SlotMachine::unproven});
+            break;
+        case SlotState::SafeToPull:
+            steps({&SlotMachine::begin_removal, &SlotMachine::proved});
+            break;
+        case SlotState::Failed:
+            steps({&SlotMachine::failed});
+            break;
     }
     EXPECT_EQ(machine->state(), state);
     return machine;
@@ -120,7 +130,8 @@ TEST(SlotMachine, EveryStateMeetsEveryEvent) {
         }
 }
 
-// Rule 8, at every step of a long random walk: power Off is shown in SafeToPull alone, which only proved() reaches.
+// Rule 8, at every step of a long random walk: power Off is shown in SafeToPull alone, which only
+// proved() reaches.
 TEST(SlotMachine, PowerIsOffInSafeToPullAlone) {
     base::testing::Random random;
     bool was_off = false;
@@ -149,7 +160,8 @@ TEST(SlotMachine, PowerIsOffInSafeToPullAlone) {
 TEST(SlotMachine, StatesHaveNamesOfTheirOwn) {
     std::set<std::string_view> names;
     for (const auto state : kStates) names.insert(slot_state_name(state));
-    EXPECT_EQ(names, (std::set<std::string_view>{"in-service", "leaving", "unproven", "safe-to-pull", "failed"}));
+    EXPECT_EQ(names, (std::set<std::string_view>{"in-service", "leaving", "unproven",
+                                                 "safe-to-pull", "failed"}));
 }
 
 TEST(SlotMachine, ALampThatFailsIsToldAfterTheStateHasChanged) {

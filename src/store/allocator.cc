@@ -55,9 +55,13 @@ void Allocator::remove_device(DeviceId id) {
     devices_.erase(id);
 }
 
-void Allocator::set_leaving(DeviceId id, bool is_leaving) { at(id).is_leaving = is_leaving; }
+void Allocator::set_leaving(DeviceId id, bool is_leaving) {
+    at(id).is_leaving = is_leaving;
+}
 
-bool Allocator::is_leaving(DeviceId id) const { return at(id).is_leaving; }
+bool Allocator::is_leaving(DeviceId id) const {
+    return at(id).is_leaving;
+}
 
 std::optional<SegmentOwner> Allocator::owner(SegmentKey key) const {
     const auto* found = find(key);
@@ -68,7 +72,8 @@ std::optional<SegmentOwner> Allocator::owner(SegmentKey key) const {
 void Allocator::own(SegmentKey key, const SegmentOwner& owner) {
     auto& device = at(key.device);
     CHECK(device.free.erase(key.segment.raw()) == 1);
-    const auto [added, is_new] = device.owned.try_emplace(key.segment, Segment{owner, SegmentSpace(device.segment_bytes)});
+    const auto [added, is_new] =
+        device.owned.try_emplace(key.segment, Segment{owner, SegmentSpace(device.segment_bytes)});
     CHECK(is_new);
     ++owners_[owner].count;
     note_room(key, added->second);
@@ -86,8 +91,10 @@ void Allocator::disown(SegmentKey key) {
 
 void Allocator::note_room(SegmentKey key, const Segment& segment) {
     auto& with_room = owners_[segment.owner].with_room;
-    if (segment.space.free_bytes() > 0 && !segment.is_closing) with_room.insert(key);
-    else with_room.erase(key);
+    if (segment.space.free_bytes() > 0 && !segment.is_closing)
+        with_room.insert(key);
+    else
+        with_room.erase(key);
 }
 
 void Allocator::close(SegmentKey key) {
@@ -110,7 +117,9 @@ bool Allocator::has_file(SegmentKey key) const {
     return found != nullptr && found->has_file;
 }
 
-void Allocator::set_has_file(SegmentKey key) { segment(key).has_file = true; }
+void Allocator::set_has_file(SegmentKey key) {
+    segment(key).has_file = true;
+}
 
 void Allocator::take(DeviceId device, DeviceRange range) {
     const auto key = key_of(device, range);
@@ -142,7 +151,8 @@ bool Allocator::is_free(DeviceId device, std::uint64_t offset, std::uint64_t len
     return found != nullptr && found->space.is_free(offset % bytes, length);
 }
 
-std::vector<SegmentKey> Allocator::with_room(const SegmentOwner& owner, std::optional<DeviceId> excluded) const {
+std::vector<SegmentKey> Allocator::with_room(const SegmentOwner& owner,
+                                             std::optional<DeviceId> excluded) const {
     std::vector<SegmentKey> keys;
     const auto found = owners_.find(owner);
     if (found == owners_.end()) return keys;
@@ -151,7 +161,9 @@ std::vector<SegmentKey> Allocator::with_room(const SegmentOwner& owner, std::opt
     return keys;
 }
 
-bool Allocator::owns_any(const SegmentOwner& owner) const { return owners_.contains(owner); }
+bool Allocator::owns_any(const SegmentOwner& owner) const {
+    return owners_.contains(owner);
+}
 
 std::uint64_t Allocator::free_bytes(DeviceId id) const {
     const auto& device = at(id);

@@ -2,10 +2,10 @@
 //
 //   segment   free -> owned (own) -> [closing (close)] -> free (disown)
 //
-// Taken are extents, reserved targets of moves, old places of moves until they are released, and ranges that are being
-// punched. The books are in memory alone: extents and owners in the journal rebuild them. A closing segment is empty
-// and its file about to be removed: nothing is placed there. Each device keeps its last free segments for metadata.
-// Not thread-safe: the store's lock.
+// Taken are extents, reserved targets of moves, old places of moves until they are released, and
+// ranges that are being punched. The books are in memory alone: extents and owners in the journal
+// rebuild them. A closing segment is empty and its file about to be removed: nothing is placed
+// there. Each device keeps its last free segments for metadata. Not thread-safe: the store's lock.
 #pragma once
 
 #include <compare>
@@ -56,11 +56,13 @@ class Allocator {
     bool is_free(DeviceId device, std::uint64_t offset, std::uint64_t length) const;
 
     // Owned segments with room, ascending; not on `excluded`, not on leaving devices, not closing.
-    std::vector<SegmentKey> with_room(const SegmentOwner& owner, std::optional<DeviceId> excluded) const;
+    std::vector<SegmentKey> with_room(const SegmentOwner& owner,
+                                      std::optional<DeviceId> excluded) const;
     bool owns_any(const SegmentOwner& owner) const;
     // The device that stays with most bytes free for data, at least one segment.
     std::optional<DeviceId> roomiest(std::optional<DeviceId> excluded) const;
-    // The lowest free segment of the device becomes the owner's; nothing when only the reserve is left.
+    // The lowest free segment of the device becomes the owner's; nothing when only the reserve is
+    // left.
     std::optional<SegmentKey> own_fresh(DeviceId device, const SegmentOwner& owner);
     // The highest free segment, the reserve included.
     std::optional<SegmentKey> own_for_metadata(DeviceId device);

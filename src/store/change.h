@@ -1,9 +1,10 @@
 // A transaction under construction, and the space that it frees.
 //
-//   build under the lock -> commit_locked -> (no lock) vacate: punch `freed`, remove the files of `closing`
+//   build under the lock -> commit_locked -> (no lock) vacate: punch `freed`, remove the files of
+//   `closing`
 //
-// The space stays taken in the allocator's books until vacate is done with it, so that nobody gets bytes of others.
-// Value types.
+// The space stays taken in the allocator's books until vacate is done with it, so that nobody gets
+// bytes of others. Value types.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +27,9 @@ struct Change {
     std::vector<FreedRange> freed;
     std::vector<SegmentKey> closing;  // journalled as free; their files are removed
 
-    bool is_closing(SegmentKey key) const { return std::binary_search(closing.begin(), closing.end(), key); }
+    bool is_closing(SegmentKey key) const {
+        return std::binary_search(closing.begin(), closing.end(), key);
+    }
 };
 
 }  // namespace refault::store

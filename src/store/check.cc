@@ -1,5 +1,5 @@
-// The consistency checker: every invariant of store.h, looked at from both sides. It reads the metadata and the lists
-// of segment files, no file's bytes.
+// The consistency checker: every invariant of store.h, looked at from both sides. It reads the
+// metadata and the lists of segment files, no file's bytes.
 #include <algorithm>
 #include <set>
 
@@ -28,21 +28,25 @@ bool may_have(const SegmentOwner& owner, InodeNo inode) {
            (owner.kind == SegmentOwner::Kind::Exclusive && owner.inode == inode);
 }
 
-// A file's extents: no gaps, no overlaps, the whole size and no more; each known to the reverse map.
+// A file's extents: no gaps, no overlaps, the whole size and no more; each known to the reverse
+// map.
 std::uint64_t check_file(const State& state, const Inode& node, Report& report) {
     const auto inode = node.attributes.inode;
     const auto extents = node.extents.overlapping(inode, FileRange(0, UINT64_MAX));
     std::uint64_t end = 0;
     for (const auto& extent : extents) {
-        if (extent.replica == 0 && extent.file_offset != end) report.add(text_of(extent) + " does not follow the one before");
+        if (extent.replica == 0 && extent.file_offset != end)
+            report.add(text_of(extent) + " does not follow the one before");
         if (extent.replica == 0) end = extent.file_offset + extent.length;
         const auto* device = state.device(extent.device);
-        if (device == nullptr || !device->map.is_place(extent.device_offset, extent.length) || !device->map.holds(extent))
+        if (device == nullptr || !device->map.is_place(extent.device_offset, extent.length) ||
+            !device->map.holds(extent))
             report.add(text_of(extent) + " is not in the reverse map");
     }
     if (end != base::align_up(node.attributes.size_bytes, base::kPageBytes))
-        report.add("inode " + std::to_string(inode.raw()) + " has " + std::to_string(node.attributes.size_bytes) +
-                   " bytes but extents up to " + std::to_string(end));
+        report.add("inode " + std::to_string(inode.raw()) + " has " +
+                   std::to_string(node.attributes.size_bytes) + " bytes but extents up to " +
+                   std::to_string(end));
     return extents.size();
 }
 
@@ -56,7 +60,8 @@ void check_name(const State& state, const Inode& node, Report& report) {
     const auto entry = parent->children->find(node.name);
     if (entry == parent->children->end() || entry->second != node.attributes.inode)
         report.add(who + " has a name that its directory does not know");
-    if (!state.path_of(node.attributes.inode).starts_with('/')) report.add(who + " cannot be reached from the root");
+    if (!state.path_of(node.attributes.inode).starts_with('/'))
+        report.add(who + " cannot be reached from the root");
 }
 
 void check_directory(const State& state, const Inode& node, Report& report) {
@@ -64,33 +69,45 @@ void check_directory(const State& state, const Inode& node, Report& report) {
     for (const auto& [name, number] : *node.children) {
         const auto* child = state.inode(number);
         if (child == nullptr || child->parent != node.attributes.inode || child->name != name)
-            report.add("directory " + std::to_string(node.attributes.inode.raw()) + " has a wrong entry " + name);
-        else if (child->is_directory()) ++links;
+            report.add("directory " + std::to_string(node.attributes.inode.raw()) +
+                       " has a wrong entry " + name);
+        else if (child->is_directory())
+            ++links;
     }
     if (links != node.attributes.links)
-        report.add("directory " + std::to_string(node.attributes.inode.raw()) + " has a wrong count of links");
+        report.add("directory " + std::to_string(node.attributes.inode.raw()) +
+                   " has a wrong count of links");
 }
 
 }  // namespace
 
-void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pins, Report& report) {
+void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pins,
+                  Report& report) {
     std::uint64_t in_files = 0;
     for (const auto& [number, node] : state.inodes()) {
-        if (number != node.attributes.inode) report.add("inode " + std::to_string(number.raw()) + " has another number inside");
-        if (number >= state.next_inode()) report.add("inode " + std::to_string(number.raw()) + " would be given again");
-        if (node.is_directory()) check_directory(state, node, report);
-        else in_files += check_file(state, node, report);
+        if (number != node.attributes.inode)
+            report.add("inode " + std::to_string(number.raw()) + " has another number inside");
+        if (number >= state.next_inode())
+            report.add("inode " + std::to_string(number.raw()) + " would be given again");
+        if (node.is_directory())
+            check_directory(state, node, report);
+        else
+            in_files += check_file(state, node, report);
         if (number == base::kRootInode) continue;
-        if (node.is_named()) check_name(state, node, report);
-        else if (!pins.contains(number)) report.add("inode " + std::to_string(number.raw()) + " has neither name nor pin");
+        if (node.is_named())
+            check_name(state, node, report);
+        else if (!pins.contains(number))
+            report.add("inode " + std::to_string(number.raw()) + " has neither name nor pin");
     }
     std::uint64_t in_devices = 0;
     for (const auto& [id, device] : state.devices()) in_devices += device.map.extent_count();
     if (in_files != in_devices)
-        report.add("files have " + std::to_string(in_files) + " extents, the reverse map has " + std::to_string(in_devices));
+        report.add("files have " + std::to_string(in_files) + " extents, the reverse map has " +
+                   std::to_string(in_devices));
 }
 
-void check_segments(const State& state, const Allocator& allocator, const MoveBook& moves, Report& report) {
+void check_segments(const State& state, const Allocator& allocator, const MoveBook& moves,
+                    Report& report) {
     for (const auto& [id, device] : state.devices()) {
         for (std::uint32_t i = 0; i < device.map.segment_count(); ++i) {
             const SegmentNo segment(i);
@@ -98,35 +115,42 @@ void check_segments(const State& state, const Allocator& allocator, const MoveBo
             const auto& owner = device.map.owner(segment);
             const auto booked = allocator.owner(key);
             if (allocator.is_closing(key)) {
-                if (owner) report.add(text_of(device.name, segment) + " is being freed but has an owner");
+                if (owner)
+                    report.add(text_of(device.name, segment) + " is being freed but has an owner");
                 continue;
             }
-            if (owner && booked != owner) report.add(text_of(device.name, segment) + " has two owners");
+            if (owner && booked != owner)
+                report.add(text_of(device.name, segment) + " has two owners");
             const bool is_metadata = owner && owner->kind == SegmentOwner::Kind::Metadata;
-            if (owner && !is_metadata && device.map.record_count(segment) == 0 && allocator.taken_bytes(key) == 0)
+            if (owner && !is_metadata && device.map.record_count(segment) == 0 &&
+                allocator.taken_bytes(key) == 0)
                 report.add(text_of(device.name, segment) + " has an owner but nothing in it");
             std::uint64_t taken = is_metadata ? device.map.segment_bytes() : 0;
             std::uint64_t end = 0;
             for (const auto& extent : device.map.extents(segment)) {
-                if (extent.device_offset < end) report.add(text_of(extent) + " overlaps another on " + device.name);
+                if (extent.device_offset < end)
+                    report.add(text_of(extent) + " overlaps another on " + device.name);
                 end = extent.device_offset + extent.length;
                 taken += extent.length;
                 if (!owner || !may_have(*owner, extent.inode))
                     report.add(text_of(extent) + " lies in a segment of somebody else");
                 const auto* node = state.inode(extent.inode);
-                if (node == nullptr || !node->extents.holds(extent)) report.add(text_of(extent) + " is not in its file");
+                if (node == nullptr || !node->extents.holds(extent))
+                    report.add(text_of(extent) + " is not in its file");
                 if (allocator.is_free(id, extent.device_offset, base::kPageBytes))
                     report.add(text_of(extent) + " lies in free space");
             }
             taken += moves.bytes_in(id, device.map.segment_bytes(), segment);
             // Ranges that are being punched at this moment are taken too, but nobody's.
             if (allocator.taken_bytes(key) < taken)
-                report.add(text_of(device.name, segment) + " has less space taken than there is in it");
+                report.add(text_of(device.name, segment) +
+                           " has less space taken than there is in it");
         }
     }
 }
 
-void check_files_of(const State& state, const Allocator& allocator, DeviceId id, const device::Device& device,
+void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
+                    const device::Device& device,
                     const std::optional<std::vector<SegmentNo>>& log_segments, Report& report) {
     const auto& map = state.device(id)->map;
     const auto files = device.list_segments();
@@ -138,11 +162,13 @@ void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
     for (std::uint32_t i = 0; i < map.segment_count(); ++i) {
         const SegmentNo segment(i);
         const auto& owner = map.owner(segment);
-        if (owner && !there.contains(segment)) report.add(text_of(device.name(), segment) + " has an owner but no file");
+        if (owner && !there.contains(segment))
+            report.add(text_of(device.name(), segment) + " has an owner but no file");
         if (!allocator.owner({id, segment}) && there.contains(segment))
             report.add(text_of(device.name(), segment) + " has a file but no owner");
         if (!log_segments) continue;
-        const bool is_listed = std::find(log_segments->begin(), log_segments->end(), segment) != log_segments->end();
+        const bool is_listed =
+            std::find(log_segments->begin(), log_segments->end(), segment) != log_segments->end();
         const bool is_metadata = owner && owner->kind == SegmentOwner::Kind::Metadata;
         if (is_listed != is_metadata)
             report.add(text_of(device.name(), segment) + (is_listed ? " is" : " is not") +
@@ -159,8 +185,10 @@ std::vector<std::string> Store::check() const {
     const auto failed = log_->failed_copies();
     for (const auto& [id, device] : devices_) {
         std::optional<std::vector<SegmentNo>> log_segments;
-        if (std::find(copies.begin(), copies.end(), id) != copies.end()) log_segments = device->label().metadata_segments;
-        else if (std::find(failed.begin(), failed.end(), id) == failed.end()) log_segments.emplace();
+        if (std::find(copies.begin(), copies.end(), id) != copies.end())
+            log_segments = device->label().metadata_segments;
+        else if (std::find(failed.begin(), failed.end(), id) == failed.end())
+            log_segments.emplace();
         check_files_of(*state_, *allocator_, id, *device, log_segments, report);
     }
     return report.take();

@@ -1,5 +1,5 @@
-// The parts of the consistency checker, apart from the store so that tests can show them broken states.
-// The caller holds the lock of what it passes.
+// The parts of the consistency checker, apart from the store so that tests can show them broken
+// states. The caller holds the lock of what it passes.
 #pragma once
 
 #include <map>
@@ -30,9 +30,12 @@ class Report {
 // Namespace, sizes and extent maps against the reverse maps.
 void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pins, Report& report);
 // Reverse maps against owners, files and the allocator's books.
-void check_segments(const State& state, const Allocator& allocator, const MoveBook& moves, Report& report);
-// Segment files of one device. `log_segments` are those of its copy of the log; nothing when the copy has failed.
-void check_files_of(const State& state, const Allocator& allocator, DeviceId id, const device::Device& device,
+void check_segments(const State& state, const Allocator& allocator, const MoveBook& moves,
+                    Report& report);
+// Segment files of one device. `log_segments` are those of its copy of the log; nothing when the
+// copy has failed.
+void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
+                    const device::Device& device,
                     const std::optional<std::vector<SegmentNo>>& log_segments, Report& report);
 
 }  // namespace refault::store

@@ -42,7 +42,9 @@ class Check : public ::testing::Test {
         for (const auto& line : lines.take()) text += line + "\n";
         return text;
     }
-    void expect(const std::string& part) { EXPECT_NE(report().find(part), std::string::npos) << report(); }
+    void expect(const std::string& part) {
+        EXPECT_NE(report().find(part), std::string::npos) << report();
+    }
 
     Attributes file;
     const Extent extent{InodeNo(2), 0, DeviceId(1), 0, 3 * kPageBytes, 0};
@@ -52,7 +54,9 @@ class Check : public ::testing::Test {
     std::map<InodeNo, std::uint32_t> pins;
 };
 
-TEST_F(Check, SoundStateHasNothingToReport) { EXPECT_EQ(report(), ""); }
+TEST_F(Check, SoundStateHasNothingToReport) {
+    EXPECT_EQ(report(), "");
+}
 
 TEST_F(Check, SizeWithoutExtents) {
     file.size_bytes += kPageBytes;

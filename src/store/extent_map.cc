@@ -20,7 +20,8 @@ ExtentMap::Runs::const_iterator ExtentMap::find(std::uint32_t replica, std::uint
     auto at = runs_.upper_bound({replica, offset});
     if (at != runs_.begin()) {
         const auto previous = std::prev(at);
-        if (previous->first.first == replica && previous->first.second + previous->second.length > offset)
+        if (previous->first.first == replica &&
+            previous->first.second + previous->second.length > offset)
             return previous;
     }
     return at;
@@ -28,23 +29,28 @@ ExtentMap::Runs::const_iterator ExtentMap::find(std::uint32_t replica, std::uint
 
 bool ExtentMap::overlaps(std::uint32_t replica, FileRange range) const {
     const auto at = find(replica, range.begin());
-    return at != runs_.end() && at->first.first == replica && at->first.second < range.end() && !range.empty();
+    return at != runs_.end() && at->first.first == replica && at->first.second < range.end() &&
+           !range.empty();
 }
 
 bool ExtentMap::holds(const Extent& run) const {
     const auto at = find(run.replica, run.file_offset);
-    if (at == runs_.end() || at->first.first != run.replica || at->first.second > run.file_offset) return false;
+    if (at == runs_.end() || at->first.first != run.replica || at->first.second > run.file_offset)
+        return false;
     const auto skipped = run.file_offset - at->first.second;
-    return at->second.device == run.device && at->second.device_offset + skipped == run.device_offset &&
+    return at->second.device == run.device &&
+           at->second.device_offset + skipped == run.device_offset &&
            run.length <= at->second.length - skipped;
 }
 
 void ExtentMap::add(const Extent& extent, std::uint64_t segment_bytes) {
     Key key{extent.replica, extent.file_offset};
     Run run{extent.device, extent.device_offset, extent.length};
-    const auto continues = [&](const Key& left_key, const Run& left, const Key& right_key, const Run& right) {
-        return left_key.first == right_key.first && left_key.second + left.length == right_key.second &&
-               left.device == right.device && left.device_offset + left.length == right.device_offset &&
+    const auto continues = [&](const Key& left_key, const Run& left, const Key& right_key,
+                               const Run& right) {
+        return left_key.first == right_key.first &&
+               left_key.second + left.length == right_key.second && left.device == right.device &&
+               left.device_offset + left.length == right.device_offset &&
                right.device_offset % segment_bytes != 0;
     };
     auto next = runs_.lower_bound(key);
@@ -82,10 +88,12 @@ std::vector<Extent> ExtentMap::overlapping(InodeNo inode, FileRange range) const
     for (auto at = runs_.begin(); at != runs_.end() && !range.empty();) {
         const auto replica = at->first.first;
         for (at = find(replica, range.begin());
-             at != runs_.end() && at->first.first == replica && at->first.second < range.end(); ++at) {
+             at != runs_.end() && at->first.first == replica && at->first.second < range.end();
+             ++at) {
             const auto& run = at->second;
-            found.push_back(
-                cut_to({inode, at->first.second, run.device, run.device_offset, run.length, replica}, range));
+            found.push_back(cut_to(
+                {inode, at->first.second, run.device, run.device_offset, run.length, replica},
+                range));
         }
         at = runs_.lower_bound({replica + 1, 0});
     }
@@ -97,7 +105,8 @@ std::optional<Extent> ExtentMap::before(InodeNo inode, std::uint64_t offset) con
     if (at == runs_.begin()) return std::nullopt;
     --at;
     if (at->first.first != 0 || at->first.second + at->second.length > offset) return std::nullopt;
-    return Extent{inode, at->first.second, at->second.device, at->second.device_offset, at->second.length, 0};
+    return Extent{
+        inode, at->first.second, at->second.device, at->second.device_offset, at->second.length, 0};
 }
 
 }  // namespace refault::store

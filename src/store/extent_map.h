@@ -1,9 +1,11 @@
 // One file's extents, by replica and file offset.
 //
-//   add:  neighbours that continue both in the file and on the device, in the same segment, become one extent
-//   cut:  |------- extent -------|   minus   |- cut -|   leaves   |- left -|       |- right -|
+//   add:  neighbours that continue both in the file and on the device, in the same segment, become
+//   one extent cut:  |------- extent -------|   minus   |- cut -|   leaves   |- left -|       |-
+//   right -|
 //
-// Invariant: extents of one replica do not overlap, and no two could be joined. Not thread-safe: the store's lock.
+// Invariant: extents of one replica do not overlap, and no two could be joined. Not thread-safe:
+// the store's lock.
 #pragma once
 
 #include <map>

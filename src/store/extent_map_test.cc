@@ -20,9 +20,10 @@ constexpr std::uint64_t kDevicePages = kSegments * 16;
 constexpr std::uint64_t kFilePages = 64;
 constexpr std::uint64_t kFiles = 3;
 
-Extent run_of(std::uint64_t inode, std::uint64_t file_page, std::uint64_t device_page, std::uint64_t pages,
-              std::uint32_t replica = 0) {
-    return {InodeNo(inode), file_page * kPageBytes, DeviceId(1), device_page * kPageBytes, pages * kPageBytes, replica};
+Extent run_of(std::uint64_t inode, std::uint64_t file_page, std::uint64_t device_page,
+              std::uint64_t pages, std::uint32_t replica = 0) {
+    return {InodeNo(inode),           file_page * kPageBytes, DeviceId(1),
+            device_page * kPageBytes, pages * kPageBytes,     replica};
 }
 
 // Which (file, page) is at each page of the device, and back.
@@ -38,12 +39,14 @@ struct Model {
         for (auto& pages : file) pages.fill(-1);
     }
     bool continues(std::uint64_t page) const {  // page and the one before are one extent
-        return page % 16 != 0 && device[page].inode != 0 && device[page].inode == device[page - 1].inode &&
+        return page % 16 != 0 && device[page].inode != 0 &&
+               device[page].inode == device[page - 1].inode &&
                device[page].file_page == device[page - 1].file_page + 1;
     }
     std::uint64_t extents() const {
         std::uint64_t count = 0;
-        for (std::uint64_t page = 0; page < kDevicePages; ++page) count += device[page].inode != 0 && !continues(page);
+        for (std::uint64_t page = 0; page < kDevicePages; ++page)
+            count += device[page].inode != 0 && !continues(page);
         return count;
     }
 };
@@ -113,7 +116,9 @@ void expect_same(const Maps& maps, Random& random) {
     for (const auto& part : located) {
         for (; at < part.device_range.begin(); ++at) {
             ASSERT_EQ(maps.model.device[at / kPageBytes].inode, 0u);
-            at = std::min(base::align_down(at, kPageBytes) + kPageBytes, part.device_range.begin()) - 1;
+            at =
+                std::min(base::align_down(at, kPageBytes) + kPageBytes, part.device_range.begin()) -
+                1;
         }
         ASSERT_EQ(part.device_range.length(), part.file_range.length());
         for (; at < part.device_range.end(); at = base::align_down(at, kPageBytes) + kPageBytes) {
@@ -124,7 +129,8 @@ void expect_same(const Maps& maps, Random& random) {
         }
         at = part.device_range.end();
     }
-    for (; at < std::min(end, kDevicePages * kPageBytes); at = base::align_down(at, kPageBytes) + kPageBytes)
+    for (; at < std::min(end, kDevicePages * kPageBytes);
+         at = base::align_down(at, kPageBytes) + kPageBytes)
         ASSERT_EQ(maps.model.device[at / kPageBytes].inode, 0u);
     // Any range of a file.
     const auto inode = 1 + random.below(kFiles);
@@ -133,16 +139,21 @@ void expect_same(const Maps& maps, Random& random) {
     for (const auto& extent : maps.files[inode].overlapping(InodeNo(inode), range)) {
         ASSERT_TRUE(range.contains(extent.file_range()));
         covered += extent.length;
-        for (auto offset = extent.file_offset; offset < extent.file_offset + extent.length; ++offset) {
+        for (auto offset = extent.file_offset; offset < extent.file_offset + extent.length;
+             ++offset) {
             ASSERT_EQ(maps.model.file[inode][offset / kPageBytes],
-                      static_cast<std::int64_t>((extent.device_offset + (offset - extent.file_offset)) / kPageBytes));
-            offset = std::min(base::align_down(offset, kPageBytes) + kPageBytes, extent.file_range().end()) - 1;
+                      static_cast<std::int64_t>(
+                          (extent.device_offset + (offset - extent.file_offset)) / kPageBytes));
+            offset = std::min(base::align_down(offset, kPageBytes) + kPageBytes,
+                              extent.file_range().end()) -
+                     1;
         }
     }
     std::uint64_t expected = 0;
     for (std::uint64_t page = 0; page < kFilePages; ++page)
         if (maps.model.file[inode][page] >= 0)
-            expected += FileRange::of_length(page * kPageBytes, kPageBytes).intersect(range).length();
+            expected +=
+                FileRange::of_length(page * kPageBytes, kPageBytes).intersect(range).length();
     ASSERT_EQ(covered, expected);
 }
 
@@ -153,7 +164,8 @@ TEST(ExtentMap, AndReverseMapAgreeWithPages) {
         const bool adds = random.below(100) < 55;
         auto run = adds ? random_run(random) : random_part(random, maps.model);
         // Often right behind what is there, so that joins happen.
-        if (const auto page = run.device_offset / kPageBytes; adds && page % 16 != 0 && random.one_in(2)) {
+        if (const auto page = run.device_offset / kPageBytes;
+            adds && page % 16 != 0 && random.one_in(2)) {
             const auto& before = maps.model.device[page - 1];
             if (before.inode != 0 && before.file_page + 6 < kFilePages) {
                 run.inode = InodeNo(before.inode);
@@ -163,7 +175,9 @@ TEST(ExtentMap, AndReverseMapAgreeWithPages) {
         auto& file = maps.files[run.inode.raw()];
         if (adds) {
             const bool fits = maps.fits(run);
-            ASSERT_EQ(!file.overlaps(0, run.file_range()) && !maps.reverse.overlaps(run.device_offset, run.length), fits);
+            ASSERT_EQ(!file.overlaps(0, run.file_range()) &&
+                          !maps.reverse.overlaps(run.device_offset, run.length),
+                      fits);
             if (!fits) continue;
             file.add(run, kSegmentBytes);
             maps.reverse.add(run);

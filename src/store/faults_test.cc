@@ -1,6 +1,4 @@
 // The C library's functions as test_faults.h wants them, and the tests of that.
-#include "store/test_faults.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/limits.h>
@@ -10,6 +8,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "store/test_faults.h"
 #include "store/test_log.h"
 
 namespace refault::store::testing {
@@ -19,11 +18,14 @@ thread_local CallWatch::Watch* watch_of_thread = nullptr;
 
 std::string path_of(int fd) {
     char target[PATH_MAX];
-    const auto length = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target);
+    const auto length =
+        ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target);
     return length < 0 ? "" : std::string(target, static_cast<std::size_t>(length));
 }
 
-std::string path_of(int directory, const char* name) { return path_of(directory) + "/" + name; }
+std::string path_of(int directory, const char* name) {
+    return path_of(directory) + "/" + name;
+}
 
 // Makes the call as the watch decides. The watch's own calls are let through.
 template <typename Event, typename Make>
@@ -54,8 +56,12 @@ auto decide(Event event, Make make) -> decltype(make()) {
 
 }  // namespace
 
-CallWatch::CallWatch(Watch watch) { watch_of_thread = new Watch(std::move(watch)); }
-CallWatch::~CallWatch() { delete std::exchange(watch_of_thread, nullptr); }
+CallWatch::CallWatch(Watch watch) {
+    watch_of_thread = new Watch(std::move(watch));
+}
+CallWatch::~CallWatch() {
+    delete std::exchange(watch_of_thread, nullptr);
+}
 
 }  // namespace refault::store::testing
 
@@ -66,53 +72,76 @@ extern "C" {
 
 ssize_t pwrite(int fd, const void* from, size_t length, off_t offset) {
     using namespace refault::store::testing;
-    return decide([&] { return CallEvent{Call::Write, path_of(fd), static_cast<std::uint64_t>(offset), length, from}; },
-                  [&] { return ::syscall(SYS_pwrite64, fd, from, length, offset); });
+    return decide(
+        [&] {
+            return CallEvent{Call::Write, path_of(fd), static_cast<std::uint64_t>(offset), length,
+                             from};
+        },
+        [&] { return ::syscall(SYS_pwrite64, fd, from, length, offset); });
 }
 
 ssize_t pread(int fd, void* into, size_t length, off_t offset) {
     using namespace refault::store::testing;
-    return decide([&] { return CallEvent{Call::Read, path_of(fd), static_cast<std::uint64_t>(offset), length}; },
-                  [&] { return ::syscall(SYS_pread64, fd, into, length, offset); });
+    return decide(
+        [&] {
+            return CallEvent{Call::Read, path_of(fd), static_cast<std::uint64_t>(offset), length};
+        },
+        [&] { return ::syscall(SYS_pread64, fd, into, length, offset); });
 }
 
 int fdatasync(int fd) {
     using namespace refault::store::testing;
-    return static_cast<int>(
-        decide([&] { return CallEvent{Call::Sync, path_of(fd)}; }, [&] { return ::syscall(SYS_fdatasync, fd); }));
+    return static_cast<int>(decide(
+        [&] {
+            return CallEvent{Call::Sync, path_of(fd)};
+        },
+        [&] { return ::syscall(SYS_fdatasync, fd); }));
 }
 
 int fsync(int fd) {
     using namespace refault::store::testing;
-    return static_cast<int>(
-        decide([&] { return CallEvent{Call::Sync, path_of(fd)}; }, [&] { return ::syscall(SYS_fsync, fd); }));
+    return static_cast<int>(decide(
+        [&] {
+            return CallEvent{Call::Sync, path_of(fd)};
+        },
+        [&] { return ::syscall(SYS_fsync, fd); }));
 }
 
 int ftruncate(int fd, off_t length) noexcept {
     using namespace refault::store::testing;
-    return static_cast<int>(decide([&] { return CallEvent{Call::SetSize, path_of(fd)}; },
-                                   [&] { return ::syscall(SYS_ftruncate, fd, length); }));
+    return static_cast<int>(decide(
+        [&] {
+            return CallEvent{Call::SetSize, path_of(fd)};
+        },
+        [&] { return ::syscall(SYS_ftruncate, fd, length); }));
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t length) {
     using namespace refault::store::testing;
     return static_cast<int>(decide(
         [&] {
-            return CallEvent{Call::Allocate, path_of(fd), static_cast<std::uint64_t>(offset), static_cast<std::size_t>(length)};
+            return CallEvent{Call::Allocate, path_of(fd), static_cast<std::uint64_t>(offset),
+                             static_cast<std::size_t>(length)};
         },
         [&] { return ::syscall(SYS_fallocate, fd, mode, offset, length); }));
 }
 
 int renameat(int from_directory, const char* from, int to_directory, const char* to) noexcept {
     using namespace refault::store::testing;
-    return static_cast<int>(decide([&] { return CallEvent{Call::Rename, path_of(to_directory, to)}; },
-                                   [&] { return ::syscall(SYS_renameat2, from_directory, from, to_directory, to, 0); }));
+    return static_cast<int>(decide(
+        [&] {
+            return CallEvent{Call::Rename, path_of(to_directory, to)};
+        },
+        [&] { return ::syscall(SYS_renameat2, from_directory, from, to_directory, to, 0); }));
 }
 
 int unlinkat(int directory, const char* name, int flags) noexcept {
     using namespace refault::store::testing;
-    return static_cast<int>(decide([&] { return CallEvent{Call::Remove, path_of(directory, name)}; },
-                                   [&] { return ::syscall(SYS_unlinkat, directory, name, flags); }));
+    return static_cast<int>(decide(
+        [&] {
+            return CallEvent{Call::Remove, path_of(directory, name)};
+        },
+        [&] { return ::syscall(SYS_unlinkat, directory, name, flags); }));
 }
 
 }  // extern "C"
@@ -136,8 +165,8 @@ TEST(Faults, DeviceCallsAreSeenAndCanFail) {
     ASSERT_TRUE(device->read(4096, back).ok());
     ASSERT_TRUE(device->punch(device->segment_range(base::SegmentNo(1))).ok());
     ASSERT_TRUE(device->write_label({}).ok());
-    EXPECT_EQ(calls, (std::vector{Call::SetSize, Call::Write, Call::Read, Call::Allocate, Call::Write, Call::Sync,
-                                  Call::Rename, Call::Sync}));
+    EXPECT_EQ(calls, (std::vector{Call::SetSize, Call::Write, Call::Read, Call::Allocate,
+                                  Call::Write, Call::Sync, Call::Rename, Call::Sync}));
     error = EIO;
     const auto failed = device->write(4096, bytes);
     ASSERT_FALSE(failed.ok());

@@ -8,10 +8,11 @@ namespace refault::store {
 using base::DeviceId;
 using base::Result;
 
-Result<device::Label> fresh_label(const device::Device& device, const base::Uuid& pool, DeviceId id) {
+Result<device::Label> fresh_label(const device::Device& device, const base::Uuid& pool,
+                                  DeviceId id) {
     if (!is_possible_shape(device.segment_bytes(), device.segment_count()))
-        return base::Error(base::Code::Invalid,
-                           "device " + device.name() + " has too many segments; give it larger ones");
+        return base::Error(base::Code::Invalid, "device " + device.name() +
+                                                    " has too many segments; give it larger ones");
     auto uuid = base::Uuid::random();
     if (!uuid) return uuid.error();
     // A tombstone counts on: nothing that was mapped from an earlier life has this number.

@@ -7,6 +7,7 @@
 namespace refault::store {
 
 // The pool gave the device this number; the generation goes on from an earlier label of the device.
-base::Result<device::Label> fresh_label(const device::Device& device, const base::Uuid& pool, base::DeviceId id);
+base::Result<device::Label> fresh_label(const device::Device& device, const base::Uuid& pool,
+                                        base::DeviceId id);
 
 }  // namespace refault::store

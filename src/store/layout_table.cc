@@ -54,7 +54,9 @@ LayoutLock& LayoutLock::operator=(LayoutLock&& other) noexcept {
     return *this;
 }
 
-LayoutLock Store::lock_layout(InodeNo inode) { return LayoutLock({layouts_->get(inode)}); }
+LayoutLock Store::lock_layout(InodeNo inode) {
+    return LayoutLock({layouts_->get(inode)});
+}
 
 LayoutLock Store::lock_layouts(std::vector<InodeNo> inodes) {
     std::sort(inodes.begin(), inodes.end());

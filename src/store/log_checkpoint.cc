@@ -1,11 +1,11 @@
 // Checkpoints: from one epoch to the next.
 //
-//   write the new stream on every device   a crash, or a failure: the labels list the old epoch, which stays in force
-//   switch the labels, one by one          a crash between two: both epochs are complete and say the same
-//   clear the labels of copies that end, give the old segments back
+//   write the new stream on every device   a crash, or a failure: the labels list the old epoch,
+//   which stays in force switch the labels, one by one          a crash between two: both epochs
+//   are complete and say the same clear the labels of copies that end, give the old segments back
 //
-// From the first label switched on the new epoch is the pool's history: a label that cannot be switched then costs that
-// copy, not the checkpoint.
+// From the first label switched on the new epoch is the pool's history: a label that cannot be
+// switched then costs that copy, not the checkpoint.
 #include <algorithm>
 
 #include "base/log.h"
@@ -17,8 +17,8 @@ using base::Bytes;
 using base::Code;
 using base::DeviceId;
 using base::Error;
-using base::LogLevel;
 using base::log_line;
+using base::LogLevel;
 
 namespace {
 
@@ -35,17 +35,21 @@ Result<Image> encode_image(const LogFrame& frame, std::span<const Bytes> payload
             return Error(Code::Invalid, "a record of the checkpoint is too large for the log");
         total += kRecordHeadBytes + payload.size();
     }
-    if (total > kStreamBytesMax) return Error(Code::NoSpace, "the metadata is too large for a checkpoint; remove files");
+    if (total > kStreamBytesMax)
+        return Error(Code::NoSpace, "the metadata is too large for a checkpoint; remove files");
     image.bytes.reserve(total);
     for (const auto& payload : payloads)
-        frame.append(image.bytes, image.bytes.size(), image.next_sequence++, RecordKind::Checkpoint, payload);
-    frame.append(image.bytes, image.bytes.size(), image.next_sequence++, RecordKind::CheckpointEnd, {});
+        frame.append(image.bytes, image.bytes.size(), image.next_sequence++, RecordKind::Checkpoint,
+                     payload);
+    frame.append(image.bytes, image.bytes.size(), image.next_sequence++, RecordKind::CheckpointEnd,
+                 {});
     return image;
 }
 
 template <typename Streams>
 auto find_device(Streams& streams, DeviceId id) {
-    return std::find_if(streams.begin(), streams.end(), [&](const auto& stream) { return stream.copy.id == id; });
+    return std::find_if(streams.begin(), streams.end(),
+                        [&](const auto& stream) { return stream.copy.id == id; });
 }
 
 template <typename Streams>
@@ -60,7 +64,8 @@ bool lists_epoch(const device::Device& device, std::uint64_t epoch) {
 
 }  // namespace
 
-Status MetadataLog::checkpoint(std::vector<Copy> copies, std::span<const Bytes> image, std::uint64_t first_epoch) {
+Status MetadataLog::checkpoint(std::vector<Copy> copies, std::span<const Bytes> image,
+                               std::uint64_t first_epoch) {
     CHECK(!copies.empty());
     const auto epoch = std::max(next_epoch_, first_epoch);
     const LogFrame frame(pool_, epoch);
@@ -75,7 +80,8 @@ Status MetadataLog::checkpoint(std::vector<Copy> copies, std::span<const Bytes> 
     std::optional<Error> failure;
     for (auto& stream : *streams) {
         const auto done = list_in_label(stream, epoch);
-        if (!done) failure = done.error().within("metadata on device " + stream.copy.device->name());
+        if (!done)
+            failure = done.error().within("metadata on device " + stream.copy.device->name());
         (done ? listed : unlisted).push_back(std::move(stream));
     }
     if (listed.empty()) {
@@ -90,8 +96,8 @@ Status MetadataLog::checkpoint(std::vector<Copy> copies, std::span<const Bytes> 
     return {};
 }
 
-Result<std::vector<MetadataLog::Stream>> MetadataLog::write_new_streams(const std::vector<Copy>& copies,
-                                                                        std::span<const std::uint8_t> bytes) {
+Result<std::vector<MetadataLog::Stream>> MetadataLog::write_new_streams(
+    const std::vector<Copy>& copies, std::span<const std::uint8_t> bytes) {
     std::vector<Stream> streams;
     for (const auto& copy : copies) {
         CHECK(!has_device(streams, copy.id));
@@ -106,19 +112,23 @@ Result<std::vector<MetadataLog::Stream>> MetadataLog::write_new_streams(const st
     return streams;
 }
 
-// No label could be switched for certain. Writing a label can fail after it was replaced, so the old state is written
-// again. Where that fails too and the label reads back as the new one, the new stream is emptied: nothing of its epoch
-// is found then. If not even that can be done, what is appended now could lose against the new epoch when the pool is
-// opened, so nothing may be appended before the next checkpoint.
-void MetadataLog::keep_old_epoch(std::vector<Stream> unlisted, std::uint64_t epoch, const Error& why) {
+// No label could be switched for certain. Writing a label can fail after it was replaced, so the
+// old state is written again. Where that fails too and the label reads back as the new one, the new
+// stream is emptied: nothing of its epoch is found then. If not even that can be done, what is
+// appended now could lose against the new epoch when the pool is opened, so nothing may be appended
+// before the next checkpoint.
+void MetadataLog::keep_old_epoch(std::vector<Stream> unlisted, std::uint64_t epoch,
+                                 const Error& why) {
     bool may_append = true;
     DeviceIds lost;
     for (const auto& stream : unlisted) {
         const auto& device = *stream.copy.device;
         const auto old = find_device(streams_, stream.copy.id);
-        const bool is_restored = old != streams_.end() ? list_in_label(*old, epoch_).ok() : clear_label(stream.copy).ok();
+        const bool is_restored = old != streams_.end() ? list_in_label(*old, epoch_).ok()
+                                                       : clear_label(stream.copy).ok();
         if (!is_restored && lists_epoch(device, epoch)) {
-            const bool is_void = wipe(stream, 0, stream.segments.size() * device.segment_bytes()).ok();
+            const bool is_void =
+                wipe(stream, 0, stream.segments.size() * device.segment_bytes()).ok();
             may_append = may_append && is_void;
             if (old != streams_.end()) lost.push_back(stream.copy.id);
         }
@@ -133,13 +143,18 @@ void MetadataLog::leave_old_epoch(std::vector<Stream> listed, std::vector<Stream
     failed_.clear();
     for (auto& stream : unlisted) {
         failed_.push_back(stream.copy.id);
-        log_line(LogLevel::Error, "device " + stream.copy.device->name() + " cannot take a copy of the metadata");
-        if (clear_label(stream.copy)) give_back(stream);
-        else retired.push_back(std::move(stream));
+        log_line(LogLevel::Error,
+                 "device " + stream.copy.device->name() + " cannot take a copy of the metadata");
+        if (clear_label(stream.copy))
+            give_back(stream);
+        else
+            retired.push_back(std::move(stream));
     }
-    streams_.insert(streams_.end(), std::make_move_iterator(retired_.begin()), std::make_move_iterator(retired_.end()));
+    streams_.insert(streams_.end(), std::make_move_iterator(retired_.begin()),
+                    std::make_move_iterator(retired_.end()));
     for (const auto& old : streams_) {
-        if (!has_device(listed, old.copy.id) && std::find(failed_.begin(), failed_.end(), old.copy.id) == failed_.end())
+        if (!has_device(listed, old.copy.id) &&
+            std::find(failed_.begin(), failed_.end(), old.copy.id) == failed_.end())
             base::discard(clear_label(old.copy), "what it lists is of an older epoch and loses");
         give_back(old);
     }

@@ -1,12 +1,13 @@
-// Reading the history of a pool from whatever copies there are. All copies of one epoch are the same stream, so at each
-// place the record may come from any copy that has it whole:
+// Reading the history of a pool from whatever copies there are. All copies of one epoch are the
+// same stream, so at each place the record may come from any copy that has it whole:
 //
 //   copy 1   [header][c][c][end][t5][t6][##damaged##][t8]
 //   copy 2   [header][c][c][end][t5][t6][    t7     ][t8][t9]
 //   taken            [c][c][end][t5][t6][    t7     ][t8][t9]
 //
-// Where no copy has a record the history ends. It is the torn end of the last write if nothing valid follows on any
-// copy and at least one copy could be read there; else records are lost, which is Corrupt. docs/format.md says more.
+// Where no copy has a record the history ends. It is the torn end of the last write if nothing
+// valid follows on any copy and at least one copy could be read there; else records are lost, which
+// is Corrupt. docs/format.md says more.
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -35,7 +36,8 @@ class EpochReader {
 
     Status add(LogStream stream) {
         const auto header = frame_.check_header(stream.bytes);
-        if (!header && header.error().code() == Code::NotSupported) return header.error().within(stream.device);
+        if (!header && header.error().code() == Code::NotSupported)
+            return header.error().within(stream.device);
         if (!header) add_note(notes_, stream.device + ": " + header.error().message());
         if (!stream.note.empty()) add_note(notes_, stream.device + ": " + stream.note);
         has_header_ = has_header_ || header.ok();
@@ -43,7 +45,8 @@ class EpochReader {
         return {};
     }
 
-    // True when nothing on any copy shows that this epoch was ever written: the segments were given back already.
+    // True when nothing on any copy shows that this epoch was ever written: the segments were given
+    // back already.
     bool is_void() const { return !has_header_ && !has_record_from(kLogHeaderBytes); }
     const std::string& notes() const noexcept { return notes_; }
 
@@ -53,7 +56,8 @@ class EpochReader {
         while (const auto record = next()) {
             const bool is_transaction = record->kind == RecordKind::Transaction;
             if (is_transaction != is_complete_)
-                return damaged("record " + std::to_string(record->sequence) + " is not of the kind that belongs there");
+                return damaged("record " + std::to_string(record->sequence) +
+                               " is not of the kind that belongs there");
             if (record->kind == RecordKind::CheckpointEnd) {
                 is_complete_ = true;
                 continue;
@@ -74,8 +78,9 @@ class EpochReader {
         std::uint64_t lacks_first = 0;
     };
 
-    // Takes the record at the present place. Where two copies differ, one holds an append that failed on every copy
-    // and could not be undone; its number was not used again, so the higher one is the record that was acknowledged.
+    // Takes the record at the present place. Where two copies differ, one holds an append that
+    // failed on every copy and could not be undone; its number was not used again, so the higher
+    // one is the record that was acknowledged.
     std::optional<LogRecord> next() {
         std::optional<LogRecord> best;
         std::vector<std::uint64_t> found;
@@ -86,7 +91,8 @@ class EpochReader {
         }
         if (!best) return std::nullopt;
         for (std::size_t i = 0; i < copies_.size(); ++i)
-            if (found[i] != best->sequence && ++copies_[i].lacks_count == 1) copies_[i].lacks_first = best->sequence;
+            if (found[i] != best->sequence && ++copies_[i].lacks_count == 1)
+                copies_[i].lacks_first = best->sequence;
         at_ += best->length;
         sequence_ = best->sequence;
         return best;
@@ -94,10 +100,13 @@ class EpochReader {
 
     Status check_end() const {
         if (!is_complete_) return damaged("no copy has its whole checkpoint");
-        if (has_record_from(at_)) return damaged("no copy has what follows record " + std::to_string(sequence_));
-        const bool is_known = std::any_of(copies_.begin(), copies_.end(),
-                                          [&](const CopyState& copy) { return copy.stream.is_known_from(at_); });
-        if (!is_known) return damaged("no copy can be read behind record " + std::to_string(sequence_));
+        if (has_record_from(at_))
+            return damaged("no copy has what follows record " + std::to_string(sequence_));
+        const bool is_known =
+            std::any_of(copies_.begin(), copies_.end(),
+                        [&](const CopyState& copy) { return copy.stream.is_known_from(at_); });
+        if (!is_known)
+            return damaged("no copy can be read behind record " + std::to_string(sequence_));
         return {};
     }
 
@@ -111,17 +120,20 @@ class EpochReader {
     void note_lacks() {
         for (const auto& [stream, count, first] : copies_) {
             if (count > 0)
-                add_note(notes_, stream.device + ": " + std::to_string(count) + " records from number " +
-                                     std::to_string(first) + " on are missing or damaged, taken from another copy");
+                add_note(notes_, stream.device + ": " + std::to_string(count) +
+                                     " records from number " + std::to_string(first) +
+                                     " on are missing or damaged, taken from another copy");
             const std::span<const std::uint8_t> bytes(stream.bytes);
             const auto tail = bytes.subspan(std::min<std::uint64_t>(at_, bytes.size()));
             if (std::any_of(tail.begin(), tail.end(), [](std::uint8_t byte) { return byte != 0; }))
-                add_note(notes_, stream.device + ": a torn record behind number " + std::to_string(sequence_) + " was cut off");
+                add_note(notes_, stream.device + ": a torn record behind number " +
+                                     std::to_string(sequence_) + " was cut off");
         }
     }
 
     Error damaged(const std::string& how) const {
-        std::string text = "the metadata log of epoch " + std::to_string(epoch_) + " is damaged: " + how;
+        std::string text =
+            "the metadata log of epoch " + std::to_string(epoch_) + " is damaged: " + how;
         if (!notes_.empty()) text += " (" + notes_ + ")";
         return Error(Code::Corrupt, text);
     }
@@ -144,17 +156,21 @@ Result<MetadataLog::History> MetadataLog::read_longest(std::span<const DevicePtr
     std::optional<device::Label> first;
     for (const auto& member : members) {
         const auto label = member->read_label();
-        if (!label && label.error().code() == Code::NotSupported) return label.error().within(member->name());
+        if (!label && label.error().code() == Code::NotSupported)
+            return label.error().within(member->name());
         if (!label) {
             add_note(notes, member->name() + ": " + label.error().message());
             continue;
         }
-        if (label->state != device::LabelState::Member || label->metadata_segments.empty()) continue;
+        if (label->state != device::LabelState::Member || label->metadata_segments.empty())
+            continue;
         if (first && first->pool != label->pool)
-            return Error(Code::Invalid, "devices " + first->name + " and " + label->name +
-                                            " belong to different pools; give the devices of one pool");
+            return Error(Code::Invalid,
+                         "devices " + first->name + " and " + label->name +
+                             " belong to different pools; give the devices of one pool");
         if (!first) first = *label;
-        auto& reader = epochs.try_emplace(label->metadata_epoch, label->pool, label->metadata_epoch).first->second;
+        auto& reader = epochs.try_emplace(label->metadata_epoch, label->pool, label->metadata_epoch)
+                           .first->second;
         RETURN_IF_ERROR(reader.add(read_log_stream(*member, *label)));
     }
     for (auto& [epoch, reader] : epochs) {
@@ -164,7 +180,8 @@ Result<MetadataLog::History> MetadataLog::read_longest(std::span<const DevicePtr
             if (!notes.empty()) add_note(history->notes, notes);
             return history;
         }
-        add_note(notes, "nothing is left of epoch " + std::to_string(epoch) + " (" + reader.notes() + ")");
+        add_note(notes,
+                 "nothing is left of epoch " + std::to_string(epoch) + " (" + reader.notes() + ")");
     }
     return Error(Code::Corrupt, "no device has a readable metadata log: " +
                                     (notes.empty() ? "no label lists one" : notes) +

@@ -28,7 +28,8 @@ LogFrame::LogFrame(const base::Uuid& pool, std::uint64_t epoch) {
 }
 
 base::Status LogFrame::check_header(std::span<const std::uint8_t> stream) const {
-    if (stream.size() < kLogHeaderBytes) return Error(Code::Corrupt, "the metadata log is too short for its header");
+    if (stream.size() < kLogHeaderBytes)
+        return Error(Code::Corrupt, "the metadata log is too short for its header");
     const auto header = stream.first(kLogHeaderBytes);
     if (std::equal(header.begin(), header.end(), header_.begin())) return {};
     if (!std::equal(kMagic.begin(), kMagic.end(), header.begin()))
@@ -39,22 +40,26 @@ base::Status LogFrame::check_header(std::span<const std::uint8_t> stream) const 
     Decoder in(header.subspan(kMagic.size()));
     const auto version = in.u32();
     if (version > kLogVersion)
-        return Error(Code::NotSupported, "the metadata log is of version " + std::to_string(version) +
+        return Error(Code::NotSupported, "the metadata log is of version " +
+                                             std::to_string(version) +
                                              ", made by a newer refault; use that one");
     return Error(Code::Corrupt, "the metadata log is of another pool or epoch than the label says");
 }
 
 std::uint32_t LogFrame::seed_at(std::uint64_t offset) const {
     std::array<std::uint8_t, 8> bytes;
-    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(offset >> (8 * i));
+    for (std::size_t i = 0; i < bytes.size(); ++i)
+        bytes[i] = static_cast<std::uint8_t>(offset >> (8 * i));
     return base::crc32c(bytes, seed_);
 }
 
-void LogFrame::append(base::Bytes& out, std::uint64_t offset, std::uint64_t sequence, RecordKind kind,
-                      std::span<const std::uint8_t> payload) const {
+void LogFrame::append(base::Bytes& out, std::uint64_t offset, std::uint64_t sequence,
+                      RecordKind kind, std::span<const std::uint8_t> payload) const {
     CHECK(sequence > 0 && payload.size() <= kRecordPayloadMax);
     Encoder head;
-    head.u32(static_cast<std::uint32_t>(payload.size())).u64(sequence).u8(static_cast<std::uint8_t>(kind));
+    head.u32(static_cast<std::uint32_t>(payload.size()))
+        .u64(sequence)
+        .u8(static_cast<std::uint8_t>(kind));
     Encoder crc;
     crc.u32(base::crc32c(payload, base::crc32c(head.data(), seed_at(offset))));
     out.insert(out.end(), crc.data().begin(), crc.data().end());
@@ -74,10 +79,13 @@ std::optional<LogRecord> LogFrame::parse(std::span<const std::uint8_t> stream, s
     const auto kind = in.u8();
     // The checksum comes last: a search for records calls this at every byte.
     if (kind < 1 || kind > 3) return std::nullopt;
-    if (record.sequence <= sequence_above || record.sequence - sequence_above > kSequenceGapMax) return std::nullopt;
-    if (payload_length > kRecordPayloadMax || payload_length > bytes.size() - kRecordHeadBytes) return std::nullopt;
+    if (record.sequence <= sequence_above || record.sequence - sequence_above > kSequenceGapMax)
+        return std::nullopt;
+    if (payload_length > kRecordPayloadMax || payload_length > bytes.size() - kRecordHeadBytes)
+        return std::nullopt;
     record.length = kRecordHeadBytes + payload_length;
-    if (crc != base::crc32c(bytes.first(record.length).subspan(kCrcBytes), seed_at(offset))) return std::nullopt;
+    if (crc != base::crc32c(bytes.first(record.length).subspan(kCrcBytes), seed_at(offset)))
+        return std::nullopt;
     record.kind = static_cast<RecordKind>(kind);
     record.payload = bytes.subspan(kRecordHeadBytes, payload_length);
     return record;

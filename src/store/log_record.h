@@ -1,12 +1,12 @@
 // Framing of the metadata log's stream. Format: docs/format.md.
 //
-//   header   magic "RFMETA01" | u32 version | uuid of the pool | u64 epoch | u32 crc32c of all before it
-//   record   u32 crc32c | u32 payload length | u64 sequence | u8 kind | payload
+//   header   magic "RFMETA01" | u32 version | uuid of the pool | u64 epoch | u32 crc32c of all
+//   before it record   u32 crc32c | u32 payload length | u64 sequence | u8 kind | payload
 //
-// A record's checksum begins with the header's, goes on with the record's offset in the stream, and ends with all that
-// stands behind it. So a record is valid in one pool, one epoch and one place alone: what an earlier owner of a segment
-// left behind, or what a payload quotes, never passes for a record, and a stream with a damaged header stays readable.
-// A LogFrame is immutable: any thread.
+// A record's checksum begins with the header's, goes on with the record's offset in the stream, and
+// ends with all that stands behind it. So a record is valid in one pool, one epoch and one place
+// alone: what an earlier owner of a segment left behind, or what a payload quotes, never passes for
+// a record, and a stream with a damaged header stays readable. A LogFrame is immutable: any thread.
 #pragma once
 
 #include <cstdint>
@@ -49,7 +49,8 @@ class LogFrame {
     // Precondition: a sequence above 0, a payload of at most kRecordPayloadMax.
     void append(base::Bytes& out, std::uint64_t offset, std::uint64_t sequence, RecordKind kind,
                 std::span<const std::uint8_t> payload) const;
-    // The valid record at `offset` of the stream with a sequence above `sequence_above`, if there is one.
+    // The valid record at `offset` of the stream with a sequence above `sequence_above`, if there
+    // is one.
     std::optional<LogRecord> parse(std::span<const std::uint8_t> stream, std::uint64_t offset,
                                    std::uint64_t sequence_above) const;
 

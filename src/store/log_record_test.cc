@@ -53,7 +53,8 @@ TEST_F(LogFrameTest, ARecordIsValidInItsPlaceAlone) {
     // Inside another record's payload the same bytes are no record either.
     Bytes quoting = frame_.header();
     frame_.append(quoting, quoting.size(), 1, RecordKind::Transaction, stream_);
-    for (std::uint64_t at = kLogHeaderBytes + 1; at < quoting.size(); ++at) EXPECT_FALSE(frame_.parse(quoting, at, 0));
+    for (std::uint64_t at = kLogHeaderBytes + 1; at < quoting.size(); ++at)
+        EXPECT_FALSE(frame_.parse(quoting, at, 0));
 }
 
 TEST_F(LogFrameTest, ASequenceThatDoesNotFollowIsNoRecord) {

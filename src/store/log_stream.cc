@@ -1,8 +1,8 @@
 // From segments to a stream:
 //
 //   segment    |data|~~~~~|data|~hole~|     |data|!!!!|~hole~|
-//   stream     [ data     | data  0000 ...  | data 0000)         ends behind the last byte that is there
-//   unreadable                                    [!!!)
+//   stream     [ data     | data  0000 ...  | data 0000)         ends behind the last byte that is
+//   there unreadable                                    [!!!)
 #include "store/log_stream.h"
 
 #include <algorithm>
@@ -19,7 +19,8 @@ namespace {
 
 class StreamReader {
   public:
-    StreamReader(const device::Device& device, LogStream& stream) : device_(device), stream_(stream) {}
+    StreamReader(const device::Device& device, LogStream& stream)
+        : device_(device), stream_(stream) {}
 
     // `at` is where the segment begins in the stream.
     void read_segment(base::SegmentNo segment, std::uint64_t at) {
@@ -42,14 +43,17 @@ class StreamReader {
         if (stream_.bytes.size() < end) stream_.bytes.resize(end);
         if (read(part).ok()) return;
         for (auto at = part.begin(); at < part.end();) {
-            const DeviceRange page(at, std::min(part.end(), base::align_down(at, base::kPageBytes) + base::kPageBytes));
+            const DeviceRange page(at, std::min(part.end(), base::align_down(at, base::kPageBytes) +
+                                                                base::kPageBytes));
             if (const auto done = read(page); !done) give_up(page, done.error());
             at = page.end();
         }
     }
 
     base::Status read(DeviceRange range) {
-        return device_.read(range.begin(), std::span(stream_.bytes).subspan(in_stream(range.begin()), range.length()));
+        return device_.read(
+            range.begin(),
+            std::span(stream_.bytes).subspan(in_stream(range.begin()), range.length()));
     }
 
     void give_up(DeviceRange range, const Error& error) {
@@ -80,10 +84,12 @@ LogStream read_log_stream(const device::Device& device, const device::Label& lab
     std::uint64_t at = 0;
     for (const auto segment : label.metadata_segments) {
         // The label of a device that was made with another geometry would send us beyond its end.
-        if (segment.raw() >= device.segment_count() || at + device.segment_bytes() > kStreamBytesMax) {
+        if (segment.raw() >= device.segment_count() ||
+            at + device.segment_bytes() > kStreamBytesMax) {
             stream.unreadable.push_back(StreamRange(at, UINT64_MAX));
             if (stream.note.empty())
-                stream.note = "its label lists metadata beyond the device or above " + base::format_size(kStreamBytesMax);
+                stream.note = "its label lists metadata beyond the device or above " +
+                              base::format_size(kStreamBytesMax);
             break;
         }
         reader.read_segment(segment, at);

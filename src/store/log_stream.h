@@ -1,4 +1,5 @@
-// The bytes of one copy of the metadata log as they lie on its device, as far as they can be read. Value type.
+// The bytes of one copy of the metadata log as they lie on its device, as far as they can be read.
+// Value type.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +16,14 @@ using StreamRange = base::Range<struct StreamRangeTag>;
 
 struct LogStream {
     std::string device;  // its name
-    base::Bytes bytes;   // up to the last byte that is not a hole; holes and what cannot be read are zero
+    base::Bytes
+        bytes;  // up to the last byte that is not a hole; holes and what cannot be read are zero
     // Bytes of the stream that could not be read, ascending: nobody knows what is in them.
     std::vector<StreamRange> unreadable;
     std::string note;  // why not; empty when all could be read
 
-    // True when nothing at or behind `offset` was unreadable: what is not there then was never there.
+    // True when nothing at or behind `offset` was unreadable: what is not there then was never
+    // there.
     bool is_known_from(std::uint64_t offset) const;
 };
 

@@ -12,20 +12,22 @@ using base::Code;
 using base::DeviceId;
 using base::DeviceRange;
 using base::Error;
-using base::LogLevel;
 using base::log_line;
+using base::LogLevel;
 
 namespace {
 
 // A log shorter than this is not worth a checkpoint.
 constexpr std::uint64_t kLogBytesMin = 1 << 20;
 
-bool contains(const std::vector<DeviceId>& ids, DeviceId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool contains(const std::vector<DeviceId>& ids, DeviceId id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 // Calls action(place on the device) for each segment's part of [begin, end) of a stream.
 template <typename Action>
-Status for_each_part(const device::Device& device, const std::vector<base::SegmentNo>& segments, std::uint64_t begin,
-                     std::uint64_t end, Action action) {
+Status for_each_part(const device::Device& device, const std::vector<base::SegmentNo>& segments,
+                     std::uint64_t begin, std::uint64_t end, Action action) {
     const auto segment_bytes = device.segment_bytes();
     while (begin < end) {
         const auto index = begin / segment_bytes;
@@ -42,10 +44,13 @@ Status for_each_part(const device::Device& device, const std::vector<base::Segme
 
 Status MetadataLog::append(std::span<const std::uint8_t> transaction) {
     if (transaction.size() > kRecordPayloadMax)
-        return Error(Code::Invalid, "a change of the metadata is too large for the log; make it in smaller steps");
-    if (streams_.empty()) return Error(Code::Io, "no copy of the metadata can be written; add a device to the pool");
+        return Error(Code::Invalid,
+                     "a change of the metadata is too large for the log; make it in smaller steps");
+    if (streams_.empty())
+        return Error(Code::Io, "no copy of the metadata can be written; add a device to the pool");
     record_.clear();
-    // The number is spent even if the append fails: copies that could not be wiped keep a record of this number.
+    // The number is spent even if the append fails: copies that could not be wiped keep a record of
+    // this number.
     frame_->append(record_, end_offset_, next_sequence_++, RecordKind::Transaction, transaction);
     std::optional<Error> failure;
     DeviceIds lost;
@@ -67,7 +72,8 @@ Status MetadataLog::append(std::span<const std::uint8_t> transaction) {
 
 Status MetadataLog::append_to(Stream& stream, std::span<const std::uint8_t> record) {
     const auto end = end_offset_ + record.size();
-    if (end > kStreamBytesMax) return Error(Code::NoSpace, "the metadata log is full until its next checkpoint");
+    if (end > kStreamBytesMax)
+        return Error(Code::NoSpace, "the metadata log is full until its next checkpoint");
     RETURN_IF_ERROR(grow(stream, end));
     if (stream.listed_count < stream.segments.size()) {
         // Each new file must have its size on the medium: a short one counts as damaged.
@@ -79,8 +85,9 @@ Status MetadataLog::append_to(Stream& stream, std::span<const std::uint8_t> reco
     return write_at(stream, end_offset_, record);
 }
 
-// No copy has acknowledged the record, but any of them may have it, or a part of it. Copies that can be wiped go on;
-// if there is none, the copies stay on media as they are: with the record or without, both are right.
+// No copy has acknowledged the record, but any of them may have it, or a part of it. Copies that
+// can be wiped go on; if there is none, the copies stay on media as they are: with the record or
+// without, both are right.
 void MetadataLog::undo_append() {
     DeviceIds lost;
     std::optional<Error> failure;
@@ -101,12 +108,16 @@ void MetadataLog::retire(const DeviceIds& lost, const Error& why) {
             left.push_back(std::move(stream));
             continue;
         }
-        log_line(LogLevel::Error, "the metadata copy on device " + stream.copy.device->name() + " is lost: " + why.message());
+        log_line(LogLevel::Error, "the metadata copy on device " + stream.copy.device->name() +
+                                      " is lost: " + why.message());
         failed_.push_back(stream.copy.id);
-        // The last copies are all that a later open can find. Else a label that lists nothing is the best warning of a
-        // copy that lags; if it cannot be written, the copy is at least shorter than the others.
-        if (is_any_left && clear_label(stream.copy)) give_back(stream);
-        else retired_.push_back(std::move(stream));
+        // The last copies are all that a later open can find. Else a label that lists nothing is
+        // the best warning of a copy that lags; if it cannot be written, the copy is at least
+        // shorter than the others.
+        if (is_any_left && clear_label(stream.copy))
+            give_back(stream);
+        else
+            retired_.push_back(std::move(stream));
     }
     streams_ = std::move(left);
 }
@@ -120,13 +131,15 @@ Status MetadataLog::grow(Stream& stream, std::uint64_t length) {
     return {};
 }
 
-Status MetadataLog::write_at(Stream& stream, std::uint64_t offset, std::span<const std::uint8_t> bytes) {
+Status MetadataLog::write_at(Stream& stream, std::uint64_t offset,
+                             std::span<const std::uint8_t> bytes) {
     auto& device = *stream.copy.device;
-    return for_each_part(device, stream.segments, offset, offset + bytes.size(), [&](DeviceRange part) -> Status {
-        RETURN_IF_ERROR(device.write(part.begin(), bytes.first(part.length())));
-        bytes = bytes.subspan(part.length());
-        return device.sync(part);
-    });
+    return for_each_part(
+        device, stream.segments, offset, offset + bytes.size(), [&](DeviceRange part) -> Status {
+            RETURN_IF_ERROR(device.write(part.begin(), bytes.first(part.length())));
+            bytes = bytes.subspan(part.length());
+            return device.sync(part);
+        });
 }
 
 Status MetadataLog::wipe(const Stream& stream, std::uint64_t begin, std::uint64_t end) {
@@ -153,8 +166,9 @@ Status MetadataLog::clear_label(const Copy& copy) {
     label.metadata_segments.clear();
     auto cleared = copy.device->write_label(label);
     if (!cleared)
-        log_line(LogLevel::Warning, "device " + copy.device->name() + " keeps an outdated copy of the metadata: " +
-                                        cleared.error().message());
+        log_line(LogLevel::Warning,
+                 "device " + copy.device->name() +
+                     " keeps an outdated copy of the metadata: " + cleared.error().message());
     return cleared;
 }
 
@@ -166,11 +180,17 @@ void MetadataLog::give_back(const std::vector<Stream>& streams) {
     for (const auto& stream : streams) give_back(stream);
 }
 
-std::uint64_t MetadataLog::log_bytes() const noexcept { return end_offset_ - checkpoint_bytes_; }
+std::uint64_t MetadataLog::log_bytes() const noexcept {
+    return end_offset_ - checkpoint_bytes_;
+}
 
-std::uint64_t MetadataLog::checkpoint_bytes() const noexcept { return checkpoint_bytes_; }
+std::uint64_t MetadataLog::checkpoint_bytes() const noexcept {
+    return checkpoint_bytes_;
+}
 
-bool MetadataLog::wants_checkpoint() const noexcept { return log_bytes() > std::max(kLogBytesMin, 2 * checkpoint_bytes_); }
+bool MetadataLog::wants_checkpoint() const noexcept {
+    return log_bytes() > std::max(kLogBytesMin, 2 * checkpoint_bytes_);
+}
 
 std::vector<DeviceId> MetadataLog::copies() const {
     DeviceIds ids;
@@ -178,6 +198,8 @@ std::vector<DeviceId> MetadataLog::copies() const {
     return ids;
 }
 
-std::vector<DeviceId> MetadataLog::failed_copies() const { return failed_; }
+std::vector<DeviceId> MetadataLog::failed_copies() const {
+    return failed_;
+}
 
 }  // namespace refault::store

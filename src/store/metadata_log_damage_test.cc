@@ -49,15 +49,20 @@ class LogDamageTest : public ::testing::Test {
         bytes[at] ^= mask;
         return bytes;
     }
-    void expect_prefix(const Result<MetadataLog::History>& history, std::size_t count, const std::string& where) {
+    void expect_prefix(const Result<MetadataLog::History>& history, std::size_t count,
+                       const std::string& where) {
         ASSERT_TRUE(history.ok()) << where << ": " << history.error().message();
         EXPECT_EQ(history->checkpoint, image_) << where;
         ASSERT_EQ(history->transactions.size(), count) << where;
-        EXPECT_TRUE(std::equal(history->transactions.begin(), history->transactions.end(), transactions_.begin())) << where;
+        EXPECT_TRUE(std::equal(history->transactions.begin(), history->transactions.end(),
+                               transactions_.begin()))
+            << where;
     }
     // So many transactions end at or before `at`.
     std::size_t whole_before(std::size_t at) const {
-        return static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), at) - ends_.begin()) - 1;
+        return static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), at) -
+                                        ends_.begin()) -
+               1;
     }
 
     const std::vector<Bytes> image_ = numbered(0, 3);
@@ -72,8 +77,10 @@ class LogDamageTest : public ::testing::Test {
 
 TEST_F(LogDamageTest, CutOnOneCopyCostsNothing) {
     for (auto at = kLogHeaderBytes; at < ends_.back(); ++at) {
-        expect_prefix(read_with(cut_at(at), intact_), transactions_.size(), "a cut at " + std::to_string(at));
-        expect_prefix(read_with(intact_, cut_at(at)), transactions_.size(), "b cut at " + std::to_string(at));
+        expect_prefix(read_with(cut_at(at), intact_), transactions_.size(),
+                      "a cut at " + std::to_string(at));
+        expect_prefix(read_with(intact_, cut_at(at)), transactions_.size(),
+                      "b cut at " + std::to_string(at));
     }
 }
 
@@ -131,9 +138,11 @@ TEST_F(LogDamageTest, DifferentRecordsDamagedOnEachCopyCostNothing) {
         auto second = random.below(transactions_.size());
         if (first == second) second = (second + 1) % transactions_.size();
         auto a = flipped_at(ends_[first] + random.below(ends_[first + 1] - ends_[first]), 0x20);
-        const auto b = flipped_at(ends_[second] + random.below(ends_[second + 1] - ends_[second]), 0x01);
+        const auto b =
+            flipped_at(ends_[second] + random.below(ends_[second + 1] - ends_[second]), 0x01);
         a[random.below(kLogHeaderBytes)] ^= 1;
-        expect_prefix(read_with(a, b), transactions_.size(), std::to_string(first) + " and " + std::to_string(second));
+        expect_prefix(read_with(a, b), transactions_.size(),
+                      std::to_string(first) + " and " + std::to_string(second));
     }
 }
 
@@ -142,7 +151,8 @@ TEST_F(LogDamageTest, TheSameRecordDamagedOnBothIsReportedIfMoreFollows) {
         const auto damaged = flipped_at(at, 0x10);
         const auto history = read_with(damaged, damaged);
         if (at >= ends_[transactions_.size() - 1]) {
-            expect_prefix(history, transactions_.size() - 1, "the last record, at " + std::to_string(at));
+            expect_prefix(history, transactions_.size() - 1,
+                          "the last record, at " + std::to_string(at));
             EXPECT_NE(history->notes, "");
         } else {
             ASSERT_FALSE(history.ok()) << "a silent loss after a flip at " << at;
@@ -172,7 +182,8 @@ TEST_F(LogDamageTest, ASegmentFileThatIsGoneIsMadeUpForByTheOtherCopy) {
     for (const auto segment : segments) {
         ASSERT_TRUE(devices_[0]->release_segment(segment).ok());
         const auto history = MetadataLog::read_longest(devices_.all());
-        expect_prefix(history, transactions_.size(), "without segment " + std::to_string(segment.raw()));
+        expect_prefix(history, transactions_.size(),
+                      "without segment " + std::to_string(segment.raw()));
         EXPECT_NE(history->notes, "");
     }
     // Then on the other copy: from its last segment on nothing is known any more.
@@ -205,7 +216,8 @@ TEST_F(LogDamageTest, UnreadablePagesAreTakenFromTheOtherCopy) {
     };
     const auto page = [&](std::size_t device, std::size_t i) {
         char name[16];
-        std::snprintf(name, sizeof name, "seg-%05u", devices_[device]->label().metadata_segments[i].raw());
+        std::snprintf(name, sizeof name, "seg-%05u",
+                      devices_[device]->label().metadata_segments[i].raw());
         return devices_[device]->directory() + "/" + name;
     };
     for (std::size_t i = 0; i < pages; ++i) {
@@ -213,14 +225,17 @@ TEST_F(LogDamageTest, UnreadablePagesAreTakenFromTheOtherCopy) {
         expect_prefix(read(), transactions_.size(), "page " + std::to_string(i));
         bad = {page(0, i), page(1, i)};
         const auto history = read();
-        ASSERT_FALSE(history.ok()) << "what cannot be read on any copy is not a torn tail: page " << i;
+        ASSERT_FALSE(history.ok())
+            << "what cannot be read on any copy is not a torn tail: page " << i;
         EXPECT_EQ(history.error().code(), Code::Corrupt);
     }
 }
 
 TEST_F(LogDamageTest, NewerVersionsAreRefusedAsSuch) {
     base::Encoder header;
-    header.raw(std::span(intact_).first(8)).u32(kLogVersion + 1).raw(std::span(intact_).subspan(12, 24));
+    header.raw(std::span(intact_).first(8))
+        .u32(kLogVersion + 1)
+        .raw(std::span(intact_).subspan(12, 24));
     header.u32(base::crc32c(header.data()));
     auto newer = intact_;
     std::copy(header.data().begin(), header.data().end(), newer.begin());
@@ -229,7 +244,8 @@ TEST_F(LogDamageTest, NewerVersionsAreRefusedAsSuch) {
     auto label = device::encode_label(devices_[0]->label());
     label[8] = device::kLabelVersion + 1;
     std::ofstream(devices_[0]->directory() + "/label", std::ios::binary)
-        .write(reinterpret_cast<const char*>(label.data()), static_cast<std::streamsize>(label.size()));
+        .write(reinterpret_cast<const char*>(label.data()),
+               static_cast<std::streamsize>(label.size()));
     EXPECT_EQ(read_with(intact_, intact_).error().code(), Code::NotSupported);
 }
 
@@ -239,13 +255,15 @@ TEST_F(LogDamageTest, AnEpochThatWasBegunNeverGivesWayToAnOlderOne) {
     std::vector<Bytes> old_files;
     for (const auto segment : old_label.metadata_segments) {
         old_files.emplace_back(4096);
-        ASSERT_TRUE(devices_[1]->read(devices_[1]->segment_range(segment).begin(), old_files.back()).ok());
+        ASSERT_TRUE(
+            devices_[1]->read(devices_[1]->segment_range(segment).begin(), old_files.back()).ok());
     }
     ASSERT_TRUE(log_.checkpoint(devices_.copies({0}), image_).ok());
     for (std::size_t i = 0; i < old_files.size(); ++i) {
         const auto segment = old_label.metadata_segments[i];
         ASSERT_TRUE(devices_[1]->create_segment(segment).ok());
-        ASSERT_TRUE(devices_[1]->write(devices_[1]->segment_range(segment).begin(), old_files[i]).ok());
+        ASSERT_TRUE(
+            devices_[1]->write(devices_[1]->segment_range(segment).begin(), old_files[i]).ok());
     }
     ASSERT_TRUE(devices_[1]->write_label(old_label).ok());
     EXPECT_EQ(MetadataLog::read_longest(devices_.all())->epoch, 2u);

@@ -1,7 +1,9 @@
-// Devices that fail: the log goes on with the other copy, says which failed, and no copy that missed something ever wins.
+// Devices that fail: the log goes on with the other copy, says which failed, and no copy that
+// missed something ever wins.
 //
-// Each checkpoint's image is all that was acknowledged before, so whatever epoch is read, checkpoint and transactions
-// together must be what was acknowledged, plus at most the one append that failed last.
+// Each checkpoint's image is all that was acknowledged before, so whatever epoch is read,
+// checkpoint and transactions together must be what was acknowledged, plus at most the one append
+// that failed last.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -29,7 +31,8 @@ class Pool {
         return is_done;
     }
     bool checkpoint(const std::vector<std::size_t>& copies) {
-        const bool is_done = log->checkpoint(devices.copies(copies), acknowledged, first_epoch).ok();
+        const bool is_done =
+            log->checkpoint(devices.copies(copies), acknowledged, first_epoch).ok();
         if (is_done) maybe = std::nullopt;
         return is_done;
     }
@@ -56,17 +59,20 @@ class Pool {
         all.insert(all.end(), history.transactions.begin(), history.transactions.end());
         return all;
     }
-    // Reads other Device objects, so that what this log's devices believe does not help; in both orders.
+    // Reads other Device objects, so that what this log's devices believe does not help; in both
+    // orders.
     void expect_readable(const std::string& where) const {
         const TempDirectory view;
         for (const auto& device : devices.all()) {
             fs::create_directory(view.path() / device->name());
             for (const auto& entry : fs::directory_iterator(device->directory()))
                 if (entry.path().filename() != "lock")
-                    fs::create_hard_link(entry.path(), view.path() / device->name() / entry.path().filename());
+                    fs::create_hard_link(entry.path(),
+                                         view.path() / device->name() / entry.path().filename());
         }
         auto members = open_all(view.path());
-        std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) { return a->name() < b->name(); });
+        std::sort(members.begin(), members.end(),
+                  [](const auto& a, const auto& b) { return a->name() < b->name(); });
         for (int order = 0; order < 2; ++order) {
             const auto history = MetadataLog::read_longest(members);
             ASSERT_TRUE(history.ok()) << where << ": " << history.error().message();
@@ -81,7 +87,8 @@ class Pool {
         std::set<std::pair<DeviceId, SegmentNo>> in_use;
         const auto copies = log->copies();
         for (const auto& key : space.listed())
-            if (std::find(copies.begin(), copies.end(), key.first) != copies.end()) in_use.insert(key);
+            if (std::find(copies.begin(), copies.end(), key.first) != copies.end())
+                in_use.insert(key);
         EXPECT_EQ(space.taken, in_use);
     }
 
@@ -96,14 +103,16 @@ class Pool {
 struct Plan {
     std::string device;  // the only one that fails; empty: any
     Verdict verdict;
-    bool is_lasting;     // fails from then on, not once
+    bool is_lasting;  // fails from then on, not once
     std::string text() const {
-        return "device '" + device + "' errno " + std::to_string(verdict.error) + (is_lasting ? " lasting" : " once") +
-               (verdict.has_effect ? " with effect" : "") + (verdict.torn_bytes > 0 ? " torn" : "");
+        return "device '" + device + "' errno " + std::to_string(verdict.error) +
+               (is_lasting ? " lasting" : " once") + (verdict.has_effect ? " with effect" : "") +
+               (verdict.torn_bytes > 0 ? " torn" : "");
     }
 };
 
-// Runs the same life of a pool with the n-th changing call failing. False when there are fewer calls.
+// Runs the same life of a pool with the n-th changing call failing. False when there are fewer
+// calls.
 bool run_with_fault(const Plan& plan, int n) {
     const auto where = plan.text() + ", call " + std::to_string(n);
     Pool pool(3);
@@ -111,15 +120,19 @@ bool run_with_fault(const Plan& plan, int n) {
     int count = 0;
     {
         const CallWatch watch([&](const CallEvent& event) {
-            const bool counts = event.is_change() && event.path.starts_with((pool.devices.directory() / plan.device).string());
+            const bool counts =
+                event.is_change() &&
+                event.path.starts_with((pool.devices.directory() / plan.device).string());
             if (counts) ++count;
-            return counts && (count == n || (plan.is_lasting && count > n)) ? plan.verdict : Verdict{};
+            return counts && (count == n || (plan.is_lasting && count > n)) ? plan.verdict
+                                                                            : Verdict{};
         });
         const std::vector<std::vector<std::size_t>> copies = {{0, 1}, {1, 2}, {0, 1}};
         std::uint64_t number = 0;
         for (const auto& next : copies) {
             for (int i = 0; i < 8; ++i, ++number) {
-                const bool is_done = pool.append(Bytes(number * 331 % 1500, static_cast<std::uint8_t>(number)));
+                const bool is_done =
+                    pool.append(Bytes(number * 331 % 1500, static_cast<std::uint8_t>(number)));
                 // One device, or one call, must not stop the log.
                 EXPECT_TRUE(is_done || (plan.device.empty() && plan.is_lasting)) << where;
                 if (!is_done) pool.expect_readable(where);
@@ -130,7 +143,8 @@ bool run_with_fault(const Plan& plan, int n) {
         }
     }
     for (const auto id : pool.log->failed_copies())
-        EXPECT_TRUE(plan.device.empty() || pool.devices[id.raw() - 1]->name() == plan.device) << where;
+        EXPECT_TRUE(plan.device.empty() || pool.devices[id.raw() - 1]->name() == plan.device)
+            << where;
     EXPECT_TRUE(pool.checkpoint({0, 2})) << where;
     EXPECT_TRUE(pool.append(numbered(1))) << where;
     EXPECT_EQ(pool.log->failed_copies(), Ids{});
@@ -155,7 +169,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Plan{"", {EIO, true, 0}, false}, Plan{"", {EIO, false, 25}, false},
                       Plan{"", {ENOSPC, false, 0}, true}, Plan{"", {EIO, true, 0}, true}));
 
-// Random lives, without faults and with many. What is acknowledged is never lost, whatever fails and when.
+// Random lives, without faults and with many. What is acknowledged is never lost, whatever fails
+// and when.
 void live_at_random(Random& random, std::uint64_t fault_in) {
     Pool pool(4, {4096, 40});
     const auto some_copies = [&] {
@@ -170,12 +185,14 @@ void live_at_random(Random& random, std::uint64_t fault_in) {
         const auto what = random.below(10);
         {
             const CallWatch watch([&](const CallEvent& event) {
-                if (fault_in == 0 || !event.is_change() || !random.one_in(fault_in)) return Verdict{};
+                if (fault_in == 0 || !event.is_change() || !random.one_in(fault_in))
+                    return Verdict{};
                 return Verdict{random.one_in(2) ? EIO : ENOSPC, random.one_in(3),
                                random.one_in(2) ? random.below(30) : 0};
             });
             bool is_done = true;
-            if (what < 8) is_done = pool.append(Bytes(random.below(1500), static_cast<std::uint8_t>(step)));
+            if (what < 8)
+                is_done = pool.append(Bytes(random.below(1500), static_cast<std::uint8_t>(step)));
             if (what == 8) is_done = pool.checkpoint(some_copies());
             ASSERT_TRUE(is_done || fault_in > 0);
         }
@@ -212,7 +229,9 @@ TEST(LogFailedCopy, IsNamedAndItsLabelIsCleared) {
     ASSERT_TRUE(pool.append(numbered(0)));
     {
         const CallWatch watch([](const CallEvent& event) {
-            return Verdict{event.call == Call::Write && event.path.find("/b/seg") != std::string::npos ? EIO : 0};
+            return Verdict{
+                event.call == Call::Write && event.path.find("/b/seg") != std::string::npos ? EIO
+                                                                                            : 0};
         });
         ASSERT_TRUE(pool.append(numbered(1)));
         ASSERT_TRUE(pool.append(numbered(2)));
@@ -231,7 +250,10 @@ TEST(LogFailedCopy, WithAStaleLabelDoesNotWin) {
         ASSERT_TRUE(pool.append(numbered(0)));
         {
             const CallWatch watch([&](const CallEvent& event) {
-                return Verdict{event.path.starts_with((pool.devices.directory() / (a_fails ? "a" : "b")).string()) ? EIO : 0};
+                return Verdict{event.path.starts_with(
+                                   (pool.devices.directory() / (a_fails ? "a" : "b")).string())
+                                   ? EIO
+                                   : 0};
             });
             for (std::uint64_t i = 1; i < 40; ++i) ASSERT_TRUE(pool.append(numbered(i)));
         }
@@ -243,7 +265,8 @@ TEST(LogFailedCopy, WithAStaleLabelDoesNotWin) {
     }
 }
 
-// An append that failed everywhere and could not be undone on b must not come back when another one took its place.
+// An append that failed everywhere and could not be undone on b must not come back when another one
+// took its place.
 TEST(LogFailedCopy, AnAppendThatFailedDoesNotReplaceALaterOne) {
     for (const std::size_t failed_length : {10u, 200u, 1000u}) {
         Pool pool(2);
@@ -288,7 +311,8 @@ TEST(LogFailedCopy, AFullFilesystemCostsItsCopyAlone) {
         }
     }
     // The segment in use may have all of its memory already: the next one has none.
-    for (std::uint64_t i = 1; i < 20'000 && pool.log->copies().size() == 2; ++i) ASSERT_TRUE(pool.append(numbered(i)));
+    for (std::uint64_t i = 1; i < 20'000 && pool.log->copies().size() == 2; ++i)
+        ASSERT_TRUE(pool.append(numbered(i)));
     EXPECT_EQ(pool.log->copies(), Ids{DeviceId(1)});
     EXPECT_EQ(pool.log->failed_copies(), Ids{DeviceId(2)});
     const auto history = MetadataLog::read_longest(pool.devices.all());

@@ -1,4 +1,5 @@
-// The metadata log when nothing breaks: what is written is read, and segments and labels are kept in step.
+// The metadata log when nothing breaks: what is written is read, and segments and labels are kept
+// in step.
 #include "store/metadata_log.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +29,8 @@ class MetadataLogTest : public ::testing::Test {
         EXPECT_TRUE(history.ok()) << history.error().message();
         return history ? *history : MetadataLog::History{};
     }
-    void expect_history(std::uint64_t epoch, const std::vector<Bytes>& image, const std::vector<Bytes>& transactions) {
+    void expect_history(std::uint64_t epoch, const std::vector<Bytes>& image,
+                        const std::vector<Bytes>& transactions) {
         const auto history = read();
         EXPECT_EQ(history.epoch, epoch);
         EXPECT_EQ(history.checkpoint, image);
@@ -49,7 +51,8 @@ TEST_F(MetadataLogTest, WhatIsAppendedIsReadInOrder) {
     expect_history(1, numbered(0, 20), numbered(20, 200));
     EXPECT_EQ(log_.copies(), (Ids{DeviceId(1), DeviceId(2)}));
     EXPECT_EQ(log_.failed_copies(), Ids{});
-    EXPECT_GT(devices_[0]->label().metadata_segments.size(), 5u) << "the segments are too large for this test";
+    EXPECT_GT(devices_[0]->label().metadata_segments.size(), 5u)
+        << "the segments are too large for this test";
     EXPECT_TRUE(devices_[2]->label().metadata_segments.empty());
     // Either copy alone has it all.
     for (std::size_t only : {0u, 1u}) {
@@ -70,7 +73,8 @@ TEST_F(MetadataLogTest, ARecordMaySpanManySegments) {
     checkpoint({0, 1}, {Bytes(3 * 4096 + 17, 1)});
     ASSERT_TRUE(log_.append(Bytes(9 * 4096 + 5, 2)).ok());
     append(0, 3);
-    expect_history(1, {Bytes(3 * 4096 + 17, 1)}, {Bytes(9 * 4096 + 5, 2), numbered(0), numbered(1), numbered(2)});
+    expect_history(1, {Bytes(3 * 4096 + 17, 1)},
+                   {Bytes(9 * 4096 + 5, 2), numbered(0), numbered(1), numbered(2)});
 }
 
 TEST_F(MetadataLogTest, CheckpointReplacesTheHistory) {
@@ -125,11 +129,13 @@ TEST_F(MetadataLogTest, FullDevicesRefuseAndACheckpointHelps) {
     while ((appended = log_.append(numbered(count)))) ++count;
     EXPECT_EQ(appended.error().code(), Code::NoSpace);
     EXPECT_GT(count, 50u);
-    EXPECT_EQ(log_.append(numbered(count)).error().code(), Code::NoSpace) << "the same again changes nothing";
+    EXPECT_EQ(log_.append(numbered(count)).error().code(), Code::NoSpace)
+        << "the same again changes nothing";
     EXPECT_EQ(log_.failed_copies(), Ids{});
     EXPECT_EQ(read().transactions, numbered(0, count));
     ASSERT_TRUE(log_.append({}).ok()) << "what still fits goes on";
-    ASSERT_EQ(log_.checkpoint(devices_.copies({0, 1}), numbered(0, count)).error().code(), Code::NoSpace);
+    ASSERT_EQ(log_.checkpoint(devices_.copies({0, 1}), numbered(0, count)).error().code(),
+              Code::NoSpace);
     auto acknowledged = numbered(0, count);
     acknowledged.emplace_back();
     EXPECT_EQ(read().transactions, acknowledged) << "a refused checkpoint leaves the old epoch";

@@ -17,11 +17,13 @@ void MetadataSegments::note(SegmentKey key) {
 
 Result<SegmentNo> MetadataSegments::take(DeviceId device) {
     const auto found = devices_.find(device);
-    if (found == devices_.end()) return Error(Code::NotFound, "no device " + std::to_string(device.raw()));
+    if (found == devices_.end())
+        return Error(Code::NotFound, "no device " + std::to_string(device.raw()));
     const auto key = allocator_.own_for_metadata(device);
     if (!key)
-        return Error(Code::NoSpace, "device " + found->second->name() +
-                                        " has no free segment left for metadata; add a device or remove files");
+        return Error(Code::NoSpace,
+                     "device " + found->second->name() +
+                         " has no free segment left for metadata; add a device or remove files");
     if (const auto made = found->second->create_fresh_segment(key->segment); !made) {
         allocator_.disown(*key);
         return made.error();
@@ -38,7 +40,8 @@ void MetadataSegments::give_back(DeviceId device, SegmentNo segment) {
     CHECK(found != devices_.end());
     // A file that stays is removed when the segment is used again.
     if (const auto released = found->second->release_segment(segment); !released)
-        base::log_line(base::LogLevel::Warning, "old metadata stays on device " + found->second->name() + ": " +
+        base::log_line(base::LogLevel::Warning, "old metadata stays on device " +
+                                                    found->second->name() + ": " +
                                                     released.error().message());
     state_.clear_metadata(device, segment);
     const auto bytes = allocator_.segment_bytes(device);
@@ -48,7 +51,9 @@ void MetadataSegments::give_back(DeviceId device, SegmentNo segment) {
 
 bool MetadataSegments::adopt(SegmentKey key) {
     const auto* device = state_.device(key.device);
-    if (device == nullptr || key.segment.raw() >= device->map.segment_count() || allocator_.owner(key)) return false;
+    if (device == nullptr || key.segment.raw() >= device->map.segment_count() ||
+        allocator_.owner(key))
+        return false;
     allocator_.own(key, {SegmentOwner::Kind::Metadata, 0, {}});
     note(key);
     return true;

@@ -1,6 +1,6 @@
-// Where the metadata log gets its segments: the allocator's highest free ones, the reserve included. Such a segment has
-// the owner Metadata in the state's reverse map; that it has is not journalled, the device's label says so.
-// Called by the log alone, under the store's lock.
+// Where the metadata log gets its segments: the allocator's highest free ones, the reserve
+// included. Such a segment has the owner Metadata in the state's reverse map; that it has is not
+// journalled, the device's label says so. Called by the log alone, under the store's lock.
 #pragma once
 
 #include <map>
@@ -16,7 +16,8 @@ inline constexpr std::size_t kMetadataCopies = 2;
 
 class MetadataSegments final : public MetadataSpace {
   public:
-    MetadataSegments(State& state, Allocator& allocator, const std::map<DeviceId, DevicePtr>& devices)
+    MetadataSegments(State& state, Allocator& allocator,
+                     const std::map<DeviceId, DevicePtr>& devices)
         : state_(state), allocator_(allocator), devices_(devices) {}
 
     Result<SegmentNo> take(DeviceId device) override;

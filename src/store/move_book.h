@@ -1,6 +1,6 @@
-// The moves that are under way: reserved places by target address, and old places that wait for release_moved.
-// In memory alone: after a restart a reserved place is free, and an old place is free once its move was journalled.
-// Not thread-safe: the store's lock.
+// The moves that are under way: reserved places by target address, and old places that wait for
+// release_moved. In memory alone: after a restart a reserved place is free, and an old place is
+// free once its move was journalled. Not thread-safe: the store's lock.
 #pragma once
 
 #include <map>
@@ -24,13 +24,20 @@ class MoveBook {
     // The move's reservation, or nullptr when the move has ended or was never made.
     Reservation* find(const Move& move) {
         const auto found = reserved_.find(target(move));
-        return found != reserved_.end() && found->second.from == move.from ? &found->second : nullptr;
+        return found != reserved_.end() && found->second.from == move.from ? &found->second
+                                                                           : nullptr;
     }
-    const Reservation* find(const Move& move) const { return const_cast<MoveBook*>(this)->find(move); }
-    void reserve(const Move& move, const SegmentOwner& owner) { reserved_.emplace(target(move), Reservation{owner, move.from}); }
+    const Reservation* find(const Move& move) const {
+        return const_cast<MoveBook*>(this)->find(move);
+    }
+    void reserve(const Move& move, const SegmentOwner& owner) {
+        reserved_.emplace(target(move), Reservation{owner, move.from});
+    }
     void forget(const Move& move) { reserved_.erase(target(move)); }
 
-    void retire(const Extent& from) { retired_.emplace(Place{from.device, from.device_offset}, from.length); }
+    void retire(const Extent& from) {
+        retired_.emplace(Place{from.device, from.device_offset}, from.length);
+    }
     // True once for each retired place.
     bool take_retired(const Extent& from) {
         const auto found = retired_.find({from.device, from.device_offset});
@@ -44,8 +51,10 @@ class MoveBook {
         const Place begin{device, segment.raw() * segment_bytes};
         const Place end{device, begin.second + segment_bytes};
         std::uint64_t bytes = 0;
-        for (auto at = reserved_.lower_bound(begin); at != reserved_.lower_bound(end); ++at) bytes += at->second.from.length;
-        for (auto at = retired_.lower_bound(begin); at != retired_.lower_bound(end); ++at) bytes += at->second;
+        for (auto at = reserved_.lower_bound(begin); at != reserved_.lower_bound(end); ++at)
+            bytes += at->second.from.length;
+        for (auto at = retired_.lower_bound(begin); at != retired_.lower_bound(end); ++at)
+            bytes += at->second;
         return bytes;
     }
 

@@ -31,7 +31,8 @@ Result<Attributes> Store::stat(const std::string& path, const Cred& who) const {
 Result<Attributes> Store::stat(InodeNo inode) const {
     MutexLock lock(mutex_);
     const auto* node = state_->inode(inode);
-    if (node == nullptr) return Error(Code::NotFound, "there is no inode " + std::to_string(inode.raw()));
+    if (node == nullptr)
+        return Error(Code::NotFound, "there is no inode " + std::to_string(inode.raw()));
     return node->attributes;
 }
 
@@ -40,7 +41,8 @@ std::string Store::path_of(InodeNo inode) const {
     return state_->path_of(inode);
 }
 
-Result<Attributes> Store::make_inode(const std::string& path, FileType type, mode_t mode, const Cred& who) {
+Result<Attributes> Store::make_inode(const std::string& path, FileType type, mode_t mode,
+                                     const Cred& who) {
     MutexLock lock(mutex_);
     const PathWalk walk(*state_, who);
     const auto place = walk.place(path);
@@ -81,7 +83,8 @@ Result<std::vector<DirectoryEntry>> Store::list(const std::string& path, const C
     const PathWalk walk(*state_, who);
     const auto node = walk.find(path);
     if (!node) return node.error();
-    if (!(*node)->is_directory()) return Error(Code::Invalid, path + " is not a directory", ENOTDIR);
+    if (!(*node)->is_directory())
+        return Error(Code::Invalid, path + " is not a directory", ENOTDIR);
     RETURN_IF_ERROR(walk.may_access(**node, kRead, path));
     std::vector<DirectoryEntry> entries;
     for (const auto& [name, child] : *(*node)->children)
@@ -98,8 +101,9 @@ Status Store::set_mode(const std::string& path, mode_t mode, const Cred& who) {
     auto changed = (*node)->attributes;
     changed.mode = mode & kModeBits;
     // Nobody makes programs of a group that is not his own.
-    const bool in_group = who.uid == 0 || who.gid == changed.gid ||
-                          std::find(who.groups.begin(), who.groups.end(), changed.gid) != who.groups.end();
+    const bool in_group =
+        who.uid == 0 || who.gid == changed.gid ||
+        std::find(who.groups.begin(), who.groups.end(), changed.gid) != who.groups.end();
     if (!in_group) changed.mode &= ~kSetgid;
     changed.changed_ns = now_ns();
     Change change;
@@ -111,7 +115,8 @@ Status Store::set_owner(const std::string& path, uid_t uid, gid_t gid, const Cre
     MutexLock lock(mutex_);
     const auto node = PathWalk(*state_, who).find(path);
     if (!node) return node.error();
-    if (who.uid != 0) return Error(Code::Denied, "only root may change the owner of " + path, EPERM);
+    if (who.uid != 0)
+        return Error(Code::Denied, "only root may change the owner of " + path, EPERM);
     auto changed = (*node)->attributes;
     changed.uid = uid == static_cast<uid_t>(-1) ? changed.uid : uid;
     changed.gid = gid == static_cast<gid_t>(-1) ? changed.gid : gid;
@@ -141,7 +146,8 @@ Result<Attributes> Store::open_file(const std::string& path, base::Access access
     const auto node = walk.find(path);
     if (!node) return node.error();
     if ((*node)->is_directory()) return Error(Code::Invalid, path + " is a directory", EISDIR);
-    RETURN_IF_ERROR(walk.may_access(**node, access == base::Access::Read ? kRead : kRead | kWrite, path));
+    RETURN_IF_ERROR(
+        walk.may_access(**node, access == base::Access::Read ? kRead : kRead | kWrite, path));
     ++pins_[(*node)->attributes.inode];
     return (*node)->attributes;
 }
@@ -150,7 +156,8 @@ Status Store::pin(InodeNo inode) {
     MutexLock lock(mutex_);
     const auto pinned = pins_.find(inode);
     if (pinned == pins_.end())
-        return Error(Code::NotFound, "inode " + std::to_string(inode.raw()) + " is not open any more");
+        return Error(Code::NotFound,
+                     "inode " + std::to_string(inode.raw()) + " is not open any more");
     ++pinned->second;
     return {};
 }

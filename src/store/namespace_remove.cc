@@ -1,7 +1,8 @@
 // Removing and renaming names, and freeing files that have neither a name nor a pin.
 //
-// What frees a file's space holds its layout lock, so that no copy of its bytes is under way. The lock comes before
-// the store's lock, so the path is looked up twice: once to learn whose lock it takes, once under both.
+// What frees a file's space holds its layout lock, so that no copy of its bytes is under way. The
+// lock comes before the store's lock, so the path is looked up twice: once to learn whose lock it
+// takes, once under both.
 #include <cerrno>
 
 #include "base/log.h"
@@ -61,11 +62,13 @@ Status Store::unlink(const std::string& path, const Cred& who) {
                 return Error(Code::Invalid, path + " is a directory; remove it as one", EISDIR);
             const auto now = now_ns();
             change.operations = {op::UnlinkName{place->parent->attributes.inode, place->name},
-                                 touched(*place->parent, now, true), touched(*place->child, now, false)};
+                                 touched(*place->parent, now, true),
+                                 touched(*place->child, now, false)};
             drop_inode_locked(*place->child, change);
             RETURN_IF_ERROR(commit_locked(change));
         }
-        base::discard(vacate(std::move(change)), "the name is gone; the space is found again when the pool is opened");
+        base::discard(vacate(std::move(change)),
+                      "the name is gone; the space is found again when the pool is opened");
         return {};
     }
 }
@@ -76,16 +79,19 @@ Status Store::remove_directory(const std::string& path, const Cred& who) {
     const auto place = walk.existing(path);
     if (!place) return place.error();
     RETURN_IF_ERROR(walk.may_remove(*place, path));
-    if (!place->child->is_directory()) return Error(Code::Invalid, path + " is not a directory", ENOTDIR);
-    if (!place->child->children->empty()) return Error(Code::Invalid, path + " is not empty", ENOTEMPTY);
+    if (!place->child->is_directory())
+        return Error(Code::Invalid, path + " is not a directory", ENOTDIR);
+    if (!place->child->children->empty())
+        return Error(Code::Invalid, path + " is not empty", ENOTEMPTY);
     Change change;
     change.operations = {op::UnlinkName{place->parent->attributes.inode, place->name},
-                         touched(*place->parent, now_ns(), true), op::RemoveInode{place->child->attributes.inode}};
+                         touched(*place->parent, now_ns(), true),
+                         op::RemoveInode{place->child->attributes.inode}};
     return commit_locked(change);
 }
 
-Result<Change> Store::plan_rename_locked(const std::string& from, const std::string& to, const Cred& who,
-                                         InodeNo replaced) const {
+Result<Change> Store::plan_rename_locked(const std::string& from, const std::string& to,
+                                         const Cred& who, InodeNo replaced) const {
     const PathWalk walk(*state_, who);
     const auto source = walk.existing(from);
     if (!source) return source.error();
@@ -100,7 +106,8 @@ Result<Change> Store::plan_rename_locked(const std::string& from, const std::str
     if (moved.is_directory() && source->parent != target->parent) {
         // Its ".." changes.
         RETURN_IF_ERROR(walk.may_access(moved, kWrite, from));
-        for (const auto* at = target->parent; at->attributes.inode != base::kRootInode; at = state_->inode(at->parent))
+        for (const auto* at = target->parent; at->attributes.inode != base::kRootInode;
+             at = state_->inode(at->parent))
             if (at == &moved) return Error(Code::Invalid, to + " lies within " + from);
     }
     const auto now = now_ns();
@@ -138,7 +145,8 @@ Status Store::rename(const std::string& from, const std::string& to, const Cred&
             change = std::move(*planned);
             RETURN_IF_ERROR(commit_locked(change));
         }
-        base::discard(vacate(std::move(change)), "the rename is done; the space is found again when the pool is opened");
+        base::discard(vacate(std::move(change)),
+                      "the rename is done; the space is found again when the pool is opened");
         return {};
     }
 }
@@ -157,7 +165,8 @@ void Store::unpin(InodeNo inode) {
         if (node->is_named()) {
             pins_.erase(pinned);
             if (unsaved_times_.contains(inode))
-                base::discard(save_times_locked(), "the next transaction saves them; a crash before it loses a time");
+                base::discard(save_times_locked(),
+                              "the next transaction saves them; a crash before it loses a time");
             return;
         }
     }
@@ -180,7 +189,8 @@ void Store::unpin(InodeNo inode) {
             return;
         }
     }
-    base::discard(vacate(std::move(change)), "the file is gone; the space is found again when the pool is opened");
+    base::discard(vacate(std::move(change)),
+                  "the file is gone; the space is found again when the pool is opened");
 }
 
 }  // namespace refault::store

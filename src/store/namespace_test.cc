@@ -44,10 +44,13 @@ TEST_F(Namespace, OpenNeedsTheRightBits) {
         Access access;
         int expected;
     } table[] = {
-        {ann, Access::Read, 0},      {ann, Access::ReadWrite, 0},      {cat, Access::Read, 0}, {cat, Access::ReadWrite, EACCES},
-        {bob, Access::Read, EACCES}, {bob, Access::ReadWrite, EACCES}, {root(), Access::ReadWrite, 0},
+        {ann, Access::Read, 0},         {ann, Access::ReadWrite, 0},
+        {cat, Access::Read, 0},         {cat, Access::ReadWrite, EACCES},
+        {bob, Access::Read, EACCES},    {bob, Access::ReadWrite, EACCES},
+        {root(), Access::ReadWrite, 0},
     };
-    for (const auto& row : table) EXPECT_EQ(try_open("/f", row.access, row.who), row.expected) << row.who.uid;
+    for (const auto& row : table)
+        EXPECT_EQ(try_open("/f", row.access, row.who), row.expected) << row.who.uid;
     EXPECT_EQ(try_open("/", Access::Read, root()), EISDIR);
     EXPECT_EQ(try_open("/none", Access::Read, root()), ENOENT);
     EXPECT_EQ(try_open("/f/x", Access::Read, root()), ENOTDIR);

@@ -21,7 +21,8 @@ Attributes get_attributes(Decoder& in) {
     Attributes a;
     a.inode = InodeNo(in.u64());
     const auto type = in.u8();
-    if (type != static_cast<std::uint8_t>(FileType::Regular) && type != static_cast<std::uint8_t>(FileType::Directory))
+    if (type != static_cast<std::uint8_t>(FileType::Regular) &&
+        type != static_cast<std::uint8_t>(FileType::Directory))
         in.fail();
     else
         a.type = static_cast<FileType>(type);
@@ -66,7 +67,8 @@ SegmentOwner get_owner(Decoder& in) {
     if (kind == static_cast<std::uint8_t>(SegmentOwner::Kind::Exclusive)) {
         owner.kind = SegmentOwner::Kind::Exclusive;
         owner.inode = InodeNo(who);
-    } else if (kind == static_cast<std::uint8_t>(SegmentOwner::Kind::SharedByUser) && who <= UINT32_MAX) {
+    } else if (kind == static_cast<std::uint8_t>(SegmentOwner::Kind::SharedByUser) &&
+               who <= UINT32_MAX) {
         owner.kind = SegmentOwner::Kind::SharedByUser;
         owner.uid = static_cast<uid_t>(who);
     } else {
@@ -85,15 +87,23 @@ base::Uuid get_uuid(Decoder& in) {
 struct Fields {
     Encoder& out;
     void operator()(const op::SetPool& o) { out.raw(o.uuid.bytes).text(o.name); }
-    void operator()(const op::SetCounters& o) { out.u64(o.next_inode.raw()).u32(o.next_device.raw()); }
+    void operator()(const op::SetCounters& o) {
+        out.u64(o.next_inode.raw()).u32(o.next_device.raw());
+    }
     void operator()(const op::AddDevice& o) {
-        out.u32(o.id.raw()).raw(o.uuid.bytes).text(o.name).u64(o.segment_bytes).u32(o.segment_count);
+        out.u32(o.id.raw())
+            .raw(o.uuid.bytes)
+            .text(o.name)
+            .u64(o.segment_bytes)
+            .u32(o.segment_count);
     }
     void operator()(const op::RemoveDevice& o) { out.u32(o.id.raw()); }
     void operator()(const op::CreateInode& o) { put(out, o.attributes); }
     void operator()(const op::UpdateInode& o) { put(out, o.attributes); }
     void operator()(const op::RemoveInode& o) { out.u64(o.inode.raw()); }
-    void operator()(const op::LinkName& o) { out.u64(o.parent.raw()).text(o.name).u64(o.child.raw()); }
+    void operator()(const op::LinkName& o) {
+        out.u64(o.parent.raw()).text(o.name).u64(o.child.raw());
+    }
     void operator()(const op::UnlinkName& o) { out.u64(o.parent.raw()).text(o.name); }
     void operator()(const op::OwnSegment& o) {
         out.u32(o.device.raw()).u32(o.segment.raw());
@@ -105,25 +115,42 @@ struct Fields {
     void operator()(const op::DropExtents& o) { out.u64(o.inode.raw()).u64(o.begin); }
 };
 
-// Function arguments have no fixed order of evaluation, braces have: every field is read in a braced list.
+// Function arguments have no fixed order of evaluation, braces have: every field is read in a
+// braced list.
 Operation get_operation(Decoder& in) {
     switch (in.u8()) {
-        case 1: return op::SetPool{get_uuid(in), in.text(kNameBytesMax)};
-        case 2: return op::SetCounters{InodeNo(in.u64()), DeviceId(in.u32())};
+        case 1:
+            return op::SetPool{get_uuid(in), in.text(kNameBytesMax)};
+        case 2:
+            return op::SetCounters{InodeNo(in.u64()), DeviceId(in.u32())};
         case 3:
-            return op::AddDevice{DeviceId(in.u32()), get_uuid(in), in.text(kDeviceNameBytesMax), in.u64(), in.u32()};
-        case 4: return op::RemoveDevice{DeviceId(in.u32())};
-        case 5: return op::CreateInode{get_attributes(in)};
-        case 6: return op::UpdateInode{get_attributes(in)};
-        case 7: return op::RemoveInode{InodeNo(in.u64())};
-        case 8: return op::LinkName{InodeNo(in.u64()), in.text(kNameBytesMax), InodeNo(in.u64())};
-        case 9: return op::UnlinkName{InodeNo(in.u64()), in.text(kNameBytesMax)};
-        case 10: return op::OwnSegment{DeviceId(in.u32()), SegmentNo(in.u32()), get_owner(in)};
-        case 11: return op::DisownSegment{DeviceId(in.u32()), SegmentNo(in.u32())};
-        case 12: return op::AddExtent{get_extent(in)};
-        case 13: return op::CutExtent{get_extent(in)};
-        case 14: return op::DropExtents{InodeNo(in.u64()), in.u64()};
-        default: in.fail(); return op::RemoveInode{};
+            return op::AddDevice{DeviceId(in.u32()), get_uuid(in), in.text(kDeviceNameBytesMax),
+                                 in.u64(), in.u32()};
+        case 4:
+            return op::RemoveDevice{DeviceId(in.u32())};
+        case 5:
+            return op::CreateInode{get_attributes(in)};
+        case 6:
+            return op::UpdateInode{get_attributes(in)};
+        case 7:
+            return op::RemoveInode{InodeNo(in.u64())};
+        case 8:
+            return op::LinkName{InodeNo(in.u64()), in.text(kNameBytesMax), InodeNo(in.u64())};
+        case 9:
+            return op::UnlinkName{InodeNo(in.u64()), in.text(kNameBytesMax)};
+        case 10:
+            return op::OwnSegment{DeviceId(in.u32()), SegmentNo(in.u32()), get_owner(in)};
+        case 11:
+            return op::DisownSegment{DeviceId(in.u32()), SegmentNo(in.u32())};
+        case 12:
+            return op::AddExtent{get_extent(in)};
+        case 13:
+            return op::CutExtent{get_extent(in)};
+        case 14:
+            return op::DropExtents{InodeNo(in.u64()), in.u64()};
+        default:
+            in.fail();
+            return op::RemoveInode{};
     }
 }
 

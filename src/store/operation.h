@@ -1,8 +1,10 @@
-// The closed set of changes to the metadata. A transaction of the log and a chunk of a checkpoint image are both a
-// plain sequence of these, each a kind byte and its fields (base/codec.h); the state is the fold of all of them.
+// The closed set of changes to the metadata. A transaction of the log and a chunk of a checkpoint
+// image are both a plain sequence of these, each a kind byte and its fields (base/codec.h); the
+// state is the fold of all of them.
 //
-// Invariant: decoding gives Corrupt for anything that encoding does not write; whether an operation fits the state is
-// for State::apply to say. Attributes travel without `links`, which follows from the names. Value types.
+// Invariant: decoding gives Corrupt for anything that encoding does not write; whether an operation
+// fits the state is for State::apply to say. Attributes travel without `links`, which follows from
+// the names. Value types.
 #pragma once
 
 #include <span>
@@ -92,7 +94,8 @@ struct CutExtent {  // kind 13
     bool operator==(const CutExtent&) const = default;
 };
 
-// Takes everything at or behind a page of the file out, of all replicas: one short record, however many extents.
+// Takes everything at or behind a page of the file out, of all replicas: one short record, however
+// many extents.
 struct DropExtents {  // kind 14
     InodeNo inode;
     std::uint64_t begin = 0;
@@ -102,9 +105,9 @@ struct DropExtents {  // kind 14
 }  // namespace op
 
 using Operation =
-    std::variant<op::SetPool, op::SetCounters, op::AddDevice, op::RemoveDevice, op::CreateInode, op::UpdateInode,
-                 op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment, op::DisownSegment, op::AddExtent,
-                 op::CutExtent, op::DropExtents>;
+    std::variant<op::SetPool, op::SetCounters, op::AddDevice, op::RemoveDevice, op::CreateInode,
+                 op::UpdateInode, op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment,
+                 op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

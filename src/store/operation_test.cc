@@ -77,7 +77,8 @@ TEST(Operation, RandomBytesNeverCrash) {
     auto bytes = encode_operations(one_of_each());
     for (int round = 0; round < 20000; ++round) {
         auto damaged = bytes;
-        for (int i = 0; i < 3; ++i) damaged[random.below(damaged.size())] = static_cast<std::uint8_t>(random.below(256));
+        for (int i = 0; i < 3; ++i)
+            damaged[random.below(damaged.size())] = static_cast<std::uint8_t>(random.below(256));
         const auto decoded = decode_operations(damaged);
         if (decoded) {
             EXPECT_EQ(encode_operations(*decoded).size(), damaged.size());

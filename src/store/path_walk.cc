@@ -15,7 +15,8 @@ constexpr mode_t kSticky = 01000;
 }  // namespace
 
 Result<std::vector<std::string_view>> split_path(std::string_view path) {
-    if (!path.starts_with('/')) return Error(Code::Invalid, "not an absolute path: '" + std::string(path) + "'");
+    if (!path.starts_with('/'))
+        return Error(Code::Invalid, "not an absolute path: '" + std::string(path) + "'");
     std::vector<std::string_view> names;
     while (!path.empty()) {
         path.remove_prefix(1);
@@ -23,19 +24,24 @@ Result<std::vector<std::string_view>> split_path(std::string_view path) {
         path.remove_prefix(name.size());
         if (name.empty()) continue;
         if (name.size() > kNameBytesMax)
-            return Error(Code::Invalid, "a name has at most 255 bytes: '" + std::string(name.substr(0, 40)) + "...'",
-                         ENAMETOOLONG);
-        if (!is_valid_name(name)) return Error(Code::Invalid, "not a name: '" + std::string(name) + "'");
+            return Error(
+                Code::Invalid,
+                "a name has at most 255 bytes: '" + std::string(name.substr(0, 40)) + "...'",
+                ENAMETOOLONG);
+        if (!is_valid_name(name))
+            return Error(Code::Invalid, "not a name: '" + std::string(name) + "'");
         names.push_back(name);
     }
     return names;
 }
 
-Result<const Inode*> PathWalk::walk(std::span<const std::string_view> names, const std::string& path) const {
+Result<const Inode*> PathWalk::walk(std::span<const std::string_view> names,
+                                    const std::string& path) const {
     const Inode* node = state_.inode(base::kRootInode);
     CHECK(node != nullptr);
     for (const auto name : names) {
-        if (!node->is_directory()) return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
+        if (!node->is_directory())
+            return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
         RETURN_IF_ERROR(may_access(*node, kSearch, path));
         const auto entry = node->children->find(name);
         if (entry == node->children->end()) return Error(Code::NotFound, "there is no " + path);
@@ -57,7 +63,8 @@ Result<PathWalk::Place> PathWalk::place(const std::string& path) const {
     if (names->empty()) return Error(Code::Invalid, "the root directory stays as it is", EBUSY);
     const auto parent = walk(std::span(*names).first(names->size() - 1), path);
     if (!parent) return parent.error();
-    if (!(*parent)->is_directory()) return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
+    if (!(*parent)->is_directory())
+        return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
     RETURN_IF_ERROR(may_access(**parent, kSearch, path));
     Place place{*parent, std::string(names->back()), nullptr};
     const auto entry = (*parent)->children->find(place.name);
@@ -74,7 +81,8 @@ Result<PathWalk::Place> PathWalk::existing(const std::string& path) const {
 Status PathWalk::may_access(const Inode& node, int want, const std::string& path) const {
     const auto& a = node.attributes;
     if (base::may_access(who_, a.uid, a.gid, a.mode, want)) return {};
-    return Error(Code::Denied, "user " + std::to_string(who_.uid) + " has no permission for " + path);
+    return Error(Code::Denied,
+                 "user " + std::to_string(who_.uid) + " has no permission for " + path);
 }
 
 Status PathWalk::may_change(const Inode& directory, const std::string& path) const {
@@ -87,7 +95,8 @@ Status PathWalk::may_remove(const Place& place, const std::string& path) const {
     if ((directory.mode & kSticky) == 0 || who_.uid == 0 || who_.uid == directory.uid ||
         who_.uid == place.child->attributes.uid)
         return {};
-    return Error(Code::Denied, path + " belongs to another user, in a directory where only owners remove", EPERM);
+    return Error(Code::Denied,
+                 path + " belongs to another user, in a directory where only owners remove", EPERM);
 }
 
 Status PathWalk::must_own(const Inode& node, const std::string& path) const {

@@ -1,6 +1,7 @@
-// Paths and permissions over the state's directories, for one caller: who may find, make and remove which name.
-// POSIX rules: search permission on every directory on the way, write permission to change one, sticky directories.
-// Read-only; the store's lock is held as long as pointers from here are used.
+// Paths and permissions over the state's directories, for one caller: who may find, make and remove
+// which name. POSIX rules: search permission on every directory on the way, write permission to
+// change one, sticky directories. Read-only; the store's lock is held as long as pointers from here
+// are used.
 #pragma once
 
 #include <string>
@@ -32,14 +33,16 @@ class PathWalk {
     Result<Place> existing(const std::string& path) const;
 
     Status may_change(const Inode& directory, const std::string& path) const;
-    // Write permission on the directory, and the sticky rule: only the owners of the file and the directory.
+    // Write permission on the directory, and the sticky rule: only the owners of the file and the
+    // directory.
     Status may_remove(const Place& place, const std::string& path) const;
     // `want` as in base::may_access.
     Status may_access(const Inode& node, int want, const std::string& path) const;
     Status must_own(const Inode& node, const std::string& path) const;
 
   private:
-    Result<const Inode*> walk(std::span<const std::string_view> names, const std::string& path) const;
+    Result<const Inode*> walk(std::span<const std::string_view> names,
+                              const std::string& path) const;
 
     const State& state_;
     const Cred& who_;

@@ -17,12 +17,14 @@ std::uint64_t fitting_length(std::uint64_t length, std::uint64_t segment_bytes) 
 
 bool continues(const Piece& left, const Piece& right, std::uint64_t segment_bytes) {
     return left.device == right.device && left.file_offset + left.length == right.file_offset &&
-           left.device_offset + left.length == right.device_offset && right.device_offset % segment_bytes != 0;
+           left.device_offset + left.length == right.device_offset &&
+           right.device_offset % segment_bytes != 0;
 }
 
 }  // namespace
 
-SegmentOwner Placement::owner_for_growth(const Allocator& allocator, InodeNo inode, uid_t uid, std::uint64_t length) {
+SegmentOwner Placement::owner_for_growth(const Allocator& allocator, InodeNo inode, uid_t uid,
+                                         std::uint64_t length) {
     const SegmentOwner exclusive{SegmentOwner::Kind::Exclusive, 0, inode};
     if (allocator.owns_any(exclusive)) return exclusive;
     const auto device = allocator.roomiest(std::nullopt);
@@ -30,14 +32,17 @@ SegmentOwner Placement::owner_for_growth(const Allocator& allocator, InodeNo ino
     return {SegmentOwner::Kind::SharedByUser, uid, {}};
 }
 
-std::vector<Piece> Placement::place(const SegmentOwner& owner, FileRange range, std::optional<Piece> behind) {
+std::vector<Piece> Placement::place(const SegmentOwner& owner, FileRange range,
+                                    std::optional<Piece> behind) {
     std::vector<Piece> pieces;
     for (auto at = range.begin(); at < range.end();) {
-        const auto chunk_end = std::min(range.end(), base::align_down(at, kHugePageBytes) + kHugePageBytes);
+        const auto chunk_end =
+            std::min(range.end(), base::align_down(at, kHugePageBytes) + kHugePageBytes);
         const auto piece = take(owner, {at, chunk_end - at}, behind);
         if (!piece) break;
         at += piece->length;
-        if (!pieces.empty() && continues(pieces.back(), *piece, allocator_.segment_bytes(piece->device)))
+        if (!pieces.empty() &&
+            continues(pieces.back(), *piece, allocator_.segment_bytes(piece->device)))
             pieces.back().length += piece->length;
         else
             pieces.push_back(*piece);
@@ -51,8 +56,9 @@ std::optional<Piece> Placement::place_whole(const SegmentOwner& owner, FileRange
     if (pieces.size() == 1 && pieces[0].length == range.length()) return pieces[0];
     for (const auto& piece : pieces) {
         allocator_.release(piece.device, piece.device_range());
-        const SegmentKey key{piece.device, SegmentNo(static_cast<std::uint32_t>(
-                                               piece.device_offset / allocator_.segment_bytes(piece.device)))};
+        const SegmentKey key{piece.device,
+                             SegmentNo(static_cast<std::uint32_t>(
+                                 piece.device_offset / allocator_.segment_bytes(piece.device)))};
         // Fresh for this attempt: no file, nothing in it.
         if (allocator_.taken_bytes(key) == 0 && !allocator_.has_file(key)) allocator_.disown(key);
     }
@@ -69,25 +75,31 @@ std::optional<Piece> Placement::take(const SegmentOwner& owner, const Chunk& chu
     return piece;
 }
 
-Piece Placement::take_at(SegmentKey key, std::uint64_t offset, std::uint64_t file_offset, std::uint64_t length) {
-    const Piece piece{file_offset, key.device, key.segment.raw() * allocator_.segment_bytes(key.device) + offset, length};
+Piece Placement::take_at(SegmentKey key, std::uint64_t offset, std::uint64_t file_offset,
+                         std::uint64_t length) {
+    const Piece piece{file_offset, key.device,
+                      key.segment.raw() * allocator_.segment_bytes(key.device) + offset, length};
     allocator_.take(key.device, piece.device_range());
     return piece;
 }
 
-std::optional<Piece> Placement::take_behind(const SegmentOwner& owner, const Chunk& chunk, const Piece& behind) {
+std::optional<Piece> Placement::take_behind(const SegmentOwner& owner, const Chunk& chunk,
+                                            const Piece& behind) {
     if (behind.device == excluded_ || allocator_.is_leaving(behind.device)) return std::nullopt;
     const auto segment_bytes = allocator_.segment_bytes(behind.device);
     const auto begin = behind.device_offset + behind.length;
     const auto offset = begin % segment_bytes;
     if (offset == 0 || behind.file_offset + behind.length != chunk.file_offset) return std::nullopt;
-    const SegmentKey key{behind.device, SegmentNo(static_cast<std::uint32_t>(begin / segment_bytes))};
+    const SegmentKey key{behind.device,
+                         SegmentNo(static_cast<std::uint32_t>(begin / segment_bytes))};
     if (allocator_.owner(key) != owner || allocator_.is_closing(key)) return std::nullopt;
     const bool may_be_huge = chunk.is_huge() && segment_bytes >= kHugePageBytes;
-    if (may_be_huge && offset % kHugePageBytes != chunk.file_offset % kHugePageBytes) return std::nullopt;
+    if (may_be_huge && offset % kHugePageBytes != chunk.file_offset % kHugePageBytes)
+        return std::nullopt;
     // Small segments cut a chunk where they end.
-    const auto length =
-        segment_bytes < kHugePageBytes ? std::min(chunk.length, segment_bytes - offset) : chunk.length;
+    const auto length = segment_bytes < kHugePageBytes
+                            ? std::min(chunk.length, segment_bytes - offset)
+                            : chunk.length;
     if (!allocator_.is_free(key.device, begin, length)) return std::nullopt;
     return take_at(key, offset, chunk.file_offset, length);
 }
@@ -98,7 +110,8 @@ std::optional<Piece> Placement::take_in_owned(const SegmentOwner& owner, const C
         const auto& space = *allocator_.space(key);
         const auto length = fitting_length(chunk.length, segment_bytes);
         std::optional<std::uint64_t> offset;
-        // A file's own segment mirrors the file modulo 2 MiB where it can: what grows there later joins.
+        // A file's own segment mirrors the file modulo 2 MiB where it can: what grows there later
+        // joins.
         const bool mirrors = owner.kind == SegmentOwner::Kind::Exclusive || chunk.is_huge();
         if (mirrors && segment_bytes >= kHugePageBytes)
             offset = space.find(length, kHugePageBytes, chunk.file_offset % kHugePageBytes);
@@ -114,7 +127,8 @@ std::optional<Piece> Placement::take_fresh(const SegmentOwner& owner, const Chun
     const auto key = allocator_.own_fresh(*device, owner);
     CHECK(key);
     const auto segment_bytes = allocator_.segment_bytes(*device);
-    const bool mirrors = owner.kind == SegmentOwner::Kind::Exclusive && segment_bytes >= kHugePageBytes;
+    const bool mirrors =
+        owner.kind == SegmentOwner::Kind::Exclusive && segment_bytes >= kHugePageBytes;
     return take_at(*key, mirrors ? chunk.file_offset % kHugePageBytes : 0, chunk.file_offset,
                    fitting_length(chunk.length, segment_bytes));
 }

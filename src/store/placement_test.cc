@@ -13,7 +13,9 @@ using base::kPageBytes;
 using testing::Random;
 
 const SegmentOwner kShared{SegmentOwner::Kind::SharedByUser, 1000, {}};
-SegmentOwner exclusive(std::uint64_t inode) { return {SegmentOwner::Kind::Exclusive, 0, InodeNo(inode)}; }
+SegmentOwner exclusive(std::uint64_t inode) {
+    return {SegmentOwner::Kind::Exclusive, 0, InodeNo(inode)};
+}
 
 std::uint64_t sum(const std::vector<Piece>& pieces) {
     std::uint64_t bytes = 0;
@@ -48,7 +50,8 @@ TEST(SegmentSpace, AgreesWithAnArrayOfPages) {
             space.release(offset, length);
             std::fill_n(taken.begin() + static_cast<long>(offset), length, false);
         }
-        ASSERT_EQ(space.taken_bytes(), static_cast<std::uint64_t>(std::count(taken.begin(), taken.end(), true)));
+        ASSERT_EQ(space.taken_bytes(),
+                  static_cast<std::uint64_t>(std::count(taken.begin(), taken.end(), true)));
     }
 }
 
@@ -63,7 +66,8 @@ TEST(Allocator, KeepsTheReserveForMetadata) {
     EXPECT_FALSE(allocator.own_for_metadata(DeviceId(1)));
 }
 
-// Random growth of files of several owners on devices of several shapes; every page has one owner, whose segment it is.
+// Random growth of files of several owners on devices of several shapes; every page has one owner,
+// whose segment it is.
 TEST(Placement, NeverGivesAPageTwiceNorASegmentToTwoOwners) {
     Random random(testing::test_seed());
     for (int round = 0; round < 30; ++round) {
@@ -72,7 +76,8 @@ TEST(Placement, NeverGivesAPageTwiceNorASegmentToTwoOwners) {
         std::map<DeviceId, std::uint64_t> bytes;
         for (std::uint32_t i = 1; i <= 3; ++i) {
             bytes[DeviceId(i)] = shapes[random.below(3)];
-            allocator.add_device(DeviceId(i), bytes[DeviceId(i)], 4 + static_cast<std::uint32_t>(random.below(8)));
+            allocator.add_device(DeviceId(i), bytes[DeviceId(i)],
+                                 4 + static_cast<std::uint32_t>(random.below(8)));
         }
         std::map<std::pair<DeviceId, std::uint64_t>, SegmentOwner> pages;
         std::map<SegmentKey, SegmentOwner> owners;
@@ -83,28 +88,33 @@ TEST(Placement, NeverGivesAPageTwiceNorASegmentToTwoOwners) {
                 const auto piece = placed[at];
                 placed.erase(placed.begin() + static_cast<long>(at));
                 allocator.release(piece.device, piece.device_range());
-                for (auto page = piece.device_offset; page < piece.device_offset + piece.length; page += kPageBytes)
+                for (auto page = piece.device_offset; page < piece.device_offset + piece.length;
+                     page += kPageBytes)
                     ASSERT_EQ(pages.erase({piece.device, page}), 1u);
-                const SegmentKey key{piece.device,
-                                     SegmentNo(static_cast<std::uint32_t>(piece.device_offset / bytes[piece.device]))};
+                const SegmentKey key{piece.device, SegmentNo(static_cast<std::uint32_t>(
+                                                       piece.device_offset / bytes[piece.device]))};
                 if (allocator.taken_bytes(key) > 0) continue;
                 allocator.disown(key);
                 owners.erase(key);
                 continue;
             }
             const auto begin = random.below(1024) * kPageBytes;
-            const FileRange range(begin, begin + (1 + random.below(random.one_in(2) ? 10 : 1500)) * kPageBytes);
+            const FileRange range(
+                begin, begin + (1 + random.below(random.one_in(2) ? 10 : 1500)) * kPageBytes);
             const auto owner = random.one_in(2) ? exclusive(1 + random.below(4)) : kShared;
             auto expected = range.begin();
             for (const auto& piece : Placement(allocator).place(owner, range)) {
                 ASSERT_EQ(piece.file_offset, expected);
                 expected += piece.length;
                 const auto segment_bytes = bytes[piece.device];
-                const SegmentKey key{piece.device, SegmentNo(static_cast<std::uint32_t>(piece.device_offset / segment_bytes))};
+                const SegmentKey key{
+                    piece.device,
+                    SegmentNo(static_cast<std::uint32_t>(piece.device_offset / segment_bytes))};
                 ASSERT_LE(piece.device_offset % segment_bytes + piece.length, segment_bytes);
                 ASSERT_EQ(owners.try_emplace(key, owner).first->second, owner);
                 ASSERT_EQ(allocator.owner(key), owner);
-                for (auto page = piece.device_offset; page < piece.device_offset + piece.length; page += kPageBytes)
+                for (auto page = piece.device_offset; page < piece.device_offset + piece.length;
+                     page += kPageBytes)
                     ASSERT_TRUE(pages.emplace(std::pair(piece.device, page), owner).second);
                 placed.push_back(piece);
             }
@@ -121,13 +131,16 @@ TEST(Placement, WholeHugePagesLieWhereTheyCanBeMappedHuge) {
         for (int file = 1; file < 6; ++file) {
             const auto begin = random.below(1024) * kPageBytes;
             const FileRange range(begin, begin + (1 + random.below(3000)) * kPageBytes);
-            const auto owner = random.one_in(3) ? kShared : exclusive(static_cast<std::uint64_t>(file));
+            const auto owner =
+                random.one_in(3) ? kShared : exclusive(static_cast<std::uint64_t>(file));
             for (const auto& piece : Placement(allocator).place(owner, range)) {
                 // Every whole 2 MiB of the file inside of one piece.
                 const auto first = base::align_up(piece.file_offset, kHugePageBytes);
                 if (first + kHugePageBytes > piece.file_offset + piece.length) continue;
-                // A piece may also be joined from small chunks whose borders lie inside of a huge page.
-                if (piece.file_offset % kHugePageBytes != 0 && piece.file_offset != range.begin()) continue;
+                // A piece may also be joined from small chunks whose borders lie inside of a huge
+                // page.
+                if (piece.file_offset % kHugePageBytes != 0 && piece.file_offset != range.begin())
+                    continue;
                 EXPECT_EQ(piece.device_offset % kHugePageBytes, piece.file_offset % kHugePageBytes);
             }
         }
@@ -139,7 +152,8 @@ TEST(Placement, FileOfManySegmentsSpreadsOverDevices) {
     allocator.add_device(DeviceId(1), 2 << 20, 10);
     allocator.add_device(DeviceId(2), 2 << 20, 10);
     std::map<DeviceId, std::uint64_t> on;
-    for (const auto& piece : Placement(allocator).place(exclusive(1), FileRange(0, 16 << 20))) on[piece.device] += piece.length;
+    for (const auto& piece : Placement(allocator).place(exclusive(1), FileRange(0, 16 << 20)))
+        on[piece.device] += piece.length;
     EXPECT_EQ(on[DeviceId(1)], 8u << 20);
     EXPECT_EQ(on[DeviceId(2)], 8u << 20);
 }
@@ -159,7 +173,8 @@ TEST(Placement, GrowthContinuesBehindTheLastPiece) {
     auto first = Placement(allocator).place(kShared, FileRange(0, kPageBytes));
     // A hole before it would be the first fit.
     auto other = Placement(allocator).place(kShared, FileRange(0, kPageBytes));
-    const auto second = Placement(allocator).place(kShared, FileRange(kPageBytes, 3 * kPageBytes), other[0]);
+    const auto second =
+        Placement(allocator).place(kShared, FileRange(kPageBytes, 3 * kPageBytes), other[0]);
     allocator.release(DeviceId(1), first[0].device_range());
     ASSERT_EQ(second.size(), 1u);
     EXPECT_EQ(second[0].device_offset, other[0].device_offset + kPageBytes);
@@ -169,9 +184,11 @@ TEST(Placement, TakesFragmentsBeforeItGivesUp) {
     Allocator allocator;
     allocator.add_device(DeviceId(1), 64 * 1024, 3);
     auto pages = std::vector<Piece>();
-    for (int i = 0; i < 16; ++i) pages.push_back(Placement(allocator).place(kShared, FileRange(0, kPageBytes))[0]);
+    for (int i = 0; i < 16; ++i)
+        pages.push_back(Placement(allocator).place(kShared, FileRange(0, kPageBytes))[0]);
     for (std::size_t i = 0; i < 16; i += 2) allocator.release(DeviceId(1), pages[i].device_range());
-    EXPECT_EQ(sum(Placement(allocator).place(kShared, FileRange(0, 12 * kPageBytes))), 8 * kPageBytes);
+    EXPECT_EQ(sum(Placement(allocator).place(kShared, FileRange(0, 12 * kPageBytes))),
+              8 * kPageBytes);
 }
 
 TEST(Placement, WholePlaceOrNothing) {
@@ -190,7 +207,8 @@ TEST(Placement, NothingOnLeavingOrExcludedDevices) {
     Placement(allocator).place(exclusive(1), FileRange(0, 6 * 64 * 1024 - 3 * kPageBytes));
     allocator.set_leaving(DeviceId(1), true);
     EXPECT_EQ(allocator.free_bytes(DeviceId(1)), 0u);
-    for (const auto& piece : Placement(allocator, DeviceId(2)).place(exclusive(1), FileRange(0, 1 << 20)))
+    for (const auto& piece :
+         Placement(allocator, DeviceId(2)).place(exclusive(1), FileRange(0, 1 << 20)))
         EXPECT_EQ(piece.device, DeviceId(3));
 }
 

@@ -22,8 +22,8 @@ ReverseMap::Segment& ReverseMap::at(SegmentNo segment) {
 
 bool ReverseMap::is_place(std::uint64_t offset, std::uint64_t length) const noexcept {
     return length > 0 && length <= segment_bytes_ && offset < capacity_bytes() &&
-           offset % segment_bytes_ + length <= segment_bytes_ && base::is_aligned(offset, kPageBytes) &&
-           base::is_aligned(length, kPageBytes);
+           offset % segment_bytes_ + length <= segment_bytes_ &&
+           base::is_aligned(offset, kPageBytes) && base::is_aligned(length, kPageBytes);
 }
 
 std::uint32_t ReverseMap::page_in_segment(std::uint64_t offset) const {
@@ -52,7 +52,8 @@ std::size_t ReverseMap::find(const Segment& segment, std::uint32_t page) {
     return index;
 }
 
-void ReverseMap::insert(Segment& segment, std::size_t index, std::uint32_t start, const Record& record) {
+void ReverseMap::insert(Segment& segment, std::size_t index, std::uint32_t start,
+                        const Record& record) {
     segment.starts.insert(segment.starts.begin() + static_cast<std::ptrdiff_t>(index), start);
     segment.records.insert(segment.records.begin() + static_cast<std::ptrdiff_t>(index), record);
 }
@@ -66,7 +67,8 @@ bool ReverseMap::overlaps(std::uint64_t offset, std::uint64_t length) const {
     CHECK(is_place(offset, length));
     const auto& segment = segment_of(offset);
     const auto index = find(segment, page_in_segment(offset));
-    return index < segment.starts.size() && segment.starts[index] < page_in_segment(offset) + length / kPageBytes;
+    return index < segment.starts.size() &&
+           segment.starts[index] < page_in_segment(offset) + length / kPageBytes;
 }
 
 bool ReverseMap::holds(const Extent& run) const {
@@ -86,21 +88,23 @@ void ReverseMap::add(const Extent& extent) {
     CHECK(!overlaps(extent.device_offset, extent.length));
     auto& segment = segment_of(extent.device_offset);
     auto start = page_in_segment(extent.device_offset);
-    Record record{extent.inode, extent.file_offset / kPageBytes, static_cast<std::uint32_t>(extent.length / kPageBytes),
-                  extent.replica};
-    const auto continues = [](std::uint32_t left_start, const Record& left, std::uint32_t right_start,
-                              const Record& right) {
-        return left_start + left.pages == right_start && left.inode == right.inode && left.replica == right.replica &&
-               left.file_page + left.pages == right.file_page;
+    Record record{extent.inode, extent.file_offset / kPageBytes,
+                  static_cast<std::uint32_t>(extent.length / kPageBytes), extent.replica};
+    const auto continues = [](std::uint32_t left_start, const Record& left,
+                              std::uint32_t right_start, const Record& right) {
+        return left_start + left.pages == right_start && left.inode == right.inode &&
+               left.replica == right.replica && left.file_page + left.pages == right.file_page;
     };
     data_bytes_ += extent.length;
     auto index = find(segment, start);
-    if (index < segment.starts.size() && continues(start, record, segment.starts[index], segment.records[index])) {
+    if (index < segment.starts.size() &&
+        continues(start, record, segment.starts[index], segment.records[index])) {
         record.pages += segment.records[index].pages;
         erase(segment, index);
         --extent_count_;
     }
-    if (index > 0 && continues(segment.starts[index - 1], segment.records[index - 1], start, record)) {
+    if (index > 0 &&
+        continues(segment.starts[index - 1], segment.records[index - 1], start, record)) {
         segment.records[index - 1].pages += record.pages;
         return;
     }
@@ -145,8 +149,9 @@ std::vector<Extent> ReverseMap::extents(SegmentNo segment_no) const {
     all.reserve(segment.starts.size());
     for (std::size_t i = 0; i < segment.starts.size(); ++i) {
         const auto& record = segment.records[i];
-        all.push_back({record.inode, record.file_page * kPageBytes, device_, base + segment.starts[i] * kPageBytes,
-                       record.pages * kPageBytes, record.replica});
+        all.push_back({record.inode, record.file_page * kPageBytes, device_,
+                       base + segment.starts[i] * kPageBytes, record.pages * kPageBytes,
+                       record.replica});
     }
     return all;
 }
@@ -161,11 +166,13 @@ void ReverseMap::locate(DeviceRange range, std::vector<Located>& into) const {
             into.push_back({DeviceRange(begin, end), true, {}, {}, 0});
         for (auto i = find(segment, page_in_segment(begin)); i < segment.starts.size(); ++i) {
             const auto& record = segment.records[i];
-            const auto whole = DeviceRange::of_length(base + segment.starts[i] * kPageBytes, record.pages * kPageBytes);
+            const auto whole = DeviceRange::of_length(base + segment.starts[i] * kPageBytes,
+                                                      record.pages * kPageBytes);
             if (whole.begin() >= end) break;
             const auto part = whole.intersect(DeviceRange(begin, end));
             const auto file_offset = record.file_page * kPageBytes + (part.begin() - whole.begin());
-            into.push_back({part, false, record.inode, FileRange::of_length(file_offset, part.length()), record.replica});
+            into.push_back({part, false, record.inode,
+                            FileRange::of_length(file_offset, part.length()), record.replica});
         }
         begin = end;
     }

@@ -1,11 +1,13 @@
-// The reverse map of one device: device range to (inode, file offset, replica), and the owners of its segments.
+// The reverse map of one device: device range to (inode, file offset, replica), and the owners of
+// its segments.
 //
-//   segments   [ owner | starts: 0 8 9 40 ..   (4 bytes each: a search touches few cache lines)    ]
-//              [       | records: one for each start, read once the search is over                  ]
+//   segments   [ owner | starts: 0 8 9 40 ..   (4 bytes each: a search touches few cache lines) ]
+//              [       | records: one for each start, read once the search is over ]
 //
-// A lookup is one array index, one binary search over numbers, one record. Numbers count pages of 4 KiB: segments have
-// at most 1 GiB. Invariants: records of a segment do not overlap and only lie where it has an owner that may have
-// them; no two could be joined. Not thread-safe: the store's lock.
+// A lookup is one array index, one binary search over numbers, one record. Numbers count pages of 4
+// KiB: segments have at most 1 GiB. Invariants: records of a segment do not overlap and only lie
+// where it has an owner that may have them; no two could be joined. Not thread-safe: the store's
+// lock.
 #pragma once
 
 #include <functional>
@@ -22,7 +24,9 @@ class ReverseMap {
     ReverseMap(DeviceId device, std::uint64_t segment_bytes, std::uint32_t segment_count);
 
     std::uint64_t segment_bytes() const noexcept { return segment_bytes_; }
-    std::uint32_t segment_count() const noexcept { return static_cast<std::uint32_t>(segments_.size()); }
+    std::uint32_t segment_count() const noexcept {
+        return static_cast<std::uint32_t>(segments_.size());
+    }
     std::uint64_t capacity_bytes() const noexcept { return segment_bytes_ * segments_.size(); }
     // True for a non-empty page-aligned range within one segment of the device.
     bool is_place(std::uint64_t offset, std::uint64_t length) const noexcept;
@@ -35,7 +39,8 @@ class ReverseMap {
     // The segment's extents, ascending.
     std::vector<Extent> extents(SegmentNo segment) const;
 
-    // Precondition for those that take an extent: is_place(); for add: !overlaps(); for cut: holds().
+    // Precondition for those that take an extent: is_place(); for add: !overlaps(); for cut:
+    // holds().
     bool overlaps(std::uint64_t offset, std::uint64_t length) const;
     bool holds(const Extent& run) const;
     void add(const Extent& extent);
@@ -64,11 +69,14 @@ class ReverseMap {
     const Segment& at(SegmentNo segment) const;
     Segment& at(SegmentNo segment);
     Segment& segment_of(std::uint64_t offset) { return segments_[offset / segment_bytes_]; }
-    const Segment& segment_of(std::uint64_t offset) const { return segments_[offset / segment_bytes_]; }
+    const Segment& segment_of(std::uint64_t offset) const {
+        return segments_[offset / segment_bytes_];
+    }
     std::uint32_t page_in_segment(std::uint64_t offset) const;
     // The first record that ends behind `page`.
     static std::size_t find(const Segment& segment, std::uint32_t page);
-    static void insert(Segment& segment, std::size_t index, std::uint32_t start, const Record& record);
+    static void insert(Segment& segment, std::size_t index, std::uint32_t start,
+                       const Record& record);
     static void erase(Segment& segment, std::size_t index);
 
     const DeviceId device_;

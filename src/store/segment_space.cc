@@ -5,7 +5,8 @@
 
 namespace refault::store {
 
-SegmentSpace::SegmentSpace(std::uint64_t segment_bytes) : segment_bytes_(segment_bytes), free_bytes_(segment_bytes) {
+SegmentSpace::SegmentSpace(std::uint64_t segment_bytes)
+    : segment_bytes_(segment_bytes), free_bytes_(segment_bytes) {
     runs_.emplace(0, segment_bytes);
 }
 
@@ -22,7 +23,8 @@ void SegmentSpace::take(std::uint64_t offset, std::uint64_t length) {
     const auto [begin, run_length] = *at;
     runs_.erase(at);
     if (begin < offset) runs_.emplace(begin, offset - begin);
-    if (offset + length < begin + run_length) runs_.emplace(offset + length, begin + run_length - (offset + length));
+    if (offset + length < begin + run_length)
+        runs_.emplace(offset + length, begin + run_length - (offset + length));
     free_bytes_ -= length;
 }
 

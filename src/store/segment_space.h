@@ -23,8 +23,10 @@ class SegmentSpace {
     // Precondition: all of it is taken.
     void release(std::uint64_t offset, std::uint64_t length);
 
-    // The first offset with `length` free bytes that equals `remainder` modulo `modulus`; modulus 1: anywhere.
-    std::optional<std::uint64_t> find(std::uint64_t length, std::uint64_t modulus, std::uint64_t remainder) const;
+    // The first offset with `length` free bytes that equals `remainder` modulo `modulus`; modulus
+    // 1: anywhere.
+    std::optional<std::uint64_t> find(std::uint64_t length, std::uint64_t modulus,
+                                      std::uint64_t remainder) const;
     // The first free run.
     struct Run {
         std::uint64_t offset = 0;
@@ -36,7 +38,8 @@ class SegmentSpace {
   private:
     std::uint64_t segment_bytes_;
     std::uint64_t free_bytes_;
-    // No free run is this long, as far as a search anywhere has found out; saves repeated searches in full segments.
+    // No free run is this long, as far as a search anywhere has found out; saves repeated searches
+    // in full segments.
     mutable std::uint64_t missing_length_ = UINT64_MAX;
     std::map<std::uint64_t, std::uint64_t> runs_;  // offset to length
 };

@@ -78,7 +78,8 @@ void State::set_metadata(DeviceId device, SegmentNo segment) {
 
 void State::clear_metadata(DeviceId device, SegmentNo segment) {
     auto* map = find_map(device);
-    CHECK(map != nullptr && map->owner(segment) && map->owner(segment)->kind == SegmentOwner::Kind::Metadata);
+    CHECK(map != nullptr && map->owner(segment) &&
+          map->owner(segment)->kind == SegmentOwner::Kind::Metadata);
     map->clear_owner(segment);
 }
 
@@ -98,15 +99,18 @@ std::vector<Bytes> State::image() const {
     Encoder encoder;
     const auto put = [&](const Operation& operation) {
         encode_operation(encoder, operation);
-        if (encoder.data().size() >= kImageRecordBytes) records.push_back(std::exchange(encoder, {}).take());
+        if (encoder.data().size() >= kImageRecordBytes)
+            records.push_back(std::exchange(encoder, {}).take());
     };
     put(op::SetPool{pool_uuid_, pool_name_});
     put(op::SetCounters{next_inode_, next_device_});
     for (const auto& [id, device] : devices_)
-        put(op::AddDevice{id, device.uuid, device.name, device.map.segment_bytes(), device.map.segment_count()});
+        put(op::AddDevice{id, device.uuid, device.name, device.map.segment_bytes(),
+                          device.map.segment_count()});
     for (const auto& [number, node] : inodes_) put(op::CreateInode{node.attributes});
     for (const auto& [number, node] : inodes_)
-        if (node.is_named() && node.parent != number) put(op::LinkName{node.parent, node.name, number});
+        if (node.is_named() && node.parent != number)
+            put(op::LinkName{node.parent, node.name, number});
     for (const auto& [id, device] : devices_) {
         for (std::uint32_t i = 0; i < device.map.segment_count(); ++i) {
             const auto& owner = device.map.owner(SegmentNo(i));

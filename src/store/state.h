@@ -1,9 +1,10 @@
-// The metadata in memory: the fold of all operations since the pool was made. Changed only by apply(), except that the
-// segments which hold metadata are set from outside: the devices' labels say which they are.
+// The metadata in memory: the fold of all operations since the pool was made. Changed only by
+// apply(), except that the segments which hold metadata are set from outside: the devices' labels
+// say which they are.
 //
-// Invariants: an operation that does not fit changes nothing and gives Corrupt, so that no history, however damaged,
-// can build a state that breaks the rules; extent maps and reverse maps say the same. A directory is never above
-// itself. Not thread-safe: the store's lock.
+// Invariants: an operation that does not fit changes nothing and gives Corrupt, so that no history,
+// however damaged, can build a state that breaks the rules; extent maps and reverse maps say the
+// same. A directory is never above itself. Not thread-safe: the store's lock.
 #pragma once
 
 #include <functional>
@@ -23,7 +24,7 @@ struct Inode {
     using Children = std::map<std::string, InodeNo, std::less<>>;
 
     // What path_of reads comes first: one or two cache lines.
-    InodeNo parent;    // 0: has no name (the root names itself)
+    InodeNo parent;  // 0: has no name (the root names itself)
     std::string name;
     Attributes attributes;
     ExtentMap extents;

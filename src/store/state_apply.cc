@@ -1,4 +1,5 @@
-// Applying operations. Each looks at everything first and changes the state only when all of it fits.
+// Applying operations. Each looks at everything first and changes the state only when all of it
+// fits.
 #include <bit>
 
 #include "store/state.h"
@@ -19,16 +20,16 @@ Error misfit(const std::string& what) {
 }
 
 std::string describe(const Extent& e) {
-    return "extent of inode " + std::to_string(e.inode.raw()) + " at " + std::to_string(e.file_offset) + ", device " +
-           std::to_string(e.device.raw()) + " at " + std::to_string(e.device_offset) + ", length " +
-           std::to_string(e.length);
+    return "extent of inode " + std::to_string(e.inode.raw()) + " at " +
+           std::to_string(e.file_offset) + ", device " + std::to_string(e.device.raw()) + " at " +
+           std::to_string(e.device_offset) + ", length " + std::to_string(e.length);
 }
 
 }  // namespace
 
 bool is_possible_shape(std::uint64_t segment_bytes, std::uint32_t segment_count) noexcept {
-    return std::has_single_bit(segment_bytes) && segment_bytes >= base::kPageBytes && segment_bytes <= kSegmentBytesMax &&
-           segment_count > 0 && segment_count <= kSegmentsMax;
+    return std::has_single_bit(segment_bytes) && segment_bytes >= base::kPageBytes &&
+           segment_bytes <= kSegmentBytesMax && segment_count > 0 && segment_count <= kSegmentsMax;
 }
 
 Status State::on(const op::SetPool& o) {
@@ -39,7 +40,8 @@ Status State::on(const op::SetPool& o) {
 }
 
 Status State::on(const op::SetCounters& o) {
-    if (o.next_inode < next_inode_ || o.next_device < next_device_) return misfit("a counter goes back");
+    if (o.next_inode < next_inode_ || o.next_device < next_device_)
+        return misfit("a counter goes back");
     next_inode_ = o.next_inode;
     next_device_ = o.next_device;
     return {};
@@ -48,10 +50,13 @@ Status State::on(const op::SetCounters& o) {
 Status State::on(const op::AddDevice& o) {
     if (!is_possible_shape(o.segment_bytes, o.segment_count) || o.name.empty())
         return misfit("device " + std::to_string(o.id.raw()) + " has an impossible shape");
-    if (o.id == DeviceId() || o.id.raw() == UINT32_MAX) return misfit("an impossible device number");
+    if (o.id == DeviceId() || o.id.raw() == UINT32_MAX)
+        return misfit("an impossible device number");
     for (const auto& [id, device] : devices_)
-        if (id == o.id || device.name == o.name || device.uuid == o.uuid) return misfit("a device is there twice");
-    devices_.try_emplace(o.id, Device{o.uuid, o.name, ReverseMap(o.id, o.segment_bytes, o.segment_count)});
+        if (id == o.id || device.name == o.name || device.uuid == o.uuid)
+            return misfit("a device is there twice");
+    devices_.try_emplace(
+        o.id, Device{o.uuid, o.name, ReverseMap(o.id, o.segment_bytes, o.segment_count)});
     next_device_ = std::max(next_device_, DeviceId(o.id.raw() + 1));
     return {};
 }
@@ -60,15 +65,18 @@ Status State::on(const op::RemoveDevice& o) {
     const auto* map = find_map(o.id);
     if (map == nullptr) return misfit("an unknown device is removed");
     for (std::uint32_t i = 0; i < map->segment_count(); ++i)
-        if (map->owner(SegmentNo(i))) return misfit("a device is removed that still holds something");
+        if (map->owner(SegmentNo(i)))
+            return misfit("a device is removed that still holds something");
     devices_.erase(o.id);
     return {};
 }
 
 Status State::on(const op::CreateInode& o) {
     const auto number = o.attributes.inode;
-    if (number == InodeNo() || number.raw() == UINT64_MAX) return misfit("an impossible inode number");
-    if (inodes_.contains(number)) return misfit("inode " + std::to_string(number.raw()) + " is made twice");
+    if (number == InodeNo() || number.raw() == UINT64_MAX)
+        return misfit("an impossible inode number");
+    if (inodes_.contains(number))
+        return misfit("inode " + std::to_string(number.raw()) + " is made twice");
     const bool is_root = number == base::kRootInode;
     const bool is_directory = o.attributes.type == FileType::Directory;
     if (is_root && !is_directory) return misfit("the root is not a directory");
@@ -103,22 +111,28 @@ Status State::on(const op::RemoveInode& o) {
 Status State::on(const op::LinkName& o) {
     auto* parent = find_inode(o.parent);
     auto* child = find_inode(o.child);
-    if (parent == nullptr || child == nullptr || !parent->is_directory()) return misfit("a name without its inodes");
+    if (parent == nullptr || child == nullptr || !parent->is_directory())
+        return misfit("a name without its inodes");
     if (!is_valid_name(o.name)) return misfit("an impossible name");
     if (parent->children->contains(o.name)) return misfit("a name is there twice");
-    if (child->is_named()) return misfit("inode " + std::to_string(o.child.raw()) + " gets a second name");
-    if (child->is_directory() && is_above(o.child, o.parent)) return misfit("a directory is above itself");
+    if (child->is_named())
+        return misfit("inode " + std::to_string(o.child.raw()) + " gets a second name");
+    if (child->is_directory() && is_above(o.child, o.parent))
+        return misfit("a directory is above itself");
     parent->children->emplace(o.name, o.child);
     child->parent = o.parent;
     child->name = o.name;
-    if (child->is_directory()) ++parent->attributes.links;
-    else child->attributes.links = 1;
+    if (child->is_directory())
+        ++parent->attributes.links;
+    else
+        child->attributes.links = 1;
     return {};
 }
 
 Status State::on(const op::UnlinkName& o) {
     auto* parent = find_inode(o.parent);
-    if (parent == nullptr || !parent->is_directory()) return misfit("a name without its directory is removed");
+    if (parent == nullptr || !parent->is_directory())
+        return misfit("a name without its directory is removed");
     const auto entry = parent->children->find(o.name);
     if (entry == parent->children->end()) return misfit("an unknown name is removed");
     auto* child = find_inode(entry->second);
@@ -126,15 +140,19 @@ Status State::on(const op::UnlinkName& o) {
     parent->children->erase(entry);
     child->parent = InodeNo();
     child->name.clear();
-    if (child->is_directory()) --parent->attributes.links;
-    else child->attributes.links = 0;
+    if (child->is_directory())
+        --parent->attributes.links;
+    else
+        child->attributes.links = 0;
     return {};
 }
 
 Status State::on(const op::OwnSegment& o) {
     auto* map = find_map(o.device);
-    if (map == nullptr || o.segment.raw() >= map->segment_count()) return misfit("an unknown segment gets an owner");
-    if (o.owner.kind == SegmentOwner::Kind::Metadata) return misfit("a segment of metadata in the log itself");
+    if (map == nullptr || o.segment.raw() >= map->segment_count())
+        return misfit("an unknown segment gets an owner");
+    if (o.owner.kind == SegmentOwner::Kind::Metadata)
+        return misfit("a segment of metadata in the log itself");
     if (map->owner(o.segment)) return misfit("a segment gets a second owner");
     map->set_owner(o.segment, o.owner);
     return {};
@@ -154,15 +172,19 @@ Status State::on(const op::AddExtent& o) {
     const auto& e = o.extent;
     auto* node = find_inode(e.inode);
     auto* map = find_map(e.device);
-    if (node == nullptr || map == nullptr || node->is_directory()) return misfit(describe(e) + " has no file or device");
-    if (!map->is_place(e.device_offset, e.length) || !base::is_aligned(e.file_offset, base::kPageBytes) ||
-        e.replica >= kReplicasMax)
+    if (node == nullptr || map == nullptr || node->is_directory())
+        return misfit(describe(e) + " has no file or device");
+    if (!map->is_place(e.device_offset, e.length) ||
+        !base::is_aligned(e.file_offset, base::kPageBytes) || e.replica >= kReplicasMax)
         return misfit(describe(e) + " is out of bounds");
-    const auto& owner = map->owner(SegmentNo(static_cast<std::uint32_t>(e.device_offset / map->segment_bytes())));
-    const bool may_have = owner && (owner->kind == SegmentOwner::Kind::SharedByUser ||
-                                    (owner->kind == SegmentOwner::Kind::Exclusive && owner->inode == e.inode));
+    const auto& owner =
+        map->owner(SegmentNo(static_cast<std::uint32_t>(e.device_offset / map->segment_bytes())));
+    const bool may_have =
+        owner && (owner->kind == SegmentOwner::Kind::SharedByUser ||
+                  (owner->kind == SegmentOwner::Kind::Exclusive && owner->inode == e.inode));
     if (!may_have) return misfit(describe(e) + " lies in a segment of somebody else");
-    if (node->extents.overlaps(e.replica, e.file_range()) || map->overlaps(e.device_offset, e.length))
+    if (node->extents.overlaps(e.replica, e.file_range()) ||
+        map->overlaps(e.device_offset, e.length))
         return misfit(describe(e) + " overlaps another");
     node->extents.add(e, map->segment_bytes());
     map->add(e);
@@ -173,8 +195,9 @@ Status State::on(const op::CutExtent& o) {
     const auto& e = o.extent;
     auto* node = find_inode(e.inode);
     auto* map = find_map(e.device);
-    if (node == nullptr || map == nullptr || !map->is_place(e.device_offset, e.length) || !node->extents.holds(e) ||
-        !base::is_aligned(e.file_offset, base::kPageBytes) || !map->holds(e))
+    if (node == nullptr || map == nullptr || !map->is_place(e.device_offset, e.length) ||
+        !node->extents.holds(e) || !base::is_aligned(e.file_offset, base::kPageBytes) ||
+        !map->holds(e))
         return misfit(describe(e) + " is dropped but not there");
     node->extents.cut(e);
     map->cut(e);
@@ -183,7 +206,8 @@ Status State::on(const op::CutExtent& o) {
 
 Status State::on(const op::DropExtents& o) {
     auto* node = find_inode(o.inode);
-    if (node == nullptr || !base::is_aligned(o.begin, base::kPageBytes)) return misfit("extents without a file are dropped");
+    if (node == nullptr || !base::is_aligned(o.begin, base::kPageBytes))
+        return misfit("extents without a file are dropped");
     for (const auto& extent : node->extents.overlapping(o.inode, FileRange(o.begin, UINT64_MAX))) {
         node->extents.cut(extent);
         find_map(extent.device)->cut(extent);

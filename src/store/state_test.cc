@@ -23,27 +23,30 @@ op::CreateInode inode_of(std::uint64_t number, FileType type) {
     return {attributes};
 }
 
-Extent extent_of(std::uint64_t inode, std::uint64_t file_page, std::uint64_t device_page, std::uint64_t pages) {
-    return {InodeNo(inode), file_page * kPageBytes, DeviceId(1), device_page * kPageBytes, pages * kPageBytes, 0};
+Extent extent_of(std::uint64_t inode, std::uint64_t file_page, std::uint64_t device_page,
+                 std::uint64_t pages) {
+    return {InodeNo(inode),           file_page * kPageBytes, DeviceId(1),
+            device_page * kPageBytes, pages * kPageBytes,     0};
 }
 
 // "/" with a directory d (2), files d/f (3) and g (4), and an orphan (5).
 std::vector<Operation> small_pool() {
-    return {op::SetPool{*base::Uuid::random(), "pool"},
-            op::AddDevice{DeviceId(1), *base::Uuid::random(), "a", kSegmentBytes, 8},
-            inode_of(1, FileType::Directory),
-            inode_of(2, FileType::Directory),
-            inode_of(3, FileType::Regular),
-            inode_of(4, FileType::Regular),
-            inode_of(5, FileType::Regular),
-            op::LinkName{InodeNo(1), "d", InodeNo(2)},
-            op::LinkName{InodeNo(2), "f", InodeNo(3)},
-            op::LinkName{InodeNo(1), "g", InodeNo(4)},
-            op::OwnSegment{DeviceId(1), SegmentNo(0), kShared},
-            op::OwnSegment{DeviceId(1), SegmentNo(1), {SegmentOwner::Kind::Exclusive, 0, InodeNo(3)}},
-            op::AddExtent{extent_of(3, 0, 0, 4)},
-            op::AddExtent{extent_of(3, 4, 16, 8)},
-            op::AddExtent{extent_of(4, 0, 4, 2)}};
+    return {
+        op::SetPool{*base::Uuid::random(), "pool"},
+        op::AddDevice{DeviceId(1), *base::Uuid::random(), "a", kSegmentBytes, 8},
+        inode_of(1, FileType::Directory),
+        inode_of(2, FileType::Directory),
+        inode_of(3, FileType::Regular),
+        inode_of(4, FileType::Regular),
+        inode_of(5, FileType::Regular),
+        op::LinkName{InodeNo(1), "d", InodeNo(2)},
+        op::LinkName{InodeNo(2), "f", InodeNo(3)},
+        op::LinkName{InodeNo(1), "g", InodeNo(4)},
+        op::OwnSegment{DeviceId(1), SegmentNo(0), kShared},
+        op::OwnSegment{DeviceId(1), SegmentNo(1), {SegmentOwner::Kind::Exclusive, 0, InodeNo(3)}},
+        op::AddExtent{extent_of(3, 0, 0, 4)},
+        op::AddExtent{extent_of(3, 4, 16, 8)},
+        op::AddExtent{extent_of(4, 0, 4, 2)}};
 }
 
 State state_of(const std::vector<Operation>& operations) {
@@ -81,7 +84,8 @@ TEST(State, ImageRebuildsIt) {
 
 TEST(State, NumbersAreNotGivenTwiceAfterACheckpoint) {
     auto state = state_of(small_pool());
-    ASSERT_TRUE(state.apply(op::AddDevice{DeviceId(2), *base::Uuid::random(), "b", kSegmentBytes, 8}).ok());
+    ASSERT_TRUE(
+        state.apply(op::AddDevice{DeviceId(2), *base::Uuid::random(), "b", kSegmentBytes, 8}).ok());
     ASSERT_TRUE(state.apply(op::RemoveDevice{DeviceId(2)}).ok());
     ASSERT_TRUE(state.apply(op::RemoveInode{InodeNo(5)}).ok());
     State again;
@@ -115,9 +119,9 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
         op::RemoveInode{InodeNo(3)},  // has a name
         op::RemoveInode{InodeNo(2)},  // has children
         op::RemoveInode{InodeNo(9)},
-        op::LinkName{InodeNo(2), "f", InodeNo(5)},   // taken
-        op::LinkName{InodeNo(2), "x", InodeNo(4)},   // a second name
-        op::LinkName{InodeNo(3), "x", InodeNo(5)},   // not a directory
+        op::LinkName{InodeNo(2), "f", InodeNo(5)},  // taken
+        op::LinkName{InodeNo(2), "x", InodeNo(4)},  // a second name
+        op::LinkName{InodeNo(3), "x", InodeNo(5)},  // not a directory
         op::LinkName{InodeNo(2), "x/y", InodeNo(5)},
         op::LinkName{InodeNo(2), "..", InodeNo(5)},
         op::LinkName{InodeNo(2), "x", InodeNo(2)},
@@ -153,8 +157,9 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
 }
 
 TEST(State, DirectoriesNeverFormARing) {
-    auto state = state_of({inode_of(1, FileType::Directory), inode_of(2, FileType::Directory), inode_of(3, FileType::Directory),
-                           op::LinkName{InodeNo(2), "x", InodeNo(3)}});
+    auto state =
+        state_of({inode_of(1, FileType::Directory), inode_of(2, FileType::Directory),
+                  inode_of(3, FileType::Directory), op::LinkName{InodeNo(2), "x", InodeNo(3)}});
     EXPECT_FALSE(state.apply(op::LinkName{InodeNo(3), "y", InodeNo(2)}).ok());
     EXPECT_TRUE(state.apply(op::LinkName{InodeNo(1), "y", InodeNo(2)}).ok());
     EXPECT_EQ(state.path_of(InodeNo(3)), "/y/x");
@@ -166,7 +171,8 @@ TEST(State, DeepPathsAreWhole) {
     std::string path;
     for (std::uint64_t i = 2; i < 203; ++i) {
         ASSERT_TRUE(state.apply(inode_of(i, FileType::Directory)).ok());
-        ASSERT_TRUE(state.apply(op::LinkName{InodeNo(i - 1), "n" + std::to_string(i), InodeNo(i)}).ok());
+        ASSERT_TRUE(
+            state.apply(op::LinkName{InodeNo(i - 1), "n" + std::to_string(i), InodeNo(i)}).ok());
         path += "/n" + std::to_string(i);
         ASSERT_EQ(state.path_of(InodeNo(i)), path);
     }
@@ -175,19 +181,22 @@ TEST(State, DeepPathsAreWhole) {
 TEST(State, DroppingCutsInsideAnExtent) {
     auto state = state_of(small_pool());
     ASSERT_TRUE(state.apply(op::DropExtents{InodeNo(3), 2 * kPageBytes}).ok());
-    const auto left = state.inode(InodeNo(3))->extents.overlapping(InodeNo(3), FileRange(0, UINT64_MAX));
+    const auto left =
+        state.inode(InodeNo(3))->extents.overlapping(InodeNo(3), FileRange(0, UINT64_MAX));
     ASSERT_EQ(left.size(), 1u);
     EXPECT_EQ(left[0], extent_of(3, 0, 0, 2));
     EXPECT_EQ(state.device(DeviceId(1))->map.record_count(SegmentNo(1)), 0u);
 }
 
-// Damaged histories: any bytes in place of a record's give an error or another sound state, never a crash.
+// Damaged histories: any bytes in place of a record's give an error or another sound state, never a
+// crash.
 TEST(State, DamagedRecordsNeverCrash) {
     testing::Random random(testing::test_seed());
     const auto record = encode_operations(small_pool());
     for (int round = 0; round < 5000; ++round) {
         auto damaged = record;
-        for (int i = 0; i < 2; ++i) damaged[random.below(damaged.size())] = static_cast<std::uint8_t>(random.below(256));
+        for (int i = 0; i < 2; ++i)
+            damaged[random.below(damaged.size())] = static_cast<std::uint8_t>(random.below(256));
         State state;
         const auto applied = state.apply_record(damaged);
         if (applied) {

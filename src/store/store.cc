@@ -19,7 +19,9 @@ Store::Store() : layouts_(std::make_shared<LayoutTable>()) {}
 
 Store::~Store() = default;
 
-const base::Uuid& Store::pool_uuid() const noexcept { return pool_uuid_; }
+const base::Uuid& Store::pool_uuid() const noexcept {
+    return pool_uuid_;
+}
 
 std::string Store::pool_name() const {
     MutexLock lock(mutex_);
@@ -99,7 +101,8 @@ const std::string& Store::name_of_locked(DeviceId device) const {
 }
 
 SegmentKey Store::segment_key_locked(DeviceId device, std::uint64_t offset) const {
-    return {device, SegmentNo(static_cast<std::uint32_t>(offset / allocator_->segment_bytes(device)))};
+    return {device,
+            SegmentNo(static_cast<std::uint32_t>(offset / allocator_->segment_bytes(device)))};
 }
 
 }  // namespace refault::store

@@ -1,15 +1,19 @@
-// The store: namespace, inodes, extents, reverse map, allocator and their journal. All of it is in memory while the
-// daemon runs; every change is one transaction in the metadata log (metadata_log.h) before it is applied.
+// The store: namespace, inodes, extents, reverse map, allocator and their journal. All of it is in
+// memory while the daemon runs; every change is one transaction in the metadata log
+// (metadata_log.h) before it is applied.
 //
 // Invariants (checked by check()):
-//  - extents of one file do not overlap; extents of one device do not overlap, nor overlap metadata or free space;
+//  - extents of one file do not overlap; extents of one device do not overlap, nor overlap metadata
+//  or free space;
 //  - the reverse map and the files' extent maps say the same;
-//  - a segment holds extents of its owner alone; a segment without extents has no owner and no file;
+//  - a segment holds extents of its owner alone; a segment without extents has no owner and no
+//  file;
 //  - free space is all holes, so that new extents read as zero;
-//  - a file's whole size has extents: space is taken at resize, so a store into a mapping never finds the pool full.
-// Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write; per-inode layout locks are
-// taken before it. What frees a file's space (unlink, rename, unpin) takes that file's layout lock itself: its caller
-// holds none. Nothing here waits for a client.
+//  - a file's whole size has extents: space is taken at resize, so a store into a mapping never
+//  finds the pool full.
+// Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write;
+// per-inode layout locks are taken before it. What frees a file's space (unlink, rename, unpin)
+// takes that file's layout lock itself: its caller holds none. Nothing here waits for a client.
 #pragma once
 
 #include <map>
@@ -30,7 +34,8 @@ namespace refault::store {
 
 using base::Result;
 using base::Status;
-// Shared: a device that is being removed lives until the last copy or segment descriptor in flight is done with it.
+// Shared: a device that is being removed lives until the last copy or segment descriptor in flight
+// is done with it.
 using DevicePtr = std::shared_ptr<device::Device>;
 
 class State;          // state.h: the in-memory image, changed only by applying operations
@@ -44,8 +49,8 @@ struct Inode;
 struct Piece;
 struct SegmentKey;
 
-// Holds one inode's layout (extents and size) still. Taken before Store::mutex_, never while holding it; a thread
-// holds at most one, except through lock_layouts, which orders them.
+// Holds one inode's layout (extents and size) still. Taken before Store::mutex_, never while
+// holding it; a thread holds at most one, except through lock_layouts, which orders them.
 class LayoutLock {
   public:
     LayoutLock() = default;
@@ -60,13 +65,15 @@ class LayoutLock {
 
 class Store {
   public:
-    // A new pool on fresh devices (Device::create). Writes labels and the first checkpoint. Root directory: 0755 for
-    // `owner`, or 01777 when `owner` is root, so that every user can make files.
-    static Result<std::unique_ptr<Store>> create(const std::string& pool_name, std::vector<DevicePtr> devices,
-                                                 const Cred& owner);
-    // Opens a pool from its members (Device::open). Takes the longest valid history that any of them has, removes
-    // segment files that no history owns, punches what is free, and writes a fresh checkpoint on the metadata devices.
-    // NotFound names members that are missing; Corrupt when no member has a readable history.
+    // A new pool on fresh devices (Device::create). Writes labels and the first checkpoint. Root
+    // directory: 0755 for `owner`, or 01777 when `owner` is root, so that every user can make
+    // files.
+    static Result<std::unique_ptr<Store>> create(const std::string& pool_name,
+                                                 std::vector<DevicePtr> devices, const Cred& owner);
+    // Opens a pool from its members (Device::open). Takes the longest valid history that any of
+    // them has, removes segment files that no history owns, punches what is free, and writes a
+    // fresh checkpoint on the metadata devices. NotFound names members that are missing; Corrupt
+    // when no member has a readable history.
     static Result<std::unique_ptr<Store>> open(std::vector<DevicePtr> devices);
     // Writes nothing: every change is in the log already.
     ~Store();
@@ -74,21 +81,23 @@ class Store {
     const base::Uuid& pool_uuid() const noexcept;
     std::string pool_name() const;
 
-    // ---- namespace. Paths are absolute, "/" separated; names are 1..255 bytes without "/" or NUL, not "." or "..".
-    // Errors: NotFound, Exists, Denied (search, write or sticky-bit rule), Invalid (not a directory, name too long ...).
+    // ---- namespace. Paths are absolute, "/" separated; names are 1..255 bytes without "/" or NUL,
+    // not "." or "..". Errors: NotFound, Exists, Denied (search, write or sticky-bit rule), Invalid
+    // (not a directory, name too long ...).
     Result<Attributes> stat(const std::string& path, const Cred& who) const;
     Result<Attributes> stat(InodeNo inode) const;
     Result<Attributes> create_file(const std::string& path, mode_t mode, const Cred& who);
     Result<Attributes> make_directory(const std::string& path, mode_t mode, const Cred& who);
     Status unlink(const std::string& path, const Cred& who);  // files
     Status remove_directory(const std::string& path, const Cred& who);
-    Status rename(const std::string& from, const std::string& to, const Cred& who);  // replaces like rename(2)
+    Status rename(const std::string& from, const std::string& to,
+                  const Cred& who);  // replaces like rename(2)
     Result<std::vector<DirectoryEntry>> list(const std::string& path, const Cred& who) const;
     Status set_mode(const std::string& path, mode_t mode, const Cred& who);
     Status set_owner(const std::string& path, uid_t uid, gid_t gid, const Cred& who);
     Status set_modified(const std::string& path, std::uint64_t modified_ns, const Cred& who);
-    // Resolves and checks permission to read or write the file's bytes, and pins it: it outlives its last name until
-    // unpin. Every successful call is paired with one unpin.
+    // Resolves and checks permission to read or write the file's bytes, and pins it: it outlives
+    // its last name until unpin. Every successful call is paired with one unpin.
     Result<Attributes> open_file(const std::string& path, base::Access access, const Cred& who);
     void unpin(InodeNo inode);
     // One more pin of an inode that is pinned already (by the caller); paired with one unpin.
@@ -97,13 +106,15 @@ class Store {
     std::string path_of(InodeNo inode) const;
 
     // ---- bytes. The caller holds the inode's layout lock.
-    // Growing allocates, shrinking drops extents (the caller has revoked the mappings of the range). NoSpace changes
-    // nothing.
+    // Growing allocates, shrinking drops extents (the caller has revoked the mappings of the
+    // range). NoSpace changes nothing.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     // Short at the end of the file. Never waits for clients.
-    Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into) const;
+    Result<std::size_t> read(InodeNo inode, std::uint64_t offset,
+                             std::span<std::uint8_t> into) const;
     // Within the size only (resize first). Sets the modification time.
-    Result<std::size_t> write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from);
+    Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
+                              std::span<const std::uint8_t> from);
     Status populate(InodeNo inode, FileRange range);
     // Durable on the medium.
     Status sync(InodeNo inode, FileRange range);
@@ -118,39 +129,47 @@ class Store {
     std::vector<Located> locate(DeviceId device, DeviceRange range) const;
 
     // ---- moves.
-    // Reserves a place on devices that stay for every extent of the device, none on a leaving device; pieces are at
-    // most `piece_bytes_max` and keep 2 MiB alignment. All or nothing: NoSpace says with figures what is short.
+    // Reserves a place on devices that stay for every extent of the device, none on a leaving
+    // device; pieces are at most `piece_bytes_max` and keep 2 MiB alignment. All or nothing:
+    // NoSpace says with figures what is short.
     Result<std::vector<Move>> reserve_evacuation(DeviceId device, std::uint64_t piece_bytes_max);
-    // Reserves segments of its own for the parts of the file that lie in segments shared with other files.
+    // Reserves segments of its own for the parts of the file that lie in segments shared with other
+    // files.
     Result<std::vector<Move>> reserve_isolation(InodeNo inode, std::uint64_t piece_bytes_max);
-    // True when the move can still be done: the extent is unchanged and the target device is not leaving.
+    // True when the move can still be done: the extent is unchanged and the target device is not
+    // leaving.
     bool is_current(const Move& move) const;
-    // Reserves another place for the same extent, for a move whose target is leaving; the old reservation is dropped.
+    // Reserves another place for the same extent, for a move whose target is leaving; the old
+    // reservation is dropped.
     Result<Move> reserve_again(const Move& move);
     // Makes the target's segment file if it is not there yet. Before the copy.
     Status prepare_target(const Move& move);
-    // Journals all of them as one transaction; from now on the file's bytes are at the new place. The old ranges stay
-    // taken until release_moved. The caller holds the inodes' layout locks and has copied the bytes.
+    // Journals all of them as one transaction; from now on the file's bytes are at the new place.
+    // The old ranges stay taken until release_moved. The caller holds the inodes' layout locks and
+    // has copied the bytes.
     Status commit_moves(std::span<const Move> moves);
-    // After the old ranges were punched: they are free now; segments left empty are truncated and unlinked.
+    // After the old ranges were punched: they are free now; segments left empty are truncated and
+    // unlinked.
     Status release_moved(std::span<const Move> moves);
     void abort_moves(std::span<const Move> moves);
 
     // ---- devices.
-    // A fresh device (Device::create) joins; writes its label; takes a metadata copy when there are fewer than two.
+    // A fresh device (Device::create) joins; writes its label; takes a metadata copy when there are
+    // fewer than two.
     Result<DeviceId> add_device(DevicePtr device);
     Result<DevicePtr> device(DeviceId id) const;
     Result<DeviceId> find_device(const std::string& name) const;
     std::vector<DeviceUsage> usage() const;
     // A leaving device gets no new extents and is nobody's target.
     void set_leaving(DeviceId device, bool is_leaving);
-    // Moves the metadata copy, if the device has one, to a device that stays (or drops it when another copy is left
-    // and no device can take it... never the last one: then NoSpace or Busy).
+    // Moves the metadata copy, if the device has one, to a device that stays (or drops it when
+    // another copy is left and no device can take it... never the last one: then NoSpace or Busy).
     Status evacuate_metadata(DeviceId device);
     // Back to two copies when there are two devices that stay.
     Status ensure_metadata_copies();
-    // Forgets an empty device (no extent, no metadata): journals it, bumps the generation, writes the tombstone label.
-    // The caller has proved that nobody maps it. Busy when it still holds something.
+    // Forgets an empty device (no extent, no metadata): journals it, bumps the generation, writes
+    // the tombstone label. The caller has proved that nobody maps it. Busy when it still holds
+    // something.
     Status remove_device(DeviceId device);
 
     // ---- checks.
@@ -177,31 +196,38 @@ class Store {
     void checkpoint_if_due_locked() REQUIRES(mutex_);
     // With `may_drop`, one of the copies will do when not all can be written.
     Status checkpoint_locked(const std::vector<DeviceId>& copies, bool may_drop) REQUIRES(mutex_);
-    std::vector<DeviceId> choose_copies_locked(std::optional<DeviceId> excluded) const REQUIRES(mutex_);
+    std::vector<DeviceId> choose_copies_locked(std::optional<DeviceId> excluded) const
+        REQUIRES(mutex_);
     std::vector<DeviceId> good_copies_locked() const REQUIRES(mutex_);
     // Adds to the change that the file's extents at or behind a page are dropped.
-    void drop_extents_locked(const Inode& node, std::uint64_t begin, Change& change) const REQUIRES(mutex_);
-    // Adds to the change that segments lose their owner when the change frees the last of what is taken in them.
+    void drop_extents_locked(const Inode& node, std::uint64_t begin, Change& change) const
+        REQUIRES(mutex_);
+    // Adds to the change that segments lose their owner when the change frees the last of what is
+    // taken in them.
     void close_emptied_locked(Change& change) const REQUIRES(mutex_);
-    // After the commit: punches what was freed, removes the files of closed segments, and gives the space back.
+    // After the commit: punches what was freed, removes the files of closed segments, and gives the
+    // space back.
     Status vacate(Change change) EXCLUDES(mutex_);
     void punch_freed(Change& change, const Devices& devices) const;
     Change settle_locked(Change& change) REQUIRES(mutex_);
 
     // ---- opening (store_open.cc).
-    void start_locked(const Devices& devices, const base::Uuid& pool, std::uint64_t first_epoch) REQUIRES(mutex_);
-    Status match_devices_locked(const std::vector<DevicePtr>& devices, Devices& matched) REQUIRES(mutex_);
+    void start_locked(const Devices& devices, const base::Uuid& pool, std::uint64_t first_epoch)
+        REQUIRES(mutex_);
+    Status match_devices_locked(const std::vector<DevicePtr>& devices, Devices& matched)
+        REQUIRES(mutex_);
     Status protect_metadata_locked(const Devices& devices, std::uint64_t epoch) REQUIRES(mutex_);
     Status settle_books_locked() REQUIRES(mutex_);
     Status remove_orphans_locked() REQUIRES(mutex_);
     Status clean_devices_locked() REQUIRES(mutex_);
 
     // ---- namespace (namespace*.cc).
-    Result<Attributes> make_inode(const std::string& path, FileType type, mode_t mode, const Cred& who);
+    Result<Attributes> make_inode(const std::string& path, FileType type, mode_t mode,
+                                  const Cred& who);
     InodeNo inode_at(const std::string& path, const Cred& who) const;
     void drop_inode_locked(const Inode& node, Change& change) const REQUIRES(mutex_);
-    Result<Change> plan_rename_locked(const std::string& from, const std::string& to, const Cred& who,
-                                      InodeNo replaced) const REQUIRES(mutex_);
+    Result<Change> plan_rename_locked(const std::string& from, const std::string& to,
+                                      const Cred& who, InodeNo replaced) const REQUIRES(mutex_);
     void note_modified_locked(InodeNo inode) REQUIRES(mutex_);
     Status save_times_locked() REQUIRES(mutex_);
 
@@ -224,7 +250,7 @@ class Store {
     const std::string& name_of_locked(DeviceId device) const REQUIRES(mutex_);
     SegmentKey segment_key_locked(DeviceId device, std::uint64_t offset) const REQUIRES(mutex_);
 
-    base::Uuid pool_uuid_;                       // constant once the store is made
+    base::Uuid pool_uuid_;                        // constant once the store is made
     const std::shared_ptr<LayoutTable> layouts_;  // has a lock of its own
 
     mutable base::Mutex mutex_;

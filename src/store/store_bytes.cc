@@ -1,5 +1,5 @@
-// Sizes and bytes of files. The caller holds the file's layout lock, so extents read under the store's lock stay true
-// while the bytes are moved without it.
+// Sizes and bytes of files. The caller holds the file's layout lock, so extents read under the
+// store's lock stay true while the bytes are moved without it.
 #include <algorithm>
 #include <array>
 
@@ -48,17 +48,21 @@ void Store::unplace_locked(std::span<const Piece> pieces) {
     for (const auto& piece : pieces) {
         allocator_->release(piece.device, piece.device_range());
         const auto key = segment_key_locked(piece.device, piece.device_offset);
-        if (allocator_->taken_bytes(key) > 0 || state_->device(key.device)->map.owner(key.segment)) continue;
+        if (allocator_->taken_bytes(key) > 0 || state_->device(key.device)->map.owner(key.segment))
+            continue;
         if (allocator_->has_file(key))
-            base::discard(devices_.at(key.device)->release_segment(key.segment), "its next user makes it anew anyway");
+            base::discard(devices_.at(key.device)->release_segment(key.segment),
+                          "its next user makes it anew anyway");
         allocator_->disown(key);
     }
 }
 
 Status Store::grow_locked(const Inode& node, std::uint64_t size_bytes) {
     auto attributes = node.attributes;
-    const FileRange wanted(align_up(attributes.size_bytes, kPageBytes), align_up(size_bytes, kPageBytes));
-    const auto owner = Placement::owner_for_growth(*allocator_, attributes.inode, attributes.uid, wanted.length());
+    const FileRange wanted(align_up(attributes.size_bytes, kPageBytes),
+                           align_up(size_bytes, kPageBytes));
+    const auto owner =
+        Placement::owner_for_growth(*allocator_, attributes.inode, attributes.uid, wanted.length());
     std::optional<Piece> behind;
     if (const auto last = node.extents.before(attributes.inode, wanted.begin()))
         behind = Piece{last->file_offset, last->device, last->device_offset, last->length};
@@ -73,13 +77,15 @@ Status Store::grow_locked(const Inode& node, std::uint64_t size_bytes) {
         if (ready) ready = make_segment_file_locked(key);
         if (!state_->device(key.device)->map.owner(key.segment) && owned.insert(key).second)
             change.operations.push_back(op::OwnSegment{key.device, key.segment, owner});
-        change.operations.push_back(op::AddExtent{
-            {attributes.inode, piece.file_offset, piece.device, piece.device_offset, piece.length, 0}});
+        change.operations.push_back(
+            op::AddExtent{{attributes.inode, piece.file_offset, piece.device, piece.device_offset,
+                           piece.length, 0}});
     }
     if (placed < wanted.length())
-        ready = Error(Code::NoSpace, "the file needs " + base::format_size(wanted.length()) +
-                                         " more but the pool has room for only " + base::format_size(placed) +
-                                         "; add a device or remove files");
+        ready =
+            Error(Code::NoSpace, "the file needs " + base::format_size(wanted.length()) +
+                                     " more but the pool has room for only " +
+                                     base::format_size(placed) + "; add a device or remove files");
     attributes.size_bytes = size_bytes;
     attributes.modified_ns = attributes.changed_ns = now_ns();
     change.operations.push_back(op::UpdateInode{attributes});
@@ -92,7 +98,8 @@ Status Store::grow_locked(const Inode& node, std::uint64_t size_bytes) {
     return {};
 }
 
-// Bytes between the end of a file and the end of its last page may have been stored through a mapping.
+// Bytes between the end of a file and the end of its last page may have been stored through a
+// mapping.
 Status Store::zero_tail(InodeNo inode, std::uint64_t offset) const {
     static constexpr std::array<std::uint8_t, kPageBytes> kZeros{};
     const auto length = align_up(offset, kPageBytes) - offset;
@@ -101,15 +108,18 @@ Status Store::zero_tail(InodeNo inode, std::uint64_t offset) const {
     const auto part = file_part(inode, offset, length, devices);
     if (!part) return part.error();
     for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)->write(extent.device_offset, std::span(kZeros).first(extent.length)));
+        RETURN_IF_ERROR(devices.at(extent.device)
+                            ->write(extent.device_offset, std::span(kZeros).first(extent.length)));
     return {};
 }
 
 Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
-    if (size_bytes > kFileBytesMax) return Error(Code::NoSpace, "no pool has room for such a file", EFBIG);
+    if (size_bytes > kFileBytesMax)
+        return Error(Code::NoSpace, "no pool has room for such a file", EFBIG);
     const auto before = stat(inode);
     if (!before) return before.error();
-    if (before->type != FileType::Regular) return Error(Code::Invalid, "a directory has no size to set", EISDIR);
+    if (before->type != FileType::Regular)
+        return Error(Code::Invalid, "a directory has no size to set", EISDIR);
     if (size_bytes > before->size_bytes) RETURN_IF_ERROR(zero_tail(inode, before->size_bytes));
     Change change;
     {
@@ -125,12 +135,13 @@ Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
         close_emptied_locked(change);
         RETURN_IF_ERROR(commit_locked(change));
     }
-    base::discard(vacate(std::move(change)), "the file has its size; the space is found again when the pool is opened");
+    base::discard(vacate(std::move(change)),
+                  "the file has its size; the space is found again when the pool is opened");
     return zero_tail(inode, size_bytes);
 }
 
-Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
-                                             Devices& devices) const {
+Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset,
+                                             std::uint64_t length, Devices& devices) const {
     MutexLock lock(mutex_);
     const auto* node = state_->inode(inode);
     if (node == nullptr) return no_inode(inode);
@@ -139,7 +150,8 @@ Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset
     return node->extents.overlapping(inode, FileRange::of_length(offset, length));
 }
 
-Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into) const {
+Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
+                                std::span<std::uint8_t> into) const {
     const auto attributes = stat(inode);
     if (!attributes) return attributes.error();
     if (offset >= attributes->size_bytes) return std::size_t{0};
@@ -149,12 +161,14 @@ Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset, std::span<s
     if (!part) return part.error();
     for (const auto& extent : *part)
         if (extent.replica == 0)
-            RETURN_IF_ERROR(devices.at(extent.device)->read(extent.device_offset,
-                                                            into.subspan(extent.file_offset - offset, extent.length)));
+            RETURN_IF_ERROR(devices.at(extent.device)
+                                ->read(extent.device_offset,
+                                       into.subspan(extent.file_offset - offset, extent.length)));
     return into.size();
 }
 
-Result<std::size_t> Store::write(InodeNo inode, std::uint64_t offset, std::span<const std::uint8_t> from) {
+Result<std::size_t> Store::write(InodeNo inode, std::uint64_t offset,
+                                 std::span<const std::uint8_t> from) {
     const auto attributes = stat(inode);
     if (!attributes) return attributes.error();
     if (offset >= attributes->size_bytes) return std::size_t{0};
@@ -163,8 +177,9 @@ Result<std::size_t> Store::write(InodeNo inode, std::uint64_t offset, std::span<
     const auto part = file_part(inode, offset, from.size(), devices);
     if (!part) return part.error();
     for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)->write(extent.device_offset,
-                                                         from.subspan(extent.file_offset - offset, extent.length)));
+        RETURN_IF_ERROR(devices.at(extent.device)
+                            ->write(extent.device_offset,
+                                    from.subspan(extent.file_offset - offset, extent.length)));
     MutexLock lock(mutex_);
     note_modified_locked(inode);
     if (unsaved_times_.size() > kUnsavedTimesMax) RETURN_IF_ERROR(save_times_locked());
@@ -177,7 +192,8 @@ Status Store::populate(InodeNo inode, FileRange range) {
                           align_up(std::min(range.end(), kFileBytesMax), kPageBytes));
     const auto part = file_part(inode, pages.begin(), pages.length(), devices);
     if (!part) return part.error();
-    for (const auto& extent : *part) RETURN_IF_ERROR(devices.at(extent.device)->populate(extent.device_range()));
+    for (const auto& extent : *part)
+        RETURN_IF_ERROR(devices.at(extent.device)->populate(extent.device_range()));
     return {};
 }
 
@@ -185,7 +201,8 @@ Status Store::sync(InodeNo inode, FileRange range) {
     Devices devices;
     const auto part = file_part(inode, range.begin(), range.length(), devices);
     if (!part) return part.error();
-    for (const auto& extent : *part) RETURN_IF_ERROR(devices.at(extent.device)->sync(extent.device_range()));
+    for (const auto& extent : *part)
+        RETURN_IF_ERROR(devices.at(extent.device)->sync(extent.device_range()));
     MutexLock lock(mutex_);
     return unsaved_times_.contains(inode) ? save_times_locked() : Status();
 }

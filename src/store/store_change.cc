@@ -12,8 +12,8 @@ namespace refault::store {
 
 using base::Code;
 using base::Error;
-using base::LogLevel;
 using base::log_line;
+using base::LogLevel;
 using base::MutexLock;
 
 namespace {
@@ -23,7 +23,8 @@ constexpr std::uint32_t kReserveSegments = 2;
 Status Store::append_and_apply_locked(Change& change) {
     std::vector<Operation> operations;
     for (const auto inode : unsaved_times_)
-        if (const auto* node = state_->inode(inode)) operations.push_back(op::UpdateInode{node->attributes});
+        if (const auto* node = state_->inode(inode))
+            operations.push_back(op::UpdateInode{node->attributes});
     operations.insert(operations.end(), change.operations.begin(), change.operations.end());
     if (operations.empty()) return {};
     const auto record = encode_operations(operations);
@@ -34,7 +35,8 @@ Status Store::append_and_apply_locked(Change& change) {
         appended = log_->append(record);
     }
     if (!appended) {
-        // The record may lie on a device all the same. Another epoch makes sure that no open finds it.
+        // The record may lie on a device all the same. Another epoch makes sure that no open finds
+        // it.
         if (appended.error().code() != Code::NoSpace)
             base::discard(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true),
                           "no device takes metadata any more, the first error says so");
@@ -61,21 +63,26 @@ void Store::checkpoint_if_due_locked() {
     const bool has_lost_copy = failed > known_failed_copies_;
     known_failed_copies_ = failed;
     if (has_lost_copy) {
-        log_line(LogLevel::Warning, "a copy of the metadata failed; making another where a device can take it");
+        log_line(LogLevel::Warning,
+                 "a copy of the metadata failed; making another where a device can take it");
         checkpoint_retry_bytes_ = 0;
     }
-    // A checkpoint needs fresh segments: on a full device it is written before the log takes the last of the reserve.
+    // A checkpoint needs fresh segments: on a full device it is written before the log takes the
+    // last of the reserve.
     const auto copies = log_->copies();
-    const bool is_tight = log_->log_bytes() > log_->checkpoint_bytes() &&
-                          std::any_of(copies.begin(), copies.end(), [&](DeviceId id) {
-                              return devices_.contains(id) && allocator_->free_segments(id) < kReserveSegments;
-                          });
-    const bool is_due = (log_->wants_checkpoint() || is_tight) && log_->log_bytes() >= checkpoint_retry_bytes_;
+    const bool is_tight =
+        log_->log_bytes() > log_->checkpoint_bytes() &&
+        std::any_of(copies.begin(), copies.end(), [&](DeviceId id) {
+            return devices_.contains(id) && allocator_->free_segments(id) < kReserveSegments;
+        });
+    const bool is_due =
+        (log_->wants_checkpoint() || is_tight) && log_->log_bytes() >= checkpoint_retry_bytes_;
     if (!has_lost_copy && !is_due) return;
     const auto written = checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true);
     if (written) return;
     checkpoint_retry_bytes_ = 2 * log_->log_bytes();
-    log_line(LogLevel::Warning, "the metadata log goes on without a checkpoint: " + written.error().message());
+    log_line(LogLevel::Warning,
+             "the metadata log goes on without a checkpoint: " + written.error().message());
 }
 
 Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop) {
@@ -84,7 +91,8 @@ Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop)
     const auto image = state_->image();
     auto written = log_->checkpoint(copies, image, first_epoch_);
     if (!written && may_drop && copies.size() > 1) {
-        log_line(LogLevel::Warning, "not all copies of the metadata can be written: " + written.error().message());
+        log_line(LogLevel::Warning,
+                 "not all copies of the metadata can be written: " + written.error().message());
         for (std::size_t i = 0; i < copies.size() && !written; ++i)
             if (log_->checkpoint({copies[i]}, image, first_epoch_)) written = Status();
     }
@@ -104,7 +112,8 @@ std::vector<DeviceId> Store::good_copies_locked() const {
     auto copies = log_->copies();
     const auto failed = log_->failed_copies();
     std::erase_if(copies, [&](DeviceId id) {
-        return !devices_.contains(id) || std::find(failed.begin(), failed.end(), id) != failed.end();
+        return !devices_.contains(id) ||
+               std::find(failed.begin(), failed.end(), id) != failed.end();
     });
     return copies;
 }
@@ -112,10 +121,13 @@ std::vector<DeviceId> Store::good_copies_locked() const {
 std::vector<DeviceId> Store::choose_copies_locked(std::optional<DeviceId> excluded) const {
     const auto present = good_copies_locked();
     const auto failed = log_->failed_copies();
-    const auto is_present = [&](DeviceId id) { return std::find(present.begin(), present.end(), id) != present.end(); };
+    const auto is_present = [&](DeviceId id) {
+        return std::find(present.begin(), present.end(), id) != present.end();
+    };
     std::vector<DeviceId> chosen;
     for (const auto& [id, device] : devices_)
-        if (id != excluded && !allocator_->is_leaving(id) && std::find(failed.begin(), failed.end(), id) == failed.end())
+        if (id != excluded && !allocator_->is_leaving(id) &&
+            std::find(failed.begin(), failed.end(), id) == failed.end())
             chosen.push_back(id);
     // Copies that are there stay; then who has most room.
     std::stable_sort(chosen.begin(), chosen.end(), [&](DeviceId a, DeviceId b) {
@@ -139,7 +151,8 @@ void Store::drop_extents_locked(const Inode& node, std::uint64_t begin, Change& 
 void Store::close_emptied_locked(Change& change) const {
     std::map<SegmentKey, std::uint64_t> freed_bytes;
     for (const auto& part : change.freed)
-        if (!part.is_lost) freed_bytes[segment_key_locked(part.device, part.range.begin())] += part.range.length();
+        if (!part.is_lost)
+            freed_bytes[segment_key_locked(part.device, part.range.begin())] += part.range.length();
     for (const auto& [key, bytes] : freed_bytes) {
         if (bytes != allocator_->taken_bytes(key) || allocator_->is_closing(key)) continue;
         if (state_->device(key.device)->map.owner(key.segment))
@@ -152,7 +165,9 @@ void Store::close_emptied_locked(Change& change) const {
 void Store::punch_freed(Change& change, const Devices& devices) const {
     for (auto& part : change.freed) {
         const auto& device = devices.at(part.device);
-        if (!part.needs_punch || change.is_closing({part.device, device->segment_at(part.range.begin())})) continue;
+        if (!part.needs_punch ||
+            change.is_closing({part.device, device->segment_at(part.range.begin())}))
+            continue;
         if (const auto punched = device->punch(part.range); !punched) {
             part.is_lost = true;
             log_line(LogLevel::Warning, "freed space stays taken: " + punched.error().message());
@@ -162,12 +177,13 @@ void Store::punch_freed(Change& change, const Devices& devices) const {
         const auto& device = devices.at(key.device);
         // A file that stays is removed when the segment is used again.
         if (const auto released = device->release_segment(key.segment); !released)
-            log_line(LogLevel::Warning, "a freed segment keeps its memory: " + released.error().message());
+            log_line(LogLevel::Warning,
+                     "a freed segment keeps its memory: " + released.error().message());
     }
 }
 
-// Notes what was freed, and gives the change that closes the segments which are empty only now: their last parts were
-// freed by several threads.
+// Notes what was freed, and gives the change that closes the segments which are empty only now:
+// their last parts were freed by several threads.
 Change Store::settle_locked(Change& change) {
     Change next;
     for (const auto& part : change.freed)
@@ -178,7 +194,9 @@ Change Store::settle_locked(Change& change) {
     for (const auto& part : change.freed)
         if (!part.is_lost) touched.insert(segment_key_locked(part.device, part.range.begin()));
     for (const auto& key : touched) {
-        if (!allocator_->owner(key) || allocator_->is_closing(key) || allocator_->taken_bytes(key) > 0) continue;
+        if (!allocator_->owner(key) || allocator_->is_closing(key) ||
+            allocator_->taken_bytes(key) > 0)
+            continue;
         if (state_->device(key.device)->map.owner(key.segment))
             next.operations.push_back(op::DisownSegment{key.device, key.segment});
         next.closing.push_back(key);

@@ -1,10 +1,11 @@
-// A crash at any moment of a change: the pool opens, is sound, and shows the state before or after the change.
+// A crash at any moment of a change: the pool opens, is sound, and shows the state before or after
+// the change.
 //
-// For each step the directories are copied before and after it. What the step added to the log is then put onto the
-// copy from before, whole or cut anywhere: the moment when the record is (partly) written and nothing after it is done.
-#include <gtest/gtest.h>
-
+// For each step the directories are copied before and after it. What the step added to the log is
+// then put onto the copy from before, whole or cut anywhere: the moment when the record is (partly)
+// written and nothing after it is done.
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <functional>
@@ -31,18 +32,21 @@ std::map<std::string, std::string> view_of(Store& store, const std::string& dire
             const auto read = store.read(a.inode, 0, bytes);
             EXPECT_TRUE(read.ok()) << path;
         }
-        view[path] = std::to_string(a.inode.raw()) + " " + std::to_string(a.mode) + " " + std::to_string(a.uid) + " " +
-                     std::to_string(a.links) + " " + std::string(bytes.begin(), bytes.end());
+        view[path] = std::to_string(a.inode.raw()) + " " + std::to_string(a.mode) + " " +
+                     std::to_string(a.uid) + " " + std::to_string(a.links) + " " +
+                     std::string(bytes.begin(), bytes.end());
         if (a.type == FileType::Directory) view.merge(view_of(store, path + "/"));
     }
     return view;
 }
 
-std::vector<std::uint8_t> read_bytes(const fs::path& file, std::uint64_t offset, std::uint64_t length) {
+std::vector<std::uint8_t> read_bytes(const fs::path& file, std::uint64_t offset,
+                                     std::uint64_t length) {
     std::vector<std::uint8_t> bytes(length);
     const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
     EXPECT_GE(fd, 0) << file;
-    EXPECT_EQ(::pread(fd, bytes.data(), length, static_cast<off_t>(offset)), static_cast<ssize_t>(length));
+    EXPECT_EQ(::pread(fd, bytes.data(), length, static_cast<off_t>(offset)),
+              static_cast<ssize_t>(length));
     ::close(fd);
     return bytes;
 }
@@ -50,7 +54,8 @@ std::vector<std::uint8_t> read_bytes(const fs::path& file, std::uint64_t offset,
 void write_bytes(const fs::path& file, std::uint64_t offset, std::span<const std::uint8_t> bytes) {
     const int fd = ::open(file.c_str(), O_WRONLY | O_CLOEXEC);
     EXPECT_GE(fd, 0) << file;
-    EXPECT_EQ(::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset)), static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset)),
+              static_cast<ssize_t>(bytes.size()));
     ::close(fd);
 }
 
@@ -66,16 +71,20 @@ class Crash : public ::testing::Test {
 
     void SetUp() override { pool.create(2, kShape); }
 
-    void snapshot(const fs::path& to) { fs::copy(pool.directory(), to, fs::copy_options::recursive); }
+    void snapshot(const fs::path& to) {
+        fs::copy(pool.directory(), to, fs::copy_options::recursive);
+    }
 
     // Opens the directories and compares.
-    void expect_one_of(const fs::path& at, const std::vector<std::map<std::string, std::string>>& views,
+    void expect_one_of(const fs::path& at,
+                       const std::vector<std::map<std::string, std::string>>& views,
                        const std::string& what) {
         auto opened = pool.open_at(at);
         ASSERT_TRUE(opened.ok()) << what << ": " << opened.error().message();
         for (const auto& line : (*opened)->check()) ADD_FAILURE() << what << ": " << line;
         const auto view = view_of(**opened);
-        EXPECT_TRUE(std::find(views.begin(), views.end(), view) != views.end()) << what << ": neither before nor after";
+        EXPECT_TRUE(std::find(views.begin(), views.end(), view) != views.end())
+            << what << ": neither before nor after";
     }
 
     // One call of the store. Cuts the record it appended at `cuts` places.
@@ -95,7 +104,9 @@ class Crash : public ::testing::Test {
         fs::copy(after.path() / "d", after.path() / "opened", fs::copy_options::recursive);
         expect_one_of(after.path() / "opened", {view_after}, what + ", after");
         ++steps;
-        if (!is_cut || log_after.epoch != log_before.epoch || log_after.log_bytes == log_before.log_bytes) return;
+        if (!is_cut || log_after.epoch != log_before.epoch ||
+            log_after.log_bytes == log_before.log_bytes)
+            return;
         const auto added = log_after.log_bytes - log_before.log_bytes;
         for (const auto cut : {std::uint64_t{0}, 1 + random.below(added), added - 1, added}) {
             TempDirectory crashed;
@@ -105,12 +116,16 @@ class Crash : public ::testing::Test {
             // The copies are written one after the other: the second may have less.
             std::uint64_t length = cut;
             for (const auto& [id, label] : labels) {
-                append(after.path() / "d", at, label, log_before.checkpoint_bytes + log_before.log_bytes, length);
+                append(after.path() / "d", at, label,
+                       log_before.checkpoint_bytes + log_before.log_bytes, length);
                 if (random.one_in(2)) length = random.below(length + 1);
             }
-            const auto name = what + ", cut at " + std::to_string(cut) + " of " + std::to_string(added);
-            if (cut == added) expect_one_of(at, {view_after}, name);
-            else expect_one_of(at, {view_before, view_after}, name);
+            const auto name =
+                what + ", cut at " + std::to_string(cut) + " of " + std::to_string(added);
+            if (cut == added)
+                expect_one_of(at, {view_after}, name);
+            else
+                expect_one_of(at, {view_before, view_after}, name);
             ++cuts;
             if (HasFailure()) return;
         }
@@ -128,14 +143,17 @@ class Crash : public ::testing::Test {
     }
 
     // The bytes [begin, begin + length) of the log's stream.
-    void append(const fs::path& after, const fs::path& at, const device::Label& label, std::uint64_t begin,
-                std::uint64_t length) {
-        fs::copy_file(after / label.name / "label", at / label.name / "label", fs::copy_options::overwrite_existing);
+    void append(const fs::path& after, const fs::path& at, const device::Label& label,
+                std::uint64_t begin, std::uint64_t length) {
+        fs::copy_file(after / label.name / "label", at / label.name / "label",
+                      fs::copy_options::overwrite_existing);
         while (length > 0) {
             const auto within = begin % kShape.segment_bytes;
             const auto part = std::min(length, kShape.segment_bytes - within);
-            const auto file = segment_file(label.metadata_segments.at(begin / kShape.segment_bytes));
-            write_bytes(at / label.name / file, within, read_bytes(after / label.name / file, within, part));
+            const auto file =
+                segment_file(label.metadata_segments.at(begin / kShape.segment_bytes));
+            write_bytes(at / label.name / file, within,
+                        read_bytes(after / label.name / file, within, part));
             begin += part;
             length -= part;
         }
@@ -151,7 +169,8 @@ TEST_F(Crash, AtEveryAppendOfALife) {
     InodeNo file, other;
     std::vector<Move> moves;
     const auto write = [&](InodeNo inode) {
-        ASSERT_TRUE(pool->write(inode, 0, TestPool::pattern(inode, pool->stat(inode)->size_bytes)).ok());
+        ASSERT_TRUE(
+            pool->write(inode, 0, TestPool::pattern(inode, pool->stat(inode)->size_bytes)).ok());
     };
     step("make directory", [&] { ASSERT_TRUE(pool->make_directory("/d", 0755, root()).ok()); });
     step("create", [&] { file = pool->create_file("/d/f", 0644, root())->inode; });
@@ -172,8 +191,10 @@ TEST_F(Crash, AtEveryAppendOfALife) {
         step("copy", [&] {
             for (const auto& move : moves) {
                 ASSERT_TRUE(pool->prepare_target(move).ok());
-                ASSERT_TRUE(device::copy_range(**pool->device(move.from.device), move.from.device_range(),
-                                               **pool->device(move.to_device), move.to_offset).ok());
+                ASSERT_TRUE(device::copy_range(**pool->device(move.from.device),
+                                               move.from.device_range(),
+                                               **pool->device(move.to_device), move.to_offset)
+                                .ok());
             }
         });
         step("commit", [&] { ASSERT_TRUE(pool->commit_moves(moves).ok()); });
@@ -187,8 +208,10 @@ TEST_F(Crash, AtEveryAppendOfALife) {
     step("last unpin", [&] { pool->unpin(other); });
     step("remove directory", [&] { ASSERT_TRUE(pool->remove_directory("/d", root()).ok()); });
     // Its directory is not there before, so there is nothing to go back to.
-    step("add a device", [&] { ASSERT_TRUE(pool.add("c", kShape).ok()); }, /*is_cut=*/false);
-    step("move metadata", [&] { ASSERT_TRUE(pool->evacuate_metadata(pool->log_status().devices[0]).ok()); });
+    step(
+        "add a device", [&] { ASSERT_TRUE(pool.add("c", kShape).ok()); }, /*is_cut=*/false);
+    step("move metadata",
+         [&] { ASSERT_TRUE(pool->evacuate_metadata(pool->log_status().devices[0]).ok()); });
     EXPECT_GE(cuts, 4 * 12);
     std::cout << steps << " steps, " << cuts << " crashes" << std::endl;
 }
@@ -198,16 +221,24 @@ TEST_F(Crash, RandomChanges) {
         const auto path = "/f" + std::to_string(random.below(5));
         const auto found = pool->stat(path, root());
         if (!found) {
-            step("create " + path, [&] { ASSERT_TRUE(pool->create_file(path, 0644, root()).ok()); });
+            step("create " + path,
+                 [&] { ASSERT_TRUE(pool->create_file(path, 0644, root()).ok()); });
         } else if (random.one_in(4)) {
             step("unlink " + path, [&] { ASSERT_TRUE(pool->unlink(path, root()).ok()); });
         } else if (random.one_in(4)) {
-            step("rename " + path, [&] { ASSERT_TRUE(pool->rename(path, "/f" + std::to_string(random.below(5)), root()).ok()); });
+            step("rename " + path, [&] {
+                ASSERT_TRUE(
+                    pool->rename(path, "/f" + std::to_string(random.below(5)), root()).ok());
+            });
         } else {
             const auto size = random.below(random.one_in(2) ? 150000 : 10000);
-            step("resize " + path, [&] { base::discard(pool->resize(found->inode, size), "may be full"); });
+            step("resize " + path,
+                 [&] { base::discard(pool->resize(found->inode, size), "may be full"); });
             step("write " + path, [&] {
-                ASSERT_TRUE(pool->write(found->inode, 0, std::vector<std::uint8_t>(size, static_cast<std::uint8_t>(i + 1))).ok());
+                ASSERT_TRUE(
+                    pool->write(found->inode, 0,
+                                std::vector<std::uint8_t>(size, static_cast<std::uint8_t>(i + 1)))
+                        .ok());
             });
         }
     }

@@ -17,7 +17,9 @@ using base::MutexLock;
 
 namespace {
 
-bool contains(const std::vector<DeviceId>& ids, DeviceId id) { return std::find(ids.begin(), ids.end(), id) != ids.end(); }
+bool contains(const std::vector<DeviceId>& ids, DeviceId id) {
+    return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
 
 }  // namespace
 
@@ -26,24 +28,29 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
     MutexLock lock(mutex_);
     for (const auto& [id, other] : state_->devices())
         if (other.name == device->name())
-            return Error(Code::Exists, "the pool has a device " + device->name() + " already; choose another name");
+            return Error(Code::Exists, "the pool has a device " + device->name() +
+                                           " already; choose another name");
     const auto id = state_->next_device();
     const auto label = fresh_label(*device, pool_uuid_, id);
     if (!label) return label.error();
     RETURN_IF_ERROR(device->write_label(*label));
     Change change;
-    change.operations = {
-        op::AddDevice{id, label->device, label->name, device->segment_bytes(), device->segment_count()}};
+    change.operations = {op::AddDevice{id, label->device, label->name, device->segment_bytes(),
+                                       device->segment_count()}};
     if (auto added = append_and_apply_locked(change); !added) {
-        base::discard(device->remove_label(), "a label that no history knows becomes a tombstone at the next open");
+        base::discard(device->remove_label(),
+                      "a label that no history knows becomes a tombstone at the next open");
         return added.error();
     }
     allocator_->add_device(id, device->segment_bytes(), device->segment_count());
     devices_.emplace(id, std::move(device));
     checkpoint_if_due_locked();
     if (good_copies_locked().size() < kMetadataCopies)
-        if (const auto copied = checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/false); !copied)
-            base::log_line(base::LogLevel::Warning, "the new device has no copy of the metadata: " + copied.error().message());
+        if (const auto copied =
+                checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/false);
+            !copied)
+            base::log_line(base::LogLevel::Warning, "the new device has no copy of the metadata: " +
+                                                        copied.error().message());
     return id;
 }
 
@@ -55,14 +62,18 @@ void Store::set_leaving(DeviceId device, bool is_leaving) {
 Status Store::evacuate_metadata(DeviceId device) {
     MutexLock lock(mutex_);
     if (!devices_.contains(device))
-        return Error(Code::NotFound, "the pool has no device number " + std::to_string(device.raw()));
+        return Error(Code::NotFound,
+                     "the pool has no device number " + std::to_string(device.raw()));
     // A copy that failed may have segments there still.
-    if (!contains(log_->copies(), device) && state_->device(device)->map.metadata_segments() == 0) return {};
+    if (!contains(log_->copies(), device) && state_->device(device)->map.metadata_segments() == 0)
+        return {};
     const auto copies = choose_copies_locked(device);
     if (copies.empty())
-        return Error(Code::NoSpace, "device " + name_of_locked(device) +
-                                        " has the only copy of the metadata and no device stays that could take it; "
-                                        "add a device");
+        return Error(
+            Code::NoSpace,
+            "device " + name_of_locked(device) +
+                " has the only copy of the metadata and no device stays that could take it; "
+                "add a device");
     return checkpoint_locked(copies, /*may_drop=*/true);
 }
 
@@ -78,14 +89,18 @@ Status Store::ensure_metadata_copies() {
 Status Store::remove_device(DeviceId id) {
     MutexLock lock(mutex_);
     const auto* known = state_->device(id);
-    if (known == nullptr) return Error(Code::NotFound, "the pool has no device number " + std::to_string(id.raw()));
+    if (known == nullptr)
+        return Error(Code::NotFound, "the pool has no device number " + std::to_string(id.raw()));
     if (contains(log_->copies(), id) || known->map.metadata_segments() > 0)
-        return Error(Code::Busy, "device " + known->name + " still has a copy of the metadata; move it first");
+        return Error(Code::Busy,
+                     "device " + known->name + " still has a copy of the metadata; move it first");
     if (known->map.extent_count() > 0)
-        return Error(Code::Busy, "device " + known->name + " still holds " + base::format_size(known->map.data_bytes()) +
+        return Error(Code::Busy, "device " + known->name + " still holds " +
+                                     base::format_size(known->map.data_bytes()) +
                                      "; move it first");
     if (!allocator_->owned(id).empty())
-        return Error(Code::Busy, "device " + known->name + " still has segments that moves are using; try again");
+        return Error(Code::Busy, "device " + known->name +
+                                     " still has segments that moves are using; try again");
     Change change;
     change.operations = {op::RemoveDevice{id}};
     RETURN_IF_ERROR(append_and_apply_locked(change));
@@ -98,7 +113,8 @@ Status Store::remove_device(DeviceId id) {
     label.metadata_epoch = 0;
     label.metadata_segments.clear();
     if (const auto written = device->write_label(label); !written)
-        return written.error().within("the device is out of the pool, but its label does not say so");
+        return written.error().within(
+            "the device is out of the pool, but its label does not say so");
     return {};
 }
 

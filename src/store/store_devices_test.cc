@@ -11,7 +11,9 @@ namespace {
 using base::Code;
 using namespace testing;
 
-std::size_t copies(TestPool& pool) { return pool->log_status().devices.size(); }
+std::size_t copies(TestPool& pool) {
+    return pool->log_status().devices.size();
+}
 
 bool has_copy(TestPool& pool, DeviceId id) {
     const auto devices = pool->log_status().devices;
@@ -160,7 +162,8 @@ TEST(StoreDevices, LosingEitherCopyKeepsTheHistory) {
         const auto inode = pool.make_file("/f", 50000);
         const auto id = pool->log_status().devices[lost];
         {
-            // The device itself stays: the pool does not open without all of them. Its metadata is wiped.
+            // The device itself stays: the pool does not open without all of them. Its metadata is
+            // wiped.
             auto device = *pool->device(id);
             for (const auto segment : device->label().metadata_segments)
                 ASSERT_TRUE(device->punch(device->segment_range(segment)).ok());
@@ -178,7 +181,8 @@ TEST(StoreDevices, FailingCopyIsReplacedAtOnce) {
     const auto id = pool->log_status().devices[0];
     auto device = *pool->device(id);
     // The file of the log is gone: writes to it fail.
-    for (const auto segment : device->label().metadata_segments) ASSERT_TRUE(device->release_segment(segment).ok());
+    for (const auto segment : device->label().metadata_segments)
+        ASSERT_TRUE(device->release_segment(segment).ok());
     ASSERT_TRUE(pool->create_file("/f", 0600, root()).ok());
     EXPECT_EQ(copies(pool), 2u);
     EXPECT_FALSE(has_copy(pool, id));

@@ -1,8 +1,10 @@
-// Moves: reserved all together or not at all, then each prepared, committed and released, or aborted.
+// Moves: reserved all together or not at all, then each prepared, committed and released, or
+// aborted.
 //
 //   source   [====== extent ======]          piece: cut at multiples of piece_bytes_max of the file
 //   pieces   [==|========|========]
-//   target    [==]   [========]  [===|====]  a place of each, in segments of the same kind of owner; cut where it ends
+//   target    [==]   [========]  [===|====]  a place of each, in segments of the same kind of
+//   owner; cut where it ends
 #include <algorithm>
 
 #include "base/log.h"
@@ -35,9 +37,10 @@ struct Store::MovePlan {
 // Goes on after a piece found no place, so that the figures in the refusal are true.
 void Store::plan_moves_locked(const std::vector<Extent>& extents, std::optional<SegmentOwner> owner,
                               std::uint64_t piece_bytes_max, MovePlan& plan) {
-    const auto step = piece_bytes_max >= base::kHugePageBytes ? base::align_down(piece_bytes_max, base::kHugePageBytes)
-                                                              : std::max(base::align_down(piece_bytes_max, base::kPageBytes),
-                                                                         base::kPageBytes);
+    const auto step =
+        piece_bytes_max >= base::kHugePageBytes
+            ? base::align_down(piece_bytes_max, base::kHugePageBytes)
+            : std::max(base::align_down(piece_bytes_max, base::kPageBytes), base::kPageBytes);
     std::optional<Piece> behind;
     InodeNo last_inode;
     for (const auto& extent : extents) {
@@ -45,7 +48,8 @@ void Store::plan_moves_locked(const std::vector<Extent>& extents, std::optional<
         last_inode = extent.inode;
         plan.wanted_bytes += extent.length;
         const auto source = segment_key_locked(extent.device, extent.device_offset);
-        const auto kept = owner ? *owner : *state_->device(source.device)->map.owner(source.segment);
+        const auto kept =
+            owner ? *owner : *state_->device(source.device)->map.owner(source.segment);
         const auto range = extent.file_range();
         for (auto at = range.begin(); at < range.end();) {
             const auto end = std::min(range.end(), base::align_down(at, step) + step);
@@ -80,10 +84,13 @@ std::string Store::staying_room_locked(std::optional<DeviceId> excluded) const {
     return format_size(room);
 }
 
-Result<std::vector<Move>> Store::reserve_evacuation(DeviceId device, std::uint64_t piece_bytes_max) {
+Result<std::vector<Move>> Store::reserve_evacuation(DeviceId device,
+                                                    std::uint64_t piece_bytes_max) {
     MutexLock lock(mutex_);
     const auto* known = state_->device(device);
-    if (known == nullptr) return Error(Code::NotFound, "the pool has no device number " + std::to_string(device.raw()));
+    if (known == nullptr)
+        return Error(Code::NotFound,
+                     "the pool has no device number " + std::to_string(device.raw()));
     std::vector<Extent> extents;
     for (std::uint32_t i = 0; i < known->map.segment_count(); ++i) {
         const auto held = known->map.extents(SegmentNo(i));
@@ -91,15 +98,17 @@ Result<std::vector<Move>> Store::reserve_evacuation(DeviceId device, std::uint64
     }
     // In the order of the files: their parts come to lie behind each other again.
     std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
-        return std::tuple(a.inode, a.replica, a.file_offset) < std::tuple(b.inode, b.replica, b.file_offset);
+        return std::tuple(a.inode, a.replica, a.file_offset) <
+               std::tuple(b.inode, b.replica, b.file_offset);
     });
     MovePlan plan(*allocator_, device);
     plan_moves_locked(extents, std::nullopt, piece_bytes_max, plan);
     if (plan.placed_bytes < plan.wanted_bytes) {
         unplace_locked(plan.pieces);
-        return Error(Code::NoSpace, "device " + known->name + " holds " + format_size(plan.wanted_bytes) +
-                                        " but the devices that stay have room for only " +
-                                        format_size(plan.placed_bytes) + " of it; add a device or free space");
+        return Error(Code::NoSpace,
+                     "device " + known->name + " holds " + format_size(plan.wanted_bytes) +
+                         " but the devices that stay have room for only " +
+                         format_size(plan.placed_bytes) + " of it; add a device or free space");
     }
     return reserve_locked(plan);
 }
@@ -107,19 +116,23 @@ Result<std::vector<Move>> Store::reserve_evacuation(DeviceId device, std::uint64
 Result<std::vector<Move>> Store::reserve_isolation(InodeNo inode, std::uint64_t piece_bytes_max) {
     MutexLock lock(mutex_);
     const auto* node = state_->inode(inode);
-    if (node == nullptr) return Error(Code::NotFound, "there is no file with inode " + std::to_string(inode.raw()));
+    if (node == nullptr)
+        return Error(Code::NotFound, "there is no file with inode " + std::to_string(inode.raw()));
     std::vector<Extent> shared;
     for (const auto& extent : node->extents.overlapping(inode, FileRange(0, UINT64_MAX))) {
         const auto key = segment_key_locked(extent.device, extent.device_offset);
-        if (state_->device(key.device)->map.owner(key.segment)->kind == SegmentOwner::Kind::SharedByUser)
+        if (state_->device(key.device)->map.owner(key.segment)->kind ==
+            SegmentOwner::Kind::SharedByUser)
             shared.push_back(extent);
     }
     MovePlan plan(*allocator_);
-    plan_moves_locked(shared, SegmentOwner{SegmentOwner::Kind::Exclusive, 0, inode}, piece_bytes_max, plan);
+    plan_moves_locked(shared, SegmentOwner{SegmentOwner::Kind::Exclusive, 0, inode},
+                      piece_bytes_max, plan);
     if (plan.placed_bytes < plan.wanted_bytes) {
         unplace_locked(plan.pieces);
-        return Error(Code::NoSpace, "the file needs segments of its own for " + format_size(plan.wanted_bytes) +
-                                        " but the pool has only " + staying_room_locked(std::nullopt) +
+        return Error(Code::NoSpace, "the file needs segments of its own for " +
+                                        format_size(plan.wanted_bytes) + " but the pool has only " +
+                                        staying_room_locked(std::nullopt) +
                                         " of free segments; add a device or remove files");
     }
     return reserve_locked(plan);
@@ -148,12 +161,16 @@ Result<Move> Store::reserve_again(const Move& move) {
         if (reserved == nullptr || node == nullptr || !node->extents.holds(move.from))
             return Error(Code::Busy, "the extent has changed since its move was planned");
         const auto owner = reserved->owner;
-        const auto piece = Placement(*allocator_, move.from.device).place_whole(owner, move.from.file_range());
+        const auto piece =
+            Placement(*allocator_, move.from.device).place_whole(owner, move.from.file_range());
         if (!piece)
             return Error(Code::NoSpace, "a part of " + state_->path_of(move.from.inode) + " with " +
-                                            format_size(move.from.length) + " finds no other place: the devices that stay have " +
-                                            staying_room_locked(move.from.device) + " of free segments; add a device or free space");
-        change.freed.push_back({move.to_device, DeviceRange::of_length(move.to_offset, move.from.length),
+                                            format_size(move.from.length) +
+                                            " finds no other place: the devices that stay have " +
+                                            staying_room_locked(move.from.device) +
+                                            " of free segments; add a device or free space");
+        change.freed.push_back({move.to_device,
+                                DeviceRange::of_length(move.to_offset, move.from.length),
                                 reserved->is_prepared});
         moves_->forget(move);
         again.to_device = piece->device;
@@ -162,7 +179,8 @@ Result<Move> Store::reserve_again(const Move& move) {
         close_emptied_locked(change);
         if (auto closed = commit_locked(change); !closed) return closed.error();
     }
-    base::discard(vacate(std::move(change)), "the move has its new place; the old one is found again at the next open");
+    base::discard(vacate(std::move(change)),
+                  "the move has its new place; the old one is found again at the next open");
     return again;
 }
 
@@ -181,11 +199,14 @@ Status Store::commit_moves(std::span<const Move> moves) {
     std::set<SegmentKey> owned;
     for (const auto& move : moves) {
         if (!is_current_locked(move))
-            return Error(Code::Busy, "a part of " + state_->path_of(move.from.inode) + " changed while it was moved");
+            return Error(Code::Busy, "a part of " + state_->path_of(move.from.inode) +
+                                         " changed while it was moved");
         const auto key = segment_key_locked(move.to_device, move.to_offset);
-        if (!allocator_->has_file(key)) return Error(Code::Invalid, "a move is committed that was not prepared");
+        if (!allocator_->has_file(key))
+            return Error(Code::Invalid, "a move is committed that was not prepared");
         if (!state_->device(key.device)->map.owner(key.segment) && owned.insert(key).second)
-            change.operations.push_back(op::OwnSegment{key.device, key.segment, moves_->find(move)->owner});
+            change.operations.push_back(
+                op::OwnSegment{key.device, key.segment, moves_->find(move)->owner});
         Extent to = move.from;
         to.device = move.to_device;
         to.device_offset = move.to_offset;
@@ -210,9 +231,11 @@ Status Store::release_moved(std::span<const Move> moves) {
                 change.freed.push_back({move.from.device, move.from.device_range()});
         close_emptied_locked(change);
         if (const auto closed = commit_locked(change); !closed) {
-            // Without the journal no segment is closed; the space in it can still be used by its owner.
+            // Without the journal no segment is closed; the space in it can still be used by its
+            // owner.
             change.closing.clear();
-            base::log_line(base::LogLevel::Warning, "an empty segment stays: " + closed.error().message());
+            base::log_line(base::LogLevel::Warning,
+                           "an empty segment stays: " + closed.error().message());
         }
     }
     return vacate(std::move(change));
@@ -225,14 +248,16 @@ void Store::abort_moves(std::span<const Move> moves) {
         for (const auto& move : moves) {
             const auto* reserved = moves_->find(move);
             if (reserved == nullptr) continue;
-            change.freed.push_back({move.to_device, DeviceRange::of_length(move.to_offset, move.from.length),
+            change.freed.push_back({move.to_device,
+                                    DeviceRange::of_length(move.to_offset, move.from.length),
                                     reserved->is_prepared});
             moves_->forget(move);
         }
         close_emptied_locked(change);
         if (const auto closed = commit_locked(change); !closed) change.closing.clear();
     }
-    base::discard(vacate(std::move(change)), "what stays taken is found again when the pool is opened");
+    base::discard(vacate(std::move(change)),
+                  "what stays taken is found again when the pool is opened");
 }
 
 }  // namespace refault::store

@@ -25,7 +25,8 @@ TEST(Moves, EvacuationEmptiesADevice) {
     pool.create(3);
     std::map<InodeNo, std::uint64_t> files;
     for (int i = 0; i < 12; ++i) {
-        const auto size = i % 3 == 0 ? 90000u + static_cast<unsigned>(i) * 7000 : 3000u * static_cast<unsigned>(i + 1);
+        const auto size = i % 3 == 0 ? 90000u + static_cast<unsigned>(i) * 7000
+                                     : 3000u * static_cast<unsigned>(i + 1);
         files[pool.make_file("/f" + std::to_string(i), size, user(1000 + i % 2 ? 1u : 0u))] = size;
     }
     const auto a = pool.id("a");
@@ -44,12 +45,14 @@ TEST(Moves, EvacuationEmptiesADevice) {
     pool.expect_sound();
     EXPECT_EQ(pool.usage("a").data_bytes, 0u);
     EXPECT_EQ(pool.usage("a").extents, 0u);
-    for (const auto& [inode, size] : files) EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, size));
+    for (const auto& [inode, size] : files)
+        EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, size));
     ASSERT_TRUE(pool->evacuate_metadata(a).ok());
     EXPECT_TRUE((*pool->device(a))->list_segments()->empty());
     pool.reopen();
     pool.expect_sound();
-    for (const auto& [inode, size] : files) EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, size));
+    for (const auto& [inode, size] : files)
+        EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, size));
 }
 
 TEST(Moves, SegmentsKeepTheirKindOfOwner) {
@@ -65,9 +68,17 @@ TEST(Moves, SegmentsKeepTheirKindOfOwner) {
         ASSERT_TRUE(pool.move(*moves).ok());
         pool->set_leaving(pool.id(name), false);
         for (const auto& extent : pool->extents(small, FileRange(0, 5000)))
-            EXPECT_EQ(pool->segment_owner(extent.device, (*pool->device(extent.device))->segment_at(extent.device_offset))->uid, 1000u);
+            EXPECT_EQ(pool->segment_owner(
+                              extent.device,
+                              (*pool->device(extent.device))->segment_at(extent.device_offset))
+                          ->uid,
+                      1000u);
         for (const auto& extent : pool->extents(big, FileRange(0, 100000)))
-            EXPECT_EQ(pool->segment_owner(extent.device, (*pool->device(extent.device))->segment_at(extent.device_offset))->inode, big);
+            EXPECT_EQ(pool->segment_owner(
+                              extent.device,
+                              (*pool->device(extent.device))->segment_at(extent.device_offset))
+                          ->inode,
+                      big);
     }
     pool.expect_sound();
 }
@@ -76,14 +87,16 @@ TEST(Moves, RefusedBeforeAnythingMovesWhenSpaceIsShort) {
     TestPool pool;
     pool.create(2);
     int files = 0;
-    for (; pool.free_bytes() >= 3 * 64 * 1024; ++files) pool.make_file("/f" + std::to_string(files), 60000 + 1000);
+    for (; pool.free_bytes() >= 3 * 64 * 1024; ++files)
+        pool.make_file("/f" + std::to_string(files), 60000 + 1000);
     const auto a = pool.id("a");
     pool->set_leaving(a, true);
     const auto before = pool->usage();
     const auto refused = pool->reserve_evacuation(a, kPiece);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::NoSpace);
-    EXPECT_NE(refused.error().message().find("device a holds"), std::string::npos) << refused.error().message();
+    EXPECT_NE(refused.error().message().find("device a holds"), std::string::npos)
+        << refused.error().message();
     const auto after = pool->usage();
     for (std::size_t i = 0; i < before.size(); ++i) {
         EXPECT_EQ(after[i].free_bytes, before[i].free_bytes);
@@ -95,11 +108,13 @@ TEST(Moves, RefusedBeforeAnythingMovesWhenSpaceIsShort) {
     while (!pool->reserve_evacuation(a, kPiece).ok()) {
         ASSERT_GT(files, 0);
         ASSERT_TRUE(pool->unlink("/f" + std::to_string(--files), root()).ok());
-        if (pool.free_bytes() > free_before + pool.usage("a").data_bytes + 4 * 64 * 1024) FAIL() << "there is room";
+        if (pool.free_bytes() > free_before + pool.usage("a").data_bytes + 4 * 64 * 1024)
+            FAIL() << "there is room";
     }
 }
 
-// Random pools: a reservation that is granted can be done to the end, one that is refused leaves no trace.
+// Random pools: a reservation that is granted can be done to the end, one that is refused leaves no
+// trace.
 TEST(Moves, GrantedMeansPossible) {
     Random random(test_seed());
     int granted = 0;
@@ -112,7 +127,8 @@ TEST(Moves, GrantedMeansPossible) {
             const auto size = 1 + random.below(random.one_in(3) ? 150000 : 20000);
             const auto path = "/f" + std::to_string(i);
             if (pool.free_bytes() < size + 2 * 64 * 1024) break;
-            const auto inode = pool.make_file(path, size, user(1000 + static_cast<uid_t>(random.below(2))));
+            const auto inode =
+                pool.make_file(path, size, user(1000 + static_cast<uid_t>(random.below(2))));
             files[inode] = size;
             if (random.one_in(4)) {
                 ASSERT_TRUE(pool->unlink(path, root()).ok());
@@ -135,7 +151,8 @@ TEST(Moves, GrantedMeansPossible) {
         (void)pool->resize(made->inode, pool.free_bytes());
         for (std::size_t at = 0; at < moves->size();) {
             const auto end = std::min(moves->size(), at + 1 + random.below(5));
-            const auto moved = pool.move({moves->begin() + static_cast<long>(at), moves->begin() + static_cast<long>(end)});
+            const auto moved = pool.move(
+                {moves->begin() + static_cast<long>(at), moves->begin() + static_cast<long>(end)});
             ASSERT_TRUE(moved.ok()) << moved.error().message();
             at = end;
         }
@@ -143,7 +160,8 @@ TEST(Moves, GrantedMeansPossible) {
             if (usage.id == leaving) {
                 EXPECT_EQ(usage.data_bytes, 0u);
             }
-        for (const auto& [inode, size] : files) EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, size));
+        for (const auto& [inode, size] : files)
+            EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, size));
         pool.expect_sound();
     }
     EXPECT_GT(granted, 0);
@@ -161,7 +179,8 @@ TEST(Moves, PiecesKeepHugeAlignmentAndJoinAgain) {
         ASSERT_TRUE(moves.ok()) << moves.error().message();
         for (const auto& move : *moves) {
             EXPECT_LE(move.from.length, 4u << 20);
-            EXPECT_EQ(move.to_offset % base::kHugePageBytes, move.from.file_offset % base::kHugePageBytes);
+            EXPECT_EQ(move.to_offset % base::kHugePageBytes,
+                      move.from.file_offset % base::kHugePageBytes);
         }
         ASSERT_TRUE(pool.move(*moves).ok());
     }
@@ -176,13 +195,16 @@ TEST(Moves, AbortGivesEverythingBack) {
     pool.make_file("/s", 5000);
     const auto free_before = pool.room_bytes();
     for (const bool is_prepared : {false, true}) {
-        const auto moves = pool->reserve_evacuation(pool->extents(inode, FileRange(0, 1)).at(0).device, kPiece);
+        const auto moves =
+            pool->reserve_evacuation(pool->extents(inode, FileRange(0, 1)).at(0).device, kPiece);
         ASSERT_TRUE(moves.ok());
         EXPECT_LT(pool.room_bytes(), free_before);
         for (const auto& move : *moves) {
             if (!is_prepared) break;
             ASSERT_TRUE(pool->prepare_target(move).ok());
-            ASSERT_TRUE((*pool->device(move.to_device))->write(move.to_offset, std::vector<std::uint8_t>(4096, 0xaa)).ok());
+            ASSERT_TRUE((*pool->device(move.to_device))
+                            ->write(move.to_offset, std::vector<std::uint8_t>(4096, 0xaa))
+                            .ok());
         }
         pool->abort_moves(*moves);
         EXPECT_EQ(pool.room_bytes(), free_before);
@@ -206,7 +228,9 @@ TEST(Moves, AbortedTargetInASharedSegmentIsZeroAgain) {
     const auto moves = pool->reserve_evacuation(home, kPiece);
     ASSERT_TRUE(moves.ok());
     ASSERT_TRUE(pool->prepare_target((*moves)[0]).ok());
-    ASSERT_TRUE((*pool->device((*moves)[0].to_device))->write((*moves)[0].to_offset, std::vector<std::uint8_t>(4096, 0xaa)).ok());
+    ASSERT_TRUE((*pool->device((*moves)[0].to_device))
+                    ->write((*moves)[0].to_offset, std::vector<std::uint8_t>(4096, 0xaa))
+                    .ok());
     pool->abort_moves(*moves);
     pool->set_leaving(home, true);
     const auto next = pool->create_file("/next", 0600, root());
@@ -232,7 +256,8 @@ TEST(Moves, OfAChangedFileAreBusyAndChangeNothing) {
     ASSERT_TRUE(pool->unlink("/gone", root()).ok());
     std::vector<Move> current;
     for (const auto& move : all) {
-        const bool expected = move.from.inode == stays || (move.from.inode == cut && move.from.file_range().end() <= 53248);
+        const bool expected = move.from.inode == stays ||
+                              (move.from.inode == cut && move.from.file_range().end() <= 53248);
         EXPECT_EQ(pool->is_current(move), expected);
         if (expected) current.push_back(move);
     }
@@ -261,12 +286,14 @@ TEST(Moves, OldPlaceIsNotGivenAwayBeforeItIsReleased) {
     const auto free_before = pool.room_bytes();
     ASSERT_TRUE(pool->commit_moves(moves).ok());
     EXPECT_EQ(pool.room_bytes(), free_before);
-    EXPECT_TRUE((*pool->device(home))->has_segment((*pool->device(home))->segment_at(moves[0].from.device_offset)));
+    EXPECT_TRUE((*pool->device(home))
+                    ->has_segment((*pool->device(home))->segment_at(moves[0].from.device_offset)));
     EXPECT_EQ(pool->remove_device(home).error().code(), Code::Busy);
     pool.expect_sound();
     ASSERT_TRUE(pool->release_moved(moves).ok());
     EXPECT_EQ(pool.room_bytes(), free_before + 64 * 1024);
-    EXPECT_FALSE((*pool->device(home))->has_segment((*pool->device(home))->segment_at(moves[0].from.device_offset)));
+    EXPECT_FALSE((*pool->device(home))
+                     ->has_segment((*pool->device(home))->segment_at(moves[0].from.device_offset)));
     pool.expect_sound();
 }
 
@@ -310,7 +337,8 @@ TEST(Moves, IsolationGivesAFileSegmentsOfItsOwn) {
     ASSERT_TRUE(pool.move(*moves).ok());
     EXPECT_TRUE(pool->reserve_isolation(one, kPiece)->empty());
     const auto extent = pool->extents(one, FileRange(0, 1)).at(0);
-    const auto owner = pool->segment_owner(extent.device, (*pool->device(extent.device))->segment_at(extent.device_offset));
+    const auto owner = pool->segment_owner(
+        extent.device, (*pool->device(extent.device))->segment_at(extent.device_offset));
     EXPECT_EQ(*owner, (SegmentOwner{SegmentOwner::Kind::Exclusive, 0, one}));
     EXPECT_EQ(pool.content(one), TestPool::pattern(one, 20000));
     EXPECT_EQ(pool.content(two), TestPool::pattern(two, 20000));

@@ -1,8 +1,10 @@
 // Making a pool and opening one.
 //
-//   history -> state -> books -> (no name, no owner: dropped) -> checkpoint -> left-over files removed, free space punched
+//   history -> state -> books -> (no name, no owner: dropped) -> checkpoint -> left-over files
+//   removed, free space punched
 //
-// Nothing of the old history is touched before the checkpoint is durable: a crash anywhere leaves a pool that opens.
+// Nothing of the old history is touched before the checkpoint is durable: a crash anywhere leaves a
+// pool that opens.
 #include <algorithm>
 #include <set>
 
@@ -18,8 +20,8 @@ namespace refault::store {
 
 using base::Code;
 using base::Error;
-using base::LogLevel;
 using base::log_line;
+using base::LogLevel;
 using base::MutexLock;
 using device::Label;
 using device::LabelState;
@@ -31,13 +33,15 @@ Status check_names(const std::vector<DevicePtr>& devices) {
     std::set<std::string> names;
     for (const auto& device : devices)
         if (!names.insert(device->name()).second)
-            return Error(Code::Exists, "two devices have the name " + device->name() + "; choose another for one of them");
+            return Error(Code::Exists, "two devices have the name " + device->name() +
+                                           "; choose another for one of them");
     return {};
 }
 
 }  // namespace
 
-void Store::start_locked(const Devices& devices, const base::Uuid& pool, std::uint64_t first_epoch) {
+void Store::start_locked(const Devices& devices, const base::Uuid& pool,
+                         std::uint64_t first_epoch) {
     pool_uuid_ = pool;
     first_epoch_ = first_epoch;
     devices_ = devices;
@@ -48,10 +52,11 @@ void Store::start_locked(const Devices& devices, const base::Uuid& pool, std::ui
     log_ = std::make_unique<MetadataLog>(pool, *space_);
 }
 
-Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name, std::vector<DevicePtr> devices,
-                                             const Cred& owner) {
+Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name,
+                                             std::vector<DevicePtr> devices, const Cred& owner) {
     RETURN_IF_ERROR(check_names(devices));
-    if (!is_valid_name(pool_name)) return Error(Code::Invalid, "not a name for a pool: '" + pool_name + "'");
+    if (!is_valid_name(pool_name))
+        return Error(Code::Invalid, "not a name for a pool: '" + pool_name + "'");
     auto pool = base::Uuid::random();
     if (!pool) return pool.error();
     std::unique_ptr<Store> store(new Store);
@@ -64,8 +69,8 @@ Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name, std::
         if (!label) return label.error();
         RETURN_IF_ERROR(device->write_label(*label));
         numbered.emplace(id, device);
-        operations.push_back(
-            op::AddDevice{id, label->device, label->name, device->segment_bytes(), device->segment_count()});
+        operations.push_back(op::AddDevice{id, label->device, label->name, device->segment_bytes(),
+                                           device->segment_count()});
     }
     Attributes root;
     root.inode = base::kRootInode;
@@ -79,9 +84,11 @@ Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name, std::
     for (const auto& operation : operations) RETURN_IF_ERROR(store->state_->apply(operation));
     for (const auto& [id, device] : numbered)
         store->allocator_->add_device(id, device->segment_bytes(), device->segment_count());
-    auto written = store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/false);
+    auto written =
+        store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/false);
     if (!written) {
-        for (const auto& device : devices) base::discard(device->remove_label(), "the first error is the one to tell");
+        for (const auto& device : devices)
+            base::discard(device->remove_label(), "the first error is the one to tell");
         return written.error();
     }
     return store;
@@ -95,8 +102,10 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices) {
     std::unique_ptr<Store> store(new Store);
     MutexLock lock(store->mutex_);
     store->state_ = std::make_unique<State>();
-    for (const auto& record : history->checkpoint) RETURN_IF_ERROR(store->state_->apply_record(record));
-    for (const auto& record : history->transactions) RETURN_IF_ERROR(store->state_->apply_record(record));
+    for (const auto& record : history->checkpoint)
+        RETURN_IF_ERROR(store->state_->apply_record(record));
+    for (const auto& record : history->transactions)
+        RETURN_IF_ERROR(store->state_->apply_record(record));
     const auto* root = store->state_->inode(base::kRootInode);
     if (root == nullptr) return Error(Code::Corrupt, "the pool's metadata has no root directory");
     Devices matched;
@@ -104,29 +113,33 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices) {
     store->start_locked(matched, store->state_->pool_uuid(), history->epoch + 1);
     RETURN_IF_ERROR(store->settle_books_locked());
     RETURN_IF_ERROR(store->protect_metadata_locked(matched, history->epoch));
-    RETURN_IF_ERROR(store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true));
+    RETURN_IF_ERROR(
+        store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true));
     RETURN_IF_ERROR(store->clean_devices_locked());
     return store;
 }
 
-// Gives each device its label's next generation. What carries the pool's label but is not in the history had been
-// removed, or was about to join: a crash came between the journal and the label.
+// Gives each device its label's next generation. What carries the pool's label but is not in the
+// history had been removed, or was about to join: a crash came between the journal and the label.
 Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, Devices& matched) {
     std::vector<std::pair<DevicePtr, Label>> labels;
     for (const auto& device : devices) {
         auto label = device->read_label();
         if (!label) return label.error().within("device " + device->name());
         if (label->pool != state_->pool_uuid())
-            return Error(Code::Invalid, "device " + device->name() + " belongs to another pool, " + label->pool.to_string());
+            return Error(Code::Invalid, "device " + device->name() + " belongs to another pool, " +
+                                            label->pool.to_string());
         const auto* known = state_->device(label->id);
         ++label->generation;
         if (known == nullptr || known->uuid != label->device) {
             label->state = LabelState::Removed;
             label->metadata_segments.clear();
-            log_line(LogLevel::Warning, "device " + device->name() + " is not part of the pool any more");
+            log_line(LogLevel::Warning,
+                     "device " + device->name() + " is not part of the pool any more");
         } else if (known->map.segment_bytes() != device->segment_bytes() ||
                    known->map.segment_count() != device->segment_count()) {
-            return Error(Code::Corrupt, "device " + device->name() + " has another size than the pool's metadata says");
+            return Error(Code::Corrupt, "device " + device->name() +
+                                            " has another size than the pool's metadata says");
         } else {
             matched.emplace(label->id, device);
         }
@@ -135,7 +148,9 @@ Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, Device
     std::string missing;
     for (const auto& [id, device] : state_->devices())
         if (!matched.contains(id)) missing += (missing.empty() ? "" : ", ") + device.name;
-    if (!missing.empty()) return Error(Code::NotFound, "devices of the pool are missing: " + missing + "; give them all");
+    if (!missing.empty())
+        return Error(Code::NotFound,
+                     "devices of the pool are missing: " + missing + "; give them all");
     for (const auto& [device, label] : labels) RETURN_IF_ERROR(device->write_label(label));
     return {};
 }
@@ -153,11 +168,13 @@ Status Store::settle_books_locked() {
                 continue;
             }
             if (!devices_.at(id)->has_segment(segment))
-                return Error(Code::Corrupt, "device " + device.name + " has lost the file of segment " +
+                return Error(Code::Corrupt, "device " + device.name +
+                                                " has lost the file of segment " +
                                                 std::to_string(i) + ", which holds data");
             allocator_->own({id, segment}, *device.map.owner(segment));
             allocator_->set_has_file({id, segment});
-            for (const auto& extent : device.map.extents(segment)) allocator_->take(id, extent.device_range());
+            for (const auto& extent : device.map.extents(segment))
+                allocator_->take(id, extent.device_range());
         }
     }
     return {};
@@ -174,16 +191,18 @@ Status Store::remove_orphans_locked() {
     return {};
 }
 
-// The log's segments stay as they are until the new checkpoint is written. A label of an older epoch was left behind
-// by a crash; what it lists may have got other owners since.
+// The log's segments stay as they are until the new checkpoint is written. A label of an older
+// epoch was left behind by a crash; what it lists may have got other owners since.
 Status Store::protect_metadata_locked(const Devices& devices, std::uint64_t epoch) {
     auto& space = static_cast<MetadataSegments&>(*space_);
     for (const auto& [id, device] : devices) {
         const auto label = device->label();
         for (const auto segment : label.metadata_segments)
             if (!space.adopt({id, segment}) && label.metadata_epoch == epoch)
-                return Error(Code::Corrupt, "device " + device->name() + " has metadata in segment " +
-                                                std::to_string(segment.raw()) + ", which the metadata gives to others");
+                return Error(Code::Corrupt, "device " + device->name() +
+                                                " has metadata in segment " +
+                                                std::to_string(segment.raw()) +
+                                                ", which the metadata gives to others");
     }
     return {};
 }

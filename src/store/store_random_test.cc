@@ -1,5 +1,5 @@
-// The whole store by random operations against a model that is nothing but a map of paths to bytes; the checker runs
-// after every step, and everything must be there again after closing and opening.
+// The whole store by random operations against a model that is nothing but a map of paths to bytes;
+// the checker runs after every step, and everything must be there again after closing and opening.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -29,20 +29,60 @@ class RandomStore {
 
     void step() {
         switch (random_.below(20)) {
-            case 0: case 1: make(FileType::Regular); break;
-            case 2: make(FileType::Directory); break;
-            case 3: case 4: unlink(); break;
-            case 5: remove_directory(); break;
-            case 6: rename(); break;
-            case 7: case 8: case 9: resize(); break;
-            case 10: case 11: write(); break;
-            case 12: pin(); break;
-            case 13: unpin(); break;
-            case 14: reserve(); break;
-            case 15: case 16: move_some(); break;
-            case 17: abort_some(); break;
-            case 18: if (random_.one_in(10)) add_device(); else toggle_leaving(); break;
-            case 19: if (random_.one_in(4)) reopen(); else metadata(); break;
+            case 0:
+            case 1:
+                make(FileType::Regular);
+                break;
+            case 2:
+                make(FileType::Directory);
+                break;
+            case 3:
+            case 4:
+                unlink();
+                break;
+            case 5:
+                remove_directory();
+                break;
+            case 6:
+                rename();
+                break;
+            case 7:
+            case 8:
+            case 9:
+                resize();
+                break;
+            case 10:
+            case 11:
+                write();
+                break;
+            case 12:
+                pin();
+                break;
+            case 13:
+                unpin();
+                break;
+            case 14:
+                reserve();
+                break;
+            case 15:
+            case 16:
+                move_some();
+                break;
+            case 17:
+                abort_some();
+                break;
+            case 18:
+                if (random_.one_in(10))
+                    add_device();
+                else
+                    toggle_leaving();
+                break;
+            case 19:
+                if (random_.one_in(4))
+                    reopen();
+                else
+                    metadata();
+                break;
         }
     }
 
@@ -69,8 +109,9 @@ class RandomStore {
         while (!pins_.empty()) unpin();
         for (auto at = nodes_.rbegin(); at != nodes_.rend(); ++at) {
             if (at->first == "/") continue;
-            const auto removed = at->second.is_directory ? pool_->remove_directory(at->first, root())
-                                                         : pool_->unlink(at->first, root());
+            const auto removed = at->second.is_directory
+                                     ? pool_->remove_directory(at->first, root())
+                                     : pool_->unlink(at->first, root());
             ASSERT_TRUE(removed.ok()) << removed.error().message();
         }
         pool_.expect_sound();
@@ -94,10 +135,11 @@ class RandomStore {
 
     std::size_t children(const std::string& path) const {
         const auto prefix = path == "/" ? path : path + "/";
-        return static_cast<std::size_t>(std::count_if(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
-            return entry.first.size() > prefix.size() && entry.first.starts_with(prefix) &&
-                   entry.first.find('/', prefix.size()) == std::string::npos;
-        }));
+        return static_cast<std::size_t>(
+            std::count_if(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
+                return entry.first.size() > prefix.size() && entry.first.starts_with(prefix) &&
+                       entry.first.find('/', prefix.size()) == std::string::npos;
+            }));
     }
     std::string some_path(bool wants_directory, bool any = false) {
         std::vector<std::string> paths;
@@ -107,7 +149,8 @@ class RandomStore {
     }
     std::string some_name() {
         const auto directory = some_path(true);
-        return (directory == "/" ? "" : directory) + "/" + static_cast<char>('a' + random_.below(8));
+        return (directory == "/" ? "" : directory) + "/" +
+               static_cast<char>('a' + random_.below(8));
     }
     // A file's content goes, or lives on with its pins.
     void lose_name(const Node& node) {
@@ -115,7 +158,8 @@ class RandomStore {
     }
     // The bytes of a file by its number, named or not.
     Content* bytes_of(InodeNo inode) {
-        if (const auto found = unlinked_.find(inode); found != unlinked_.end()) return &found->second;
+        if (const auto found = unlinked_.find(inode); found != unlinked_.end())
+            return &found->second;
         for (auto& [path, node] : nodes_)
             if (node.inode == inode) return &node.bytes;
         return nullptr;
@@ -131,7 +175,8 @@ class RandomStore {
         if (std::count(path.begin(), path.end(), '/') > 4) return;
         // A third of the files belongs to a user of its own; the root directory is open to all.
         const auto who = path.rfind('/') == 0 && random_.one_in(3) ? user(1000) : root();
-        const auto made = type == FileType::Regular ? pool_->create_file(path, 0644, who) : pool_->make_directory(path, 0755, who);
+        const auto made = type == FileType::Regular ? pool_->create_file(path, 0644, who)
+                                                    : pool_->make_directory(path, 0755, who);
         if (nodes_.contains(path)) {
             ASSERT_EQ(made.error().code(), Code::Exists);
             return;
@@ -161,7 +206,8 @@ class RandomStore {
         const bool is_there = nodes_.contains(to);
         const bool moves_directory = nodes_[from].is_directory;
         const bool fits = from != "/" && to != "/" && !to.starts_with(from + "/") &&
-                          (from == to || !is_there || (nodes_[to].is_directory == moves_directory && children(to) == 0));
+                          (from == to || !is_there ||
+                           (nodes_[to].is_directory == moves_directory && children(to) == 0));
         ASSERT_EQ(done.ok(), fits) << from << " to " << to;
         if (!done || from == to) return;
         if (is_there && !moves_directory) lose_name(nodes_[to]);
@@ -181,8 +227,9 @@ class RandomStore {
         const auto inode = some_file();
         if (inode == InodeNo()) return;
         auto& bytes = *bytes_of(inode);
-        const auto size = random_.one_in(3) ? random_.below(bytes.size() + 1)
-                                            : bytes.size() + random_.below(random_.one_in(3) ? 200000 : 15000);
+        const auto size = random_.one_in(3)
+                              ? random_.below(bytes.size() + 1)
+                              : bytes.size() + random_.below(random_.one_in(3) ? 200000 : 15000);
         const auto layout = pool_->lock_layout(inode);
         const auto done = pool_->resize(inode, size);
         if (done) {
@@ -228,8 +275,9 @@ class RandomStore {
         if (!moves_.empty()) return;
         const auto piece = 4096ull << random_.below(6);
         const auto inode = some_file();
-        const auto moves = random_.one_in(3) && inode != InodeNo() ? pool_->reserve_isolation(inode, piece)
-                                                                   : pool_->reserve_evacuation(some_device(), piece);
+        const auto moves = random_.one_in(3) && inode != InodeNo()
+                               ? pool_->reserve_isolation(inode, piece)
+                               : pool_->reserve_evacuation(some_device(), piece);
         if (!moves) {
             ASSERT_EQ(moves.error().code(), Code::NoSpace) << moves.error().message();
             return;
@@ -268,11 +316,14 @@ class RandomStore {
     }
     void toggle_leaving() {
         const auto device = some_device();
-        for (const auto& usage : pool_->usage()) pool_->set_leaving(usage.id, usage.id == device && !usage.is_leaving);
+        for (const auto& usage : pool_->usage())
+            pool_->set_leaving(usage.id, usage.id == device && !usage.is_leaving);
     }
     void metadata() {
-        if (random_.one_in(2)) base::discard(pool_->ensure_metadata_copies(), "may find no room");
-        else base::discard(pool_->evacuate_metadata(some_device()), "may find no room");
+        if (random_.one_in(2))
+            base::discard(pool_->ensure_metadata_copies(), "may find no room");
+        else
+            base::discard(pool_->evacuate_metadata(some_device()), "may find no room");
     }
 
     Random random_;

@@ -1,4 +1,5 @@
-// The store by itself: sizes, bytes, pins, space, and that all of it is there again after closing and opening.
+// The store by itself: sizes, bytes, pins, space, and that all of it is there again after closing
+// and opening.
 #include "store/store.h"
 
 #include <gtest/gtest.h>
@@ -48,7 +49,8 @@ TEST(Store, NewSpaceReadsAsZero) {
         auto bytes = pool.content(inode);
         const auto pattern = TestPool::pattern(inode, 1000);
         EXPECT_TRUE(std::equal(pattern.begin(), pattern.end(), bytes.begin()));
-        EXPECT_TRUE(std::all_of(bytes.begin() + 1000, bytes.end(), [](auto byte) { return byte == 0; }));
+        EXPECT_TRUE(
+            std::all_of(bytes.begin() + 1000, bytes.end(), [](auto byte) { return byte == 0; }));
         ASSERT_TRUE(pool->unlink(path, root()).ok());
         ASSERT_TRUE(pool->unlink(path + "-keeper", root()).ok());
         EXPECT_EQ(pool->stat(keeper).error().code(), Code::NotFound);
@@ -77,7 +79,8 @@ TEST(Store, FullPoolRefusesAndChangesNothing) {
     const auto refused = pool->resize(inode, 1ull << 30);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::NoSpace);
-    EXPECT_NE(refused.error().message().find("room for only"), std::string::npos) << refused.error().message();
+    EXPECT_NE(refused.error().message().find("room for only"), std::string::npos)
+        << refused.error().message();
     EXPECT_EQ(pool->resize(inode, 1ull << 62).error().code(), Code::NoSpace);
     EXPECT_EQ(pool->resize(inode, UINT64_MAX).error().code(), Code::NoSpace);
     EXPECT_EQ(pool.room_bytes(), free_before);
@@ -213,7 +216,8 @@ TEST(Store, LayoutLocksExclude) {
         threads.emplace_back([&, i] {
             for (int round = 0; round < 500; ++round) {
                 // In any order, doubled: sorted inside.
-                auto held = i % 2 ? pool->lock_layouts({InodeNo(9), InodeNo(4), InodeNo(9)}) : pool->lock_layout(InodeNo(9));
+                auto held = i % 2 ? pool->lock_layouts({InodeNo(9), InodeNo(4), InodeNo(9)})
+                                  : pool->lock_layout(InodeNo(9));
                 const int seen = value;
                 std::this_thread::yield();
                 value = seen + 1;
@@ -235,7 +239,8 @@ TEST(Store, ManyThreadsOnOneUsersSegments) {
             const auto path = "/t" + std::to_string(i);
             for (int round = 0; round < 60; ++round) {
                 const auto inode = pool.make_file(path, 1 + random.below(20000));
-                EXPECT_EQ(pool.content(inode), TestPool::pattern(inode, pool->stat(inode)->size_bytes));
+                EXPECT_EQ(pool.content(inode),
+                          TestPool::pattern(inode, pool->stat(inode)->size_bytes));
                 EXPECT_TRUE(pool->unlink(path, root()).ok());
             }
         });
@@ -263,7 +268,9 @@ TEST(StoreOpen, RemovesLeftOverFilesAndPunchesFreeSpace) {
     {
         auto device = *pool->device(extent.device);
         ASSERT_TRUE(device->create_segment(SegmentNo(9)).ok());
-        ASSERT_TRUE(device->write(extent.device_offset + 2 * kPageBytes, std::vector<std::uint8_t>(100, 1)).ok());
+        ASSERT_TRUE(
+            device->write(extent.device_offset + 2 * kPageBytes, std::vector<std::uint8_t>(100, 1))
+                .ok());
     }
     pool.reopen();
     EXPECT_FALSE((*pool->device(extent.device))->has_segment(SegmentNo(9)));

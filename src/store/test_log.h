@@ -1,5 +1,5 @@
-// For tests of the metadata log: devices in shared memory whose small segments streams cross often, a plain giver of
-// segments, and the bytes of a copy to damage.
+// For tests of the metadata log: devices in shared memory whose small segments streams cross often,
+// a plain giver of segments, and the bytes of a copy to damage.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,8 @@ inline Bytes numbered(std::uint64_t number) {
     const std::string text = "transaction " + std::to_string(number) + " ";
     Bytes bytes(text.begin(), text.end());
     const auto length = number * number * 37 % 300;
-    for (std::uint64_t i = 0; i < length; ++i) bytes.push_back(static_cast<std::uint8_t>(number + i));
+    for (std::uint64_t i = 0; i < length; ++i)
+        bytes.push_back(static_cast<std::uint8_t>(number + i));
     return bytes;
 }
 
@@ -99,7 +100,8 @@ class PlainSpace final : public MetadataSpace {
     }
     void give_back(DeviceId id, SegmentNo segment) override {
         EXPECT_EQ(taken.erase({id, segment}), 1u) << "a segment was given back that was not taken";
-        base::discard(devices_[id.raw() - 1]->release_segment(segment), "a left-over file does no harm");
+        base::discard(devices_[id.raw() - 1]->release_segment(segment),
+                      "a left-over file does no harm");
     }
     // What the labels on media list.
     std::set<std::pair<DeviceId, SegmentNo>> listed() const {
@@ -133,7 +135,9 @@ class CopyBytes {
         const auto size = static_cast<std::ptrdiff_t>(device_->segment_bytes());
         auto from = bytes.begin();
         for (const auto segment : label_.metadata_segments) {
-            EXPECT_TRUE(device_->write(device_->segment_range(segment).begin(), Bytes(from, from + size)).ok());
+            EXPECT_TRUE(
+                device_->write(device_->segment_range(segment).begin(), Bytes(from, from + size))
+                    .ok());
             from += size;
         }
     }

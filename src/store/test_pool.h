@@ -1,5 +1,5 @@
-// For tests: pools on directories in shared memory, random numbers that can be replayed, and small helpers.
-// REFAULT_SEED in the environment replays a random test.
+// For tests: pools on directories in shared memory, random numbers that can be replayed, and small
+// helpers. REFAULT_SEED in the environment replays a random test.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,8 @@ namespace refault::store::testing {
 
 inline std::uint64_t test_seed() {
     const char* replay = std::getenv("REFAULT_SEED");
-    const std::uint64_t seed = replay != nullptr ? std::strtoull(replay, nullptr, 10) : std::random_device{}();
+    const std::uint64_t seed =
+        replay != nullptr ? std::strtoull(replay, nullptr, 10) : std::random_device{}();
     std::cout << "REFAULT_SEED=" << seed << std::endl;
     return seed;
 }
@@ -58,8 +59,12 @@ struct Shape {
     std::uint32_t segments = 16;
 };
 
-inline Cred root() { return {}; }
-inline Cred user(uid_t uid, gid_t gid = 0) { return {uid, gid == 0 ? uid : gid, {}, 1}; }
+inline Cred root() {
+    return {};
+}
+inline Cred user(uid_t uid, gid_t gid = 0) {
+    return {uid, gid == 0 ? uid : gid, {}, 1};
+}
 
 // The devices "a", "b", ... of one pool, and the pool's store while it is open.
 class TestPool {
@@ -83,12 +88,15 @@ class TestPool {
     }
     void create(std::size_t devices, Shape shape = {}, const Cred& owner = root()) {
         std::vector<DevicePtr> made;
-        for (std::size_t i = 0; i < devices; ++i) made.push_back(make_device(std::string(1, char('a' + i)), shape));
+        for (std::size_t i = 0; i < devices; ++i)
+            made.push_back(make_device(std::string(1, char('a' + i)), shape));
         auto created = Store::create("pool", made, owner);
         ASSERT_TRUE(created.ok()) << created.error().message();
         store_ = std::move(*created);
     }
-    Result<DeviceId> add(const std::string& name, Shape shape = {}) { return store_->add_device(make_device(name, shape)); }
+    Result<DeviceId> add(const std::string& name, Shape shape = {}) {
+        return store_->add_device(make_device(name, shape));
+    }
     void close() { store_.reset(); }
     Status open() {
         auto opened = open_at(directory_.path());
@@ -155,7 +163,8 @@ class TestPool {
     }
     static std::vector<std::uint8_t> pattern(InodeNo inode, std::uint64_t size) {
         std::vector<std::uint8_t> bytes(size);
-        for (std::uint64_t i = 0; i < size; ++i) bytes[i] = static_cast<std::uint8_t>(inode.raw() * 37 + i / 512 + 1);
+        for (std::uint64_t i = 0; i < size; ++i)
+            bytes[i] = static_cast<std::uint8_t>(inode.raw() * 37 + i / 512 + 1);
         return bytes;
     }
     std::vector<std::uint8_t> content(InodeNo inode) {

@@ -41,7 +41,8 @@ struct DirectoryEntry {
     Attributes attributes;
 };
 
-// A contiguous run of a device that holds a contiguous run of a file. Never crosses a segment boundary.
+// A contiguous run of a device that holds a contiguous run of a file. Never crosses a segment
+// boundary.
 struct Extent {
     InodeNo inode;
     std::uint64_t file_offset = 0;
@@ -62,8 +63,8 @@ struct Extent {
 struct SegmentOwner {
     enum class Kind : std::uint8_t { SharedByUser = 1, Exclusive = 2, Metadata = 3 };
     Kind kind = Kind::Metadata;
-    uid_t uid = 0;   // SharedByUser
-    InodeNo inode;   // Exclusive
+    uid_t uid = 0;  // SharedByUser
+    InodeNo inode;  // Exclusive
     bool operator==(const SegmentOwner&) const = default;
 };
 
@@ -77,8 +78,8 @@ struct Located {
     std::uint32_t replica = 0;
 };
 
-// An extent (or a part of one) on its way to a reserved place. Made by Store::reserve_*, ended by exactly one of
-// commit_moves + release_moved, or abort_moves.
+// An extent (or a part of one) on its way to a reserved place. Made by Store::reserve_*, ended by
+// exactly one of commit_moves + release_moved, or abort_moves.
 struct Move {
     Extent from;
     DeviceId to_device;

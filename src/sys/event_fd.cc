@@ -17,7 +17,8 @@ base::Result<UniqueFd> create_event() {
 
 void signal_event(int event) noexcept {
     const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(event, &one, sizeof one);  // fails only when it is readable already
+    [[maybe_unused]] const auto written =
+        ::write(event, &one, sizeof one);  // fails only when it is readable already
 }
 
 void clear_event(int event) noexcept {

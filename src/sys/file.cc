@@ -17,7 +17,6 @@ using base::sys_error;
 
 namespace {
 
-
 Error shorter(const char* what) {
     return Error(Code::Io, std::string(what) + ": the file is shorter than it should be");
 }
@@ -33,13 +32,15 @@ auto retry(Call call) {
 }  // namespace
 
 Result<UniqueFd> open_at(int directory, const std::string& name, int flags, mode_t mode) {
-    UniqueFd fd(retry([&] { return ::openat(directory, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, mode); }));
+    UniqueFd fd(retry(
+        [&] { return ::openat(directory, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, mode); }));
     if (!fd) return sys_error(name);
     return fd;
 }
 
 Result<UniqueFd> open_directory(const std::string& path) {
-    UniqueFd fd(retry([&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
+    UniqueFd fd(retry(
+        [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
     if (!fd) return sys_error(path);
     return fd;
 }
@@ -74,9 +75,11 @@ Result<std::string> read_small_file(int directory, const std::string& name, std:
     struct stat status;
     if (::fstat(fd->get(), &status) != 0) return sys_error(name);
     if (!S_ISREG(status.st_mode)) return Error(Code::Corrupt, name + " is not a regular file");
-    if (static_cast<std::uint64_t>(status.st_size) > bytes_max) return Error(Code::Corrupt, name + " is too large");
+    if (static_cast<std::uint64_t>(status.st_size) > bytes_max)
+        return Error(Code::Corrupt, name + " is too large");
     std::string text(static_cast<std::size_t>(status.st_size), '\0');
-    RETURN_IF_ERROR(read_fully(fd->get(), 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}));
+    RETURN_IF_ERROR(
+        read_fully(fd->get(), 0, {reinterpret_cast<std::uint8_t*>(text.data()), text.size()}));
     return text;
 }
 
@@ -87,7 +90,8 @@ Status replace_file(int directory, const std::string& name, std::span<const std:
         if (!fd) return fd.error();
         RETURN_IF_ERROR(write_fully(fd->get(), 0, bytes));
         RETURN_IF_ERROR(sync_data(fd->get()));
-        if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0) return sys_error("rename");
+        if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0)
+            return sys_error("rename");
         return {};
     };
     if (const auto replaced = replace(); !replaced) {
@@ -98,7 +102,8 @@ Status replace_file(int directory, const std::string& name, std::span<const std:
 }
 
 Status remove_file(int directory, const std::string& name) {
-    if (::unlinkat(directory, name.c_str(), 0) != 0 && errno != ENOENT) return sys_error("remove " + name);
+    if (::unlinkat(directory, name.c_str(), 0) != 0 && errno != ENOENT)
+        return sys_error("remove " + name);
     return {};
 }
 
@@ -108,19 +113,25 @@ Status sync_directory(int directory) {
 }
 
 Status set_size(int fd, std::uint64_t size_bytes) {
-    if (retry([&] { return ::ftruncate(fd, static_cast<off_t>(size_bytes)); }) != 0) return sys_error("truncate");
+    if (retry([&] { return ::ftruncate(fd, static_cast<off_t>(size_bytes)); }) != 0)
+        return sys_error("truncate");
     return {};
 }
 
 Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length) {
     constexpr int kMode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-    if (retry([&] { return ::fallocate(fd, kMode, static_cast<off_t>(offset), static_cast<off_t>(length)); }) != 0)
+    if (retry([&] {
+            return ::fallocate(fd, kMode, static_cast<off_t>(offset), static_cast<off_t>(length));
+        }) != 0)
         return sys_error("punch");
     return {};
 }
 
 Status allocate(int fd, std::uint64_t offset, std::uint64_t length) {
-    if (retry([&] { return ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(length)); }) != 0)
+    if (retry([&] {
+            return ::fallocate(fd, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                               static_cast<off_t>(length));
+        }) != 0)
         return sys_error("allocate");
     return {};
 }
@@ -166,8 +177,8 @@ Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t
     return std::optional(Span{first, std::min(static_cast<std::uint64_t>(hole), end)});
 }
 
-Status copy_through(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length,
-                    std::span<std::uint8_t> buffer) {
+Status copy_through(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
+                    std::uint64_t length, std::span<std::uint8_t> buffer) {
     while (length > 0) {
         const auto piece = buffer.first(std::min<std::uint64_t>(length, buffer.size()));
         RETURN_IF_ERROR(read_fully(from, from_offset, piece));

@@ -1,5 +1,5 @@
-// Files by descriptor: each function wraps system calls once, repeats on EINTR, finishes short transfers and keeps errno.
-// Stateless; any thread.
+// Files by descriptor: each function wraps system calls once, repeats on EINTR, finishes short
+// transfers and keeps errno. Stateless; any thread.
 #pragma once
 
 #include <sys/types.h>
@@ -25,7 +25,8 @@ Result<UniqueFd> open_directory(const std::string& path);
 
 Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into);
 Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> from);
-// The whole file, at most bytes_max (Corrupt when it is larger, or no regular file). Never waits for a pipe's writer.
+// The whole file, at most bytes_max (Corrupt when it is larger, or no regular file). Never waits
+// for a pipe's writer.
 Result<std::string> read_small_file(int directory, const std::string& name, std::size_t bytes_max);
 // Replaces the file as a whole, durably: temporary file, sync, rename, sync of the directory.
 Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes);
@@ -38,20 +39,21 @@ Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length);
 Status allocate(int fd, std::uint64_t offset, std::uint64_t length);
 Status sync_data(int fd);
 
-// True when the kernel grants a write lease on the file: then no other open file description of it exists in the system,
-// neither behind a descriptor (also one in flight) nor behind a mapping. The file is open for writing here.
+// True when the kernel grants a write lease on the file: then no other open file description of it
+// exists in the system, neither behind a descriptor (also one in flight) nor behind a mapping. The
+// file is open for writing here.
 bool has_no_other_opener(int fd);
 
 struct Span {
     std::uint64_t begin = 0;
     std::uint64_t end = 0;
 };
-// The first run of data at or behind `begin` and before `end`. A filesystem that knows no holes is all data. A file
-// that ends before `end` is an error, not a hole.
+// The first run of data at or behind `begin` and before `end`. A filesystem that knows no holes is
+// all data. A file that ends before `end` is an error, not a hole.
 Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end);
 
 // Copies bytes from file to file in steps of the buffer's size.
-Status copy_through(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset, std::uint64_t length,
-                    std::span<std::uint8_t> buffer);
+Status copy_through(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
+                    std::uint64_t length, std::span<std::uint8_t> buffer);
 
 }  // namespace refault::sys

@@ -100,7 +100,8 @@ TEST_F(Files, AFailedReplaceLeavesTheOldFileAndNoOther) {
     fs::create_directory(path_ / "f");
     const auto replaced = replace_file(directory_.get(), "f", as_bytes("new"));
     ASSERT_FALSE(replaced.ok());
-    EXPECT_NE(replaced.error().message().find("replace f"), std::string::npos) << replaced.error().message();
+    EXPECT_NE(replaced.error().message().find("replace f"), std::string::npos)
+        << replaced.error().message();
     EXPECT_TRUE(fs::is_directory(path_ / "f"));
     EXPECT_FALSE(fs::exists(path_ / "f.new"));
 }
@@ -157,11 +158,13 @@ TEST_F(Files, CopiesGiveTheSameBytesWhateverTheBuffer) {
         ASSERT_TRUE(copied.ok()) << copied.error().message();
         Bytes found(length);
         ASSERT_TRUE(read_fully(to.get(), at, found).ok());
-        ASSERT_TRUE(std::equal(found.begin(), found.end(), data.begin() + static_cast<std::ptrdiff_t>(begin)));
+        ASSERT_TRUE(std::equal(found.begin(), found.end(),
+                               data.begin() + static_cast<std::ptrdiff_t>(begin)));
     }
     const auto to = file("short", 0);
     Bytes buffer(65536);
-    EXPECT_EQ(copy_through(from.get(), 0, to.get(), 0, data.size() + 1, buffer).error().code(), Code::Io);
+    EXPECT_EQ(copy_through(from.get(), 0, to.get(), 0, data.size() + 1, buffer).error().code(),
+              Code::Io);
 }
 
 TEST_F(Files, AnotherOpenerIsNoticedAndItsEndToo) {

@@ -32,8 +32,8 @@ base::Status unmount(const std::string& directory) {
 
 bool is_mount_point(const std::string& directory) {
     struct stat here, above;
-    return ::lstat(directory.c_str(), &here) == 0 && ::stat((directory + "/..").c_str(), &above) == 0 &&
-           here.st_dev != above.st_dev;
+    return ::lstat(directory.c_str(), &here) == 0 &&
+           ::stat((directory + "/..").c_str(), &above) == 0 && here.st_dev != above.st_dev;
 }
 
 base::Result<FilesystemKind> filesystem_kind(int directory) {

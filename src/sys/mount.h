@@ -13,8 +13,8 @@ struct TmpfsOptions {
     std::uint64_t size_bytes = 0;
     std::optional<int> numa_node;
 };
-// Only root of the mount (mode 0700) enters it, nothing in it is executed or set-uid. In huge pages where the kernel has
-// them. Denied when this process may not mount.
+// Only root of the mount (mode 0700) enters it, nothing in it is executed or set-uid. In huge pages
+// where the kernel has them. Denied when this process may not mount.
 base::Status mount_tmpfs(const std::string& directory, const TmpfsOptions& options);
 // Detaches it from the tree at once; its memory goes when nothing uses it any more.
 base::Status unmount(const std::string& directory);

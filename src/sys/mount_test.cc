@@ -74,12 +74,15 @@ TEST_F(Mount, WithoutTheRightIsDenied) {
 
 TEST_F(Mount, AMissingDirectoryIsNotFound) {
     if (::geteuid() != 0) GTEST_SKIP() << "mounting a tmpfs takes root";
-    EXPECT_EQ(mount_tmpfs(path_ + "/none", {8ull << 20, std::nullopt}).error().code(), Code::NotFound);
+    EXPECT_EQ(mount_tmpfs(path_ + "/none", {8ull << 20, std::nullopt}).error().code(),
+              Code::NotFound);
     EXPECT_FALSE(is_mount_point(path_ + "/none"));
 }
 
 TEST(FilesystemKind, TellsMemoryFromTheRest) {
-    const auto kind = [](const char* path) { return *filesystem_kind(open_directory(path)->get()); };
+    const auto kind = [](const char* path) {
+        return *filesystem_kind(open_directory(path)->get());
+    };
     EXPECT_EQ(kind("/proc"), FilesystemKind::Other);
     EXPECT_EQ(kind("/dev/shm"), FilesystemKind::Tmpfs);
     EXPECT_FALSE(filesystem_kind(-1).ok());

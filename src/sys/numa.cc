@@ -1,4 +1,5 @@
-// libnuma, which knows about nodes without processors (CXL memory) and about the limits of a cpuset.
+// libnuma, which knows about nodes without processors (CXL memory) and about the limits of a
+// cpuset.
 #include "sys/numa.h"
 
 #include <numa.h>

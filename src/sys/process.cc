@@ -50,7 +50,8 @@ using Directory = std::unique_ptr<DIR, CloseDirectory>;
 
 // Takes a number off the front of `text`; false when there is none.
 bool take_number(std::string_view& text, std::uint64_t& number, int base) {
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number, base);
+    const auto [end, failure] =
+        std::from_chars(text.data(), text.data() + text.size(), number, base);
     if (failure != std::errc{}) return false;
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
     return true;
@@ -87,11 +88,15 @@ Result<std::vector<pid_t>> list_processes(const std::string& proc_root) {
 // 7f12a000-7f12b000 rw-s 00001000 00:2f 4711                       /path/to/file (deleted)
 bool parse_maps_line(std::string_view line, MapsEntry& entry) {
     std::uint64_t begin = 0, end = 0, major_no = 0, minor_no = 0;
-    if (!take_number(line, begin, 16) || !take(line, '-') || !take_number(line, end, 16) || !take(line, ' ')) return false;
+    if (!take_number(line, begin, 16) || !take(line, '-') || !take_number(line, end, 16) ||
+        !take(line, ' '))
+        return false;
     if (line.size() < 5 || begin > end) return false;
     line.remove_prefix(4);  // permissions
-    if (!take(line, ' ') || !take_number(line, entry.file_offset, 16) || !take(line, ' ')) return false;
-    if (!take_number(line, major_no, 16) || !take(line, ':') || !take_number(line, minor_no, 16)) return false;
+    if (!take(line, ' ') || !take_number(line, entry.file_offset, 16) || !take(line, ' '))
+        return false;
+    if (!take_number(line, major_no, 16) || !take(line, ':') || !take_number(line, minor_no, 16))
+        return false;
     if (!take(line, ' ') || !take_number(line, entry.inode, 10)) return false;
     while (take(line, ' ')) {
     }
@@ -104,7 +109,8 @@ bool parse_maps_line(std::string_view line, MapsEntry& entry) {
 Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root) {
     auto text = read_all(process_path(proc_root, pid, "maps"));
     if (!text) {
-        // A file below a process directory that is gone says ENOENT; a process in its last steps says ESRCH.
+        // A file below a process directory that is gone says ENOENT; a process in its last steps
+        // says ESRCH.
         if (text.error().sys_errno() == ENOENT) return Error(Code::Gone, "process ended", ESRCH);
         return text.error();
     }
@@ -133,7 +139,8 @@ Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid, const std::strin
         struct stat status;
         if (::fstatat(dirfd(directory.get()), entry->d_name, &status, 0) != 0) continue;
         char target[4096];
-        const ssize_t length = ::readlinkat(dirfd(directory.get()), entry->d_name, target, sizeof target);
+        const ssize_t length =
+            ::readlinkat(dirfd(directory.get()), entry->d_name, target, sizeof target);
         OpenDescriptor descriptor;
         std::uint64_t number = 0;
         std::string_view name = entry->d_name;

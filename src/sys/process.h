@@ -1,4 +1,5 @@
-// What /proc tells of processes. Every function copes with a process that ends while it is read. Stateless.
+// What /proc tells of processes. Every function copes with a process that ends while it is read.
+// Stateless.
 #pragma once
 
 #include <sys/types.h>
@@ -43,7 +44,8 @@ struct OpenDescriptor {
     std::uint64_t inode = 0;
     std::string path;
 };
-Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid, const std::string& proc_root = "/proc");
+Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid,
+                                                     const std::string& proc_root = "/proc");
 
 // A descriptor that becomes readable when the process ends.
 Result<UniqueFd> open_pidfd(pid_t pid);

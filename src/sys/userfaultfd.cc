@@ -17,9 +17,13 @@ using base::sys_error;
 
 namespace {
 
-int new_userfaultfd(int flags) { return static_cast<int>(::syscall(SYS_userfaultfd, flags)); }
+int new_userfaultfd(int flags) {
+    return static_cast<int>(::syscall(SYS_userfaultfd, flags));
+}
 
-uffdio_range kernel_range(AddressRange range) { return {range.begin(), range.length()}; }
+uffdio_range kernel_range(AddressRange range) {
+    return {range.begin(), range.length()};
+}
 
 // EAGAIN: a change of mappings is under way in that process (it ends by itself); try again.
 template <typename Argument>
@@ -36,12 +40,16 @@ Result<Userfaultfd> create_userfaultfd() {
     constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
     if (UniqueFd fd(new_userfaultfd(kFlags)); fd) return Userfaultfd{std::move(fd), true};
     if (UniqueFd node(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC)); node)
-        if (UniqueFd fd(::ioctl(node.get(), USERFAULTFD_IOC_NEW, kFlags)); fd) return Userfaultfd{std::move(fd), true};
-    if (UniqueFd fd(new_userfaultfd(kFlags | UFFD_USER_MODE_ONLY)); fd) return Userfaultfd{std::move(fd), false};
-    return Error(Code::NotSupported,
-                 "userfaultfd is not allowed to this process, so its memory could not be moved under it: check for a "
-                 "seccomp filter (containers), CONFIG_USERFAULTFD, or give access to /dev/userfaultfd",
-                 errno);
+        if (UniqueFd fd(::ioctl(node.get(), USERFAULTFD_IOC_NEW, kFlags)); fd)
+            return Userfaultfd{std::move(fd), true};
+    if (UniqueFd fd(new_userfaultfd(kFlags | UFFD_USER_MODE_ONLY)); fd)
+        return Userfaultfd{std::move(fd), false};
+    return Error(
+        Code::NotSupported,
+        "userfaultfd is not allowed to this process, so its memory could not be moved under it: "
+        "check for a "
+        "seccomp filter (containers), CONFIG_USERFAULTFD, or give access to /dev/userfaultfd",
+        errno);
 }
 
 Status userfaultfd_handshake(int fd) {
@@ -49,9 +57,11 @@ Status userfaultfd_handshake(int fd) {
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
     if (::ioctl(fd, UFFDIO_API, &api) != 0) return sys_error("userfaultfd handshake");
-    if ((api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) == 0 || (api.features & UFFD_FEATURE_MISSING_SHMEM) == 0)
-        return Error(Code::NotSupported, "this kernel cannot write-protect shared memory by userfaultfd; Linux 5.19 "
-                                         "or newer is needed");
+    if ((api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) == 0 ||
+        (api.features & UFFD_FEATURE_MISSING_SHMEM) == 0)
+        return Error(Code::NotSupported,
+                     "this kernel cannot write-protect shared memory by userfaultfd; Linux 5.19 "
+                     "or newer is needed");
     return {};
 }
 

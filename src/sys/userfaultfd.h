@@ -1,8 +1,9 @@
-// userfaultfd, one function a request. The descriptor acts on the address space of the process that created it, from
-// whichever process holds it. Stateless functions; the kernel serialises.
+// userfaultfd, one function a request. The descriptor acts on the address space of the process that
+// created it, from whichever process holds it. Stateless functions; the kernel serialises.
 //
-// What the errors mean here: Gone (ESRCH) the process has exited; NotFound (ENOENT) the addresses are not registered or
-// not mapped any more; NotSupported: this kind of memory takes no userfaultfd.
+// What the errors mean here: Gone (ESRCH) the process has exited; NotFound (ENOENT) the addresses
+// are not registered or not mapped any more; NotSupported: this kind of memory takes no
+// userfaultfd.
 #pragma once
 
 #include "base/range.h"
@@ -18,18 +19,19 @@ using base::UniqueFd;
 
 struct Userfaultfd {
     UniqueFd fd;
-    // False when only accesses made in user mode wait for a fault's resolution, because the process may not ask for
-    // more: then a system call that touches a fenced page fails with EFAULT.
+    // False when only accesses made in user mode wait for a fault's resolution, because the process
+    // may not ask for more: then a system call that touches a fenced page fails with EFAULT.
     bool handles_kernel_faults = false;
 };
-// For the calling process. Tries full rights, then /dev/userfaultfd, then user mode only. NotSupported, with what to
-// do, when none is allowed.
+// For the calling process. Tries full rights, then /dev/userfaultfd, then user mode only.
+// NotSupported, with what to do, when none is allowed.
 Result<Userfaultfd> create_userfaultfd();
-// The handshake (UFFDIO_API), once a descriptor. NotSupported when the kernel lacks write protection of shared memory.
+// The handshake (UFFDIO_API), once a descriptor. NotSupported when the kernel lacks write
+// protection of shared memory.
 Status userfaultfd_handshake(int fd);
 
-// missing: a touch of a page that is not there waits. write_protect: so does a write to a page marked by
-// userfaultfd_write_protect. Ranges may span several mappings.
+// missing: a touch of a page that is not there waits. write_protect: so does a write to a page
+// marked by userfaultfd_write_protect. Ranges may span several mappings.
 struct FaultModes {
     bool missing = false;
     bool write_protect = false;
