@@ -63,6 +63,7 @@ RF_API int rf_create(rf_session* session, const char* path, uint32_t mode, int f
                      rf_file** file);
 /* flags: RF_READ, or RF_READ | RF_WRITE. Permissions are those of the file against this process. */
 RF_API int rf_open(rf_session* session, const char* path, int flags, rf_file** file);
+/* The file is closed and `file` is gone whatever is returned. */
 RF_API int rf_close(rf_file* file);
 
 /* Space is taken at once: -ENOSPC here, never a fault later. Shrinking: touching mapped bytes
@@ -94,6 +95,7 @@ RF_API uint64_t rf_length(const rf_mapping* mapping);
 /* Durable on the medium under the range when it returns 0 (nothing to wait for on memory-backed
  * devices). */
 RF_API int rf_persist(rf_mapping* mapping, const void* address, size_t length);
+/* The memory is unmapped and `mapping` is gone whatever is returned. */
 RF_API int rf_unmap(rf_mapping* mapping);
 
 /* Calls visit for each entry, in order of names, until it returns non-zero; that value is returned.
