@@ -4,12 +4,21 @@
  * program sees at most a pause.
  *
  * Errors: every int function returns 0 or a negative errno; rf_strerror gives the general text,
- * rf_error_detail the daemon's own sentence about the last failure on a session. Threads: every
- * function may be called from any thread; one object must not be destroyed while another thread
- * uses it. Ownership: rf_session > rf_file > rf_mapping. A mapping keeps working after rf_close of
- * its file; rf_disconnect ends all. Forking: mappings are not inherited (MADV_DONTFORK): a child
- * would walk past every fence. The library runs one thread, `refault-pager`, with all signals
- * blocked; it moves the mappings when told.
+ * rf_error_detail the daemon's own sentence about the last failure on a session.
+ *
+ * Threads: every function may be called from any thread; one object must not be destroyed while
+ * another thread uses it. The library runs one thread, `refault-pager`, with all signals blocked;
+ * it moves the mappings when told.
+ *
+ * Ownership: rf_session > rf_file > rf_mapping. A mapping keeps working after rf_close of its file;
+ * rf_disconnect ends all.
+ *
+ * Forking: mappings are not inherited (MADV_DONTFORK): a child would walk past every fence. Nor can
+ * a child use its parent's session: calls fail with -EPIPE, rf_disconnect does nothing, and the
+ * child connects for itself if it wants to.
+ *
+ * When the daemon is gone, calls fail with -EPIPE. What is mapped keeps working; what was just
+ * being moved stays blocked.
  */
 #pragma once
 

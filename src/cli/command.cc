@@ -37,7 +37,8 @@ void Context::fail(const base::Error& error, int exit_status) {
                             {{"code", std::string(base::code_name(error.code()))},
                              {"errno", error.sys_errno()},
                              {"message", error.message()}}}};
-        std::printf("%s\n", body.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+        // One line, so that it can also end a stream of lines.
+        std::printf("%s\n", body.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     }
     std::fprintf(stderr, "refault: %s\n", printable(error.message()).c_str());
 }

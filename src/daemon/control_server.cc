@@ -327,6 +327,8 @@ Status ControlServer::start() {
 ControlServer::~ControlServer() {
     is_ending_.store(true);
     api_.events().close();
+    // One that was refused must not take away the socket of the daemon that refused it.
+    if (!thread_.joinable()) return;
     http_->server.stop();
     thread_.join();
     ::unlink(socket_path_.c_str());

@@ -310,12 +310,15 @@ TEST_F(ControlServerTest, TheSocketIsTheOwnersAlone) {
     struct stat status {};
     ASSERT_EQ(::stat(socket_.c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777, 0600u);
-    EventLog events;
-    ControlApi api(events, {});
-    ControlServer second(api, socket_, 0600);
-    auto started = second.start();
-    ASSERT_FALSE(started);
-    EXPECT_EQ(started.error().code(), base::Code::Busy);
+    {
+        EventLog events;
+        ControlApi api(events, {});
+        ControlServer second(api, socket_, 0600);
+        auto started = second.start();
+        ASSERT_FALSE(started);
+        EXPECT_EQ(started.error().code(), base::Code::Busy);
+    }
+    expect_alive();  // the refused one has left the socket alone
 }
 
 TEST(ControlServer, EndsHoweverSoonItIsTold) {

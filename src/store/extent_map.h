@@ -1,8 +1,9 @@
 // One file's extents, by replica and file offset.
 //
-//   add:  neighbours that continue both in the file and on the device, in the same segment, become
-//   one extent cut:  |------- extent -------|   minus   |- cut -|   leaves   |- left -|       |-
-//   right -|
+//   add   |- left -|- right -|                  joins what continues in file, device and segment
+//   cut   |--------- extent ---------|
+//                  |- cut -|
+//         |- left -|       |- right -|           leaves both ends
 //
 // Invariant: extents of one replica do not overlap, and no two could be joined. Not thread-safe:
 // the store's lock.

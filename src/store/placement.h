@@ -1,9 +1,10 @@
 // Where new bytes of a file go: the chunk rule over the allocator's books.
 //
 //   file     0        2M        4M   5M
-//   chunks   |---------|---------|----|         cut at 2 MiB of the file, so that whole chunks can
-//   be huge pages: device   a chunk of 2 MiB lies at the same offset modulo 2 MiB as in the file,
-//   smaller ones lie anywhere
+//   chunks   |---------|---------|----|    cut at 2 MiB of the file: whole chunks can be huge pages
+//
+// On the device a chunk of 2 MiB lies at the same offset modulo 2 MiB as in the file, smaller ones
+// lie anywhere.
 //
 // A chunk goes, in this order: right behind the one before it; into room of a segment that the
 // owner has; into a fresh segment of the device with most space; in pieces, into what the owner's

@@ -3,8 +3,7 @@
 //
 //   source   [====== extent ======]          piece: cut at multiples of piece_bytes_max of the file
 //   pieces   [==|========|========]
-//   target    [==]   [========]  [===|====]  a place of each, in segments of the same kind of
-//   owner; cut where it ends
+//   target    [==]   [========]  [===|====]  cut where a segment ends; the kind of owner stays
 #include <algorithm>
 
 #include "base/log.h"

@@ -1,7 +1,6 @@
 // Making a pool and opening one.
 //
-//   history -> state -> books -> (no name, no owner: dropped) -> checkpoint -> left-over files
-//   removed, free space punched
+//   history -> state -> orphans dropped -> books -> checkpoint -> left-over files and bytes removed
 //
 // Nothing of the old history is touched before the checkpoint is durable: a crash anywhere leaves a
 // pool that opens.
