@@ -241,7 +241,14 @@ Status RemovalService::Removal::prove_and_finish() {
         // A client that never answered may have let go all the same. Once its segments have no
         // names, a descriptor in flight shows as a hidden inode: look again.
         if (report->holders.empty() && service_.mover_.release_unmapped(device_.id) > 0) continue;
-        if (report->is_proven()) return conclude(*report);
+        if (report->is_proven()) {
+            auto done = conclude(*report);
+            if (done || done.error().code() != Code::Busy) return done;
+            // Another pull holds a batch that was to go here; it finds out when it begins to move.
+            pause(steady_clock::now() + kRetryInterval);
+            RETURN_IF_ERROR(check_stop());
+            continue;
+        }
         const std::string reason = report->summary();
         if (device_.slot->state() == slot::SlotState::Leaving) {
             base::discard(device_.slot->unproven(), "the phase says it too");
