@@ -121,7 +121,8 @@ class Chaos {
     }
 
     void put_back_pulled() {
-        for (const auto& removal : pool_.get("/v1/removals")["removals"]) {
+        const auto answer = pool_.get("/v1/removals");
+        for (const auto& removal : answer["removals"]) {
             const auto name = removal.value("device", "");
             EXPECT_NE(removal.value("phase", ""), "failed") << removal.dump();
             if (removal.value("phase", "") == "safe" &&

@@ -90,7 +90,8 @@ TEST(PoolLife, AMappingFollowsItsFilesSize) {
     EXPECT_EQ(bytes[0], 1);
     ASSERT_EQ(rf_unmap(mapping), 0);
     EXPECT_TRUE(eventually([&] {
-        for (const auto& device : pool.get("/v1/status")["devices"])
+        const auto status = pool.get("/v1/status");
+        for (const auto& device : status["devices"])
             if (device.value("data_bytes", 1ull) != 0) return false;
         return true;
     }));
