@@ -308,9 +308,10 @@ void RemovalService::Removal::give_up_locked(RemovalPhase phase, std::string rea
     service_.store_.abort_moves(std::vector<Move>(pending_.begin(), pending_.end()));
     pending_.clear();
     service_.store_.set_leaving(device_.id, false);
-    if (phase == RemovalPhase::Failed)
-        base::discard(device_.slot->failed(), "attention is shown where it can be");
-    base::discard(device_.slot->restore(), "the phase says it too");
+    // After a failure attention stays on until the next pull; the device itself serves on.
+    const auto shown =
+        phase == RemovalPhase::Failed ? device_.slot->failed() : device_.slot->restore();
+    base::discard(shown, "the phase says it too");
     status_.phase = phase;
     status_.reason = std::move(reason);
     status_.slot_state = device_.slot->state();

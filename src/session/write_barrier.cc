@@ -1,6 +1,7 @@
 // The barrier by userfaultfd.
 #include "session/write_barrier.h"
 
+#include "sys/socket.h"
 #include "sys/userfaultfd.h"
 
 namespace refault::session {
@@ -36,13 +37,19 @@ Status stop(const FenceTarget& target) {
     return sys::userfaultfd_write_protect(fd, target.addresses);
 }
 
+// A client that disconnects hangs up its pager channel, then unmaps; the daemon may learn of it
+// later.
+bool is_leaving(const Session& session) {
+    return sys::has_hung_up(session.pager_channel());
+}
+
 }  // namespace
 
 std::vector<FenceTarget> UserfaultBarrier::close(std::span<const FenceTarget> targets) {
     std::vector<FenceTarget> unstopped;
     for (auto& target : merged(targets)) {
         const auto stopped = stop(target);
-        if (!stopped && stopped.error().code() != Code::Gone)
+        if (!stopped && stopped.error().code() != Code::Gone && !is_leaving(*target.session))
             unstopped.push_back(std::move(target));
     }
     return unstopped;
