@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <regex>
 
 #include "base/test_random.h"
@@ -56,6 +57,9 @@ TEST(Units, AcceptsADigitAndSuffixGrammarAndNothingElse) {
         std::string text;
         for (auto length = random.below(10); length > 0; --length)
             text += kLetters[random.below(kLetters.size())];
+        // What is written correctly may still be more than 64 bits hold.
+        const auto digits = std::min(text.find_first_not_of("0123456789"), text.size());
+        if (digits > 7 && std::regex_match(text, grammar)) continue;
         ASSERT_EQ(parse_size(text).ok(), std::regex_match(text, grammar)) << text;
     }
 }

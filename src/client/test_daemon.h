@@ -92,7 +92,12 @@ class TestDaemon {
     // Stops writers, copies, punches the old place, rings. Writers and readers wait from here until
     // it is placed.
     void start_move(const std::string& path, FileRange range) {
-        std::lock_guard lock(mutex_);
+        std::unique_lock lock(mutex_);
+        // What the pager was handed and has not mapped yet cannot be fenced.
+        is_move_waiting_ = true;
+        wait_locked(lock, "a place to be mapped",
+                    [&] { return has_stopped_ || !is_placing_locked(path, range); });
+        is_move_waiting_ = false;
         close_barrier_locked(path, range);
         files_.at(path).move(range);
         mark_stale_locked(path, range);
@@ -187,6 +192,13 @@ class TestDaemon {
         for (auto& mapping : mappings_)
             if (mapping.path == path) mapping.stale.add(mapping.file_range.intersect(range));
         ring_locked();
+    }
+
+    bool is_placing_locked(const std::string& path, FileRange range) const {
+        for (const auto& mapping : mappings_)
+            for (const auto& [sequence, placed] : mapping.placing)
+                if (mapping.path == path && placed.overlaps(range)) return true;
+        return false;
     }
 
     bool is_settled_locked(const std::string& path) const {
@@ -352,7 +364,7 @@ class TestDaemon {
         for (auto& mapping : mappings_) {
             std::erase_if(mapping.placing,
                           [&](const auto& sent) { return sent.first <= fetch.placed; });
-            if (holds_places_) continue;
+            if (holds_places_ || is_move_waiting_) continue;
             mapping.add_places(files_.at(mapping.path), places, descriptors);
         }
         if (!places.places.empty()) ++next_sequence_;
@@ -368,6 +380,7 @@ class TestDaemon {
     std::condition_variable changed_;
     bool has_stopped_ = false;
     bool holds_places_ = false;
+    bool is_move_waiting_ = false;  // until then nothing is handed out
     Intercept intercept_;
     UniqueFd channel_, pager_channel_, userfaultfd_;
     std::map<std::string, TestFile> files_;
