@@ -1,5 +1,5 @@
 // drain: a live drain of 1 GiB with a writer running, over fallocate + memcpy of 1 GiB between two
-// tmpfs of the same kind with nobody writing; and the worst pause that the writer sees.
+// tmpfs of the same kind while the same writer runs; and the worst pause that the writer sees.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -99,6 +99,17 @@ Result<Drained> drain(const cli::ControlClient& control, const std::string& devi
     }
 }
 
+// The writer alone maps the file afterwards.
+Status fill_pool_file(const std::string& socket) {
+    auto session = PoolSession::connect(socket);
+    if (!session) return session.error();
+    auto file = PoolMapping::create(*session, "/bench", kBytes);
+    if (!file) return file.error();
+    std::memset(file->address(), 1, kBytes);
+    file->keep_file();
+    return {};
+}
+
 // fallocate + memcpy of a filled file to a new one of the same length.
 Result<double> copy_plainly(const PlainMapping& from, const std::string& path) {
     auto to = PlainMapping::create(path, kBytes);
@@ -144,11 +155,7 @@ Status run_drain(const Options& options) {
         cli::LocalDaemon::start({"--create", "bench", "--device", std::string("a=") + kDeviceSize});
     if (!daemon) return daemon.error();
     const cli::ControlClient control(daemon->control_socket());
-    auto session = PoolSession::connect(daemon->session_socket());
-    if (!session) return session.error();
-    auto file = PoolMapping::create(*session, "/bench", kBytes);
-    if (!file) return file.error();
-    std::memset(file->address(), 1, kBytes);
+    RETURN_IF_ERROR(fill_pool_file(daemon->session_socket()));
     auto from_tmpfs = PlainTmpfs::create(kBytes + (128 << 20));
     if (!from_tmpfs) return from_tmpfs.error();
     auto to_tmpfs = PlainTmpfs::create(kBytes + (128 << 20));

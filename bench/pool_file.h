@@ -36,6 +36,8 @@ class PoolMapping {
     PoolMapping(PoolMapping&& other) noexcept;
     PoolMapping& operator=(PoolMapping&&) = delete;
 
+    // The file stays when this ends.
+    void keep_file() { unlinks_ = false; }
     std::byte* address() const { return static_cast<std::byte*>(rf_address(mapping_)); }
 
   private:

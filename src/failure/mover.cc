@@ -157,9 +157,8 @@ class Mover::Batch {
                                     {{"session", target.session->id().raw()},
                                      {"pid", std::uint64_t(target.session->cred().pid)}}});
         }
-        // From here on nobody can pin a page of the range for writing without waiting, so what is
-        // not pinned at this moment is not written any more.
-        needs_compare_ = !mover_.pins_.nothing_is_pinned();
+        // From here on nobody can pin a page of the range for writing without waiting.
+        pins_ = mover_.pins_.ask();
     }
 
     Status copy() {
@@ -187,7 +186,7 @@ class Mover::Batch {
 
     // A transfer that held a page before the barrier may have written to it after the copy.
     void carry_over_late_writes() {
-        if (!needs_compare_) return;
+        if (mover_.pins_.nothing_was_pinned(pins_)) return;
         std::uint64_t carried = 0;
         for (const auto& move : moves_) carried += carry_over(move);
         if (carried > 0) mover_.events_.publish({"late-writes-carried-over", {{"bytes", carried}}});
@@ -241,7 +240,7 @@ class Mover::Batch {
     std::vector<Move> moves_;
     std::vector<Fence> fences_;
     std::vector<FenceTarget> targets_;
-    bool needs_compare_ = true;
+    PinWatch::Asked pins_;
     MoveOutcome outcome_;
 };
 

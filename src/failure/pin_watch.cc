@@ -6,10 +6,11 @@
 
 #include <array>
 #include <charconv>
-#include <optional>
 #include <string_view>
 
 namespace refault::failure {
+
+using base::MutexLock;
 
 namespace {
 
@@ -27,18 +28,59 @@ std::optional<std::uint64_t> counter(std::string_view text, std::string_view nam
 
 PinWatch::PinWatch()
     : refresh_(::open("/proc/sys/vm/stat_refresh", O_WRONLY | O_CLOEXEC)),
-      vmstat_(::open("/proc/vmstat", O_RDONLY | O_CLOEXEC)) {}
+      vmstat_(::open("/proc/vmstat", O_RDONLY | O_CLOEXEC)) {
+    if (refresh_ && vmstat_) thread_ = base::NamedThread("pin-watch", [this] { run(); });
+}
 
-bool PinWatch::nothing_is_pinned() const {
-    if (!refresh_ || !vmstat_) return false;
-    if (::pwrite(refresh_.get(), "1", 1, 0) != 1) return false;
+PinWatch::~PinWatch() {
+    {
+        MutexLock lock(mutex_);
+        must_stop_ = true;
+        changed_.notify_all();
+    }
+    thread_.join();
+}
+
+PinWatch::Asked PinWatch::ask() {
+    MutexLock lock(mutex_);
+    changed_.notify_all();
+    return {++asked_, last_};
+}
+
+bool PinWatch::nothing_was_pinned(const Asked& asked) {
+    if (!thread_.joinable()) return false;
+    MutexLock lock(mutex_);
+    while (looked_ < asked.number) changed_.wait(mutex_);
+    return last_ && last_ == asked.before && last_->taken == last_->released;
+}
+
+void PinWatch::run() {
+    for (;;) {
+        std::uint64_t number;
+        {
+            MutexLock lock(mutex_);
+            while (!must_stop_ && asked_ == looked_) changed_.wait(mutex_);
+            if (must_stop_) return;
+            number = asked_;
+        }
+        const auto counts = look();
+        MutexLock lock(mutex_);
+        looked_ = number;
+        last_ = counts;
+        changed_.notify_all();
+    }
+}
+
+std::optional<PinWatch::Counts> PinWatch::look() const {
+    if (::pwrite(refresh_.get(), "1", 1, 0) != 1) return std::nullopt;
     std::array<char, 16 * 1024> text;
     const ssize_t length = ::pread(vmstat_.get(), text.data(), text.size(), 0);
-    if (length <= 0) return false;
+    if (length <= 0) return std::nullopt;
     const std::string_view all(text.data(), static_cast<std::size_t>(length));
-    const auto acquired = counter(all, "nr_foll_pin_acquired ");
+    const auto taken = counter(all, "nr_foll_pin_acquired ");
     const auto released = counter(all, "nr_foll_pin_released ");
-    return acquired && released && *acquired == *released;
+    if (!taken || !released) return std::nullopt;
+    return Counts{*taken, *released};
 }
 
 }  // namespace refault::failure
