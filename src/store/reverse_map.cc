@@ -7,6 +7,11 @@ namespace refault::store {
 
 using base::kPageBytes;
 
+namespace {
+constexpr std::uint64_t kFilePageMax = (1ull << 56) - 1;  // 2^68 bytes: no file is that long
+constexpr std::uint32_t kReplicaMax = 255;
+}  // namespace
+
 ReverseMap::ReverseMap(DeviceId device, std::uint64_t segment_bytes, std::uint32_t segment_count)
     : device_(device), segment_bytes_(segment_bytes), segments_(segment_count) {}
 
@@ -38,28 +43,48 @@ void ReverseMap::set_owner(SegmentNo segment, const SegmentOwner& owner) {
 
 void ReverseMap::clear_owner(SegmentNo segment) {
     auto& cleared = at(segment);
-    CHECK(cleared.owner && cleared.starts.empty());
+    CHECK(cleared.owner && cleared.records.empty());
     if (cleared.owner->kind == SegmentOwner::Kind::Metadata) --metadata_segments_;
     // An empty segment gives its memory back as well.
     cleared = Segment{};
 }
 
+// low and high close in on the first record that ends behind `page`, in steps that double, from a
+// guess:
+//
+//   records   | ends before | ends before | guess |     | ends behind | ends behind |
+//                            low                          high
 std::size_t ReverseMap::find(const Segment& segment, std::uint32_t page) {
-    const auto& starts = segment.starts;
-    const auto above = std::upper_bound(starts.begin(), starts.end(), page);
-    const auto index = static_cast<std::size_t>(above - starts.begin());
-    if (index > 0 && starts[index - 1] + segment.records[index - 1].pages > page) return index - 1;
-    return index;
+    const auto& records = segment.records;
+    if (records.empty() || records.back().end() <= page) return records.size();
+    constexpr std::size_t kFirstStep = 4;
+    std::size_t low = 0;
+    std::size_t high = records.size() - 1;
+    std::size_t guess = high * page / records.back().end();
+    for (std::size_t step = kFirstStep; low < high; step *= 2) {
+        const bool ends_behind = records[guess].end() > page;
+        if (ends_behind)
+            high = guess;
+        else
+            low = guess + 1;
+        if (high - low <= step) break;
+        guess = ends_behind ? high - step : low + step;
+    }
+    while (low < high) {
+        const auto middle = low + (high - low) / 2;
+        if (records[middle].end() > page)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
 }
 
-void ReverseMap::insert(Segment& segment, std::size_t index, std::uint32_t start,
-                        const Record& record) {
-    segment.starts.insert(segment.starts.begin() + static_cast<std::ptrdiff_t>(index), start);
+void ReverseMap::insert(Segment& segment, std::size_t index, const Record& record) {
     segment.records.insert(segment.records.begin() + static_cast<std::ptrdiff_t>(index), record);
 }
 
 void ReverseMap::erase(Segment& segment, std::size_t index) {
-    segment.starts.erase(segment.starts.begin() + static_cast<std::ptrdiff_t>(index));
     segment.records.erase(segment.records.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
@@ -67,8 +92,8 @@ bool ReverseMap::overlaps(std::uint64_t offset, std::uint64_t length) const {
     CHECK(is_place(offset, length));
     const auto& segment = segment_of(offset);
     const auto index = find(segment, page_in_segment(offset));
-    return index < segment.starts.size() &&
-           segment.starts[index] < page_in_segment(offset) + length / kPageBytes;
+    return index < segment.records.size() &&
+           segment.records[index].start < page_in_segment(offset) + length / kPageBytes;
 }
 
 bool ReverseMap::holds(const Extent& run) const {
@@ -76,39 +101,36 @@ bool ReverseMap::holds(const Extent& run) const {
     const auto& segment = segment_of(run.device_offset);
     const auto page = page_in_segment(run.device_offset);
     const auto index = find(segment, page);
-    if (index == segment.starts.size() || segment.starts[index] > page) return false;
+    if (index == segment.records.size() || segment.records[index].start > page) return false;
     const auto& record = segment.records[index];
-    const auto skipped = page - segment.starts[index];
+    const auto skipped = page - record.start;
     return record.inode == run.inode && record.replica == run.replica &&
            (record.file_page + skipped) * kPageBytes == run.file_offset &&
            run.length / kPageBytes <= record.pages - skipped;
 }
 
 void ReverseMap::add(const Extent& extent) {
-    CHECK(!overlaps(extent.device_offset, extent.length));
+    CHECK(!overlaps(extent.device_offset, extent.length) && extent.replica <= kReplicaMax);
     auto& segment = segment_of(extent.device_offset);
-    auto start = page_in_segment(extent.device_offset);
-    Record record{extent.inode, extent.file_offset / kPageBytes,
-                  static_cast<std::uint32_t>(extent.length / kPageBytes), extent.replica};
-    const auto continues = [](std::uint32_t left_start, const Record& left,
-                              std::uint32_t right_start, const Record& right) {
-        return left_start + left.pages == right_start && left.inode == right.inode &&
-               left.replica == right.replica && left.file_page + left.pages == right.file_page;
-    };
+    auto& records = segment.records;
+    Record record;
+    record.start = page_in_segment(extent.device_offset);
+    record.pages = static_cast<std::uint32_t>(extent.length / kPageBytes);
+    record.inode = extent.inode;
+    record.file_page = (extent.file_offset / kPageBytes) & kFilePageMax;
+    record.replica = extent.replica & kReplicaMax;
     data_bytes_ += extent.length;
-    auto index = find(segment, start);
-    if (index < segment.starts.size() &&
-        continues(start, record, segment.starts[index], segment.records[index])) {
-        record.pages += segment.records[index].pages;
+    auto index = find(segment, record.start);
+    if (index < records.size() && record.continues_in(records[index])) {
+        record.pages += records[index].pages;
         erase(segment, index);
         --extent_count_;
     }
-    if (index > 0 &&
-        continues(segment.starts[index - 1], segment.records[index - 1], start, record)) {
-        segment.records[index - 1].pages += record.pages;
+    if (index > 0 && records[index - 1].continues_in(record)) {
+        records[index - 1].pages += record.pages;
         return;
     }
-    insert(segment, index, start, record);
+    insert(segment, index, record);
     ++extent_count_;
 }
 
@@ -121,24 +143,20 @@ void ReverseMap::cut(const Extent& run) {
     const auto pages = static_cast<std::uint32_t>(run.length / kPageBytes);
     auto left = segment.records[index];
     auto right = left;
-    left.pages = page - segment.starts[index];
+    left.pages = page - left.start;
     right.pages -= left.pages + pages;
-    right.file_page += left.pages + pages;
+    right.file_page = (right.file_page + left.pages + pages) & kFilePageMax;
+    right.start = page + pages;
     data_bytes_ -= run.length;
-    --extent_count_;
     if (left.pages > 0 && right.pages > 0) {
         segment.records[index] = left;
-        insert(segment, index + 1, page + pages, right);
-        extent_count_ += 2;
-    } else if (left.pages > 0) {
-        segment.records[index] = left;
+        insert(segment, index + 1, right);
         ++extent_count_;
-    } else if (right.pages > 0) {
-        segment.records[index] = right;
-        segment.starts[index] = page + pages;
-        ++extent_count_;
+    } else if (left.pages > 0 || right.pages > 0) {
+        segment.records[index] = left.pages > 0 ? left : right;
     } else {
         erase(segment, index);
+        --extent_count_;
     }
 }
 
@@ -146,13 +164,11 @@ std::vector<Extent> ReverseMap::extents(SegmentNo segment_no) const {
     const auto& segment = at(segment_no);
     const auto base = segment_no.raw() * segment_bytes_;
     std::vector<Extent> all;
-    all.reserve(segment.starts.size());
-    for (std::size_t i = 0; i < segment.starts.size(); ++i) {
-        const auto& record = segment.records[i];
+    all.reserve(segment.records.size());
+    for (const auto& record : segment.records)
         all.push_back({record.inode, record.file_page * kPageBytes, device_,
-                       base + segment.starts[i] * kPageBytes, record.pages * kPageBytes,
-                       record.replica});
-    }
+                       base + record.start * kPageBytes, record.pages * kPageBytes,
+                       static_cast<std::uint32_t>(record.replica)});
     return all;
 }
 
@@ -164,15 +180,16 @@ void ReverseMap::locate(DeviceRange range, std::vector<Located>& into) const {
         const auto& segment = segment_of(begin);
         if (segment.owner && segment.owner->kind == SegmentOwner::Kind::Metadata)
             into.push_back({DeviceRange(begin, end), true, {}, {}, 0});
-        for (auto i = find(segment, page_in_segment(begin)); i < segment.starts.size(); ++i) {
+        for (auto i = find(segment, page_in_segment(begin)); i < segment.records.size(); ++i) {
             const auto& record = segment.records[i];
-            const auto whole = DeviceRange::of_length(base + segment.starts[i] * kPageBytes,
-                                                      record.pages * kPageBytes);
+            const auto whole =
+                DeviceRange::of_length(base + record.start * kPageBytes, record.pages * kPageBytes);
             if (whole.begin() >= end) break;
             const auto part = whole.intersect(DeviceRange(begin, end));
             const auto file_offset = record.file_page * kPageBytes + (part.begin() - whole.begin());
             into.push_back({part, false, record.inode,
-                            FileRange::of_length(file_offset, part.length()), record.replica});
+                            FileRange::of_length(file_offset, part.length()),
+                            static_cast<std::uint32_t>(record.replica)});
         }
         begin = end;
     }

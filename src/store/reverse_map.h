@@ -1,13 +1,13 @@
 // The reverse map of one device: device range to (inode, file offset, replica), and the owners of
 // its segments.
 //
-//   segments   [ owner | starts: 0 8 9 40 ..   (4 bytes each: a search touches few cache lines) ]
-//              [       | records: one for each start, read once the search is over ]
+//   segments   [ owner | records by start: page 0, 8, 9, 40 .. ]
 //
-// A lookup is one array index, one binary search over numbers, one record. Numbers count pages of 4
-// KiB: segments have at most 1 GiB. Invariants: records of a segment do not overlap and only lie
-// where it has an owner that may have them; no two could be joined. Not thread-safe: the store's
-// lock.
+// A lookup is one array index and one search that begins where the record would be if all were of
+// one length: it ends after a step or two, in the cache line of the record itself. Numbers count
+// pages of 4 KiB: segments have at most 1 GiB. Invariants: records of a segment do not overlap and
+// only lie where it has an owner that may have them; no two could be joined. Not thread-safe: the
+// store's lock.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,7 @@ class ReverseMap {
     const std::optional<SegmentOwner>& owner(SegmentNo segment) const { return at(segment).owner; }
     void set_owner(SegmentNo segment, const SegmentOwner& owner);
     void clear_owner(SegmentNo segment);
-    std::size_t record_count(SegmentNo segment) const { return at(segment).starts.size(); }
+    std::size_t record_count(SegmentNo segment) const { return at(segment).records.size(); }
     // The segment's extents, ascending.
     std::vector<Extent> extents(SegmentNo segment) const;
 
@@ -55,14 +55,20 @@ class ReverseMap {
 
   private:
     struct Record {
-        InodeNo inode;
-        std::uint64_t file_page = 0;
+        std::uint32_t start = 0;  // page in the segment
         std::uint32_t pages = 0;
-        std::uint32_t replica = 0;
+        InodeNo inode;
+        std::uint64_t file_page : 56 = 0;
+        std::uint64_t replica : 8 = 0;
+
+        std::uint32_t end() const { return start + pages; }
+        bool continues_in(const Record& next) const {
+            return end() == next.start && inode == next.inode && replica == next.replica &&
+                   file_page + pages == next.file_page;
+        }
     };
     struct Segment {
         std::optional<SegmentOwner> owner;
-        std::vector<std::uint32_t> starts;
         std::vector<Record> records;
     };
 
@@ -75,8 +81,7 @@ class ReverseMap {
     std::uint32_t page_in_segment(std::uint64_t offset) const;
     // The first record that ends behind `page`.
     static std::size_t find(const Segment& segment, std::uint32_t page);
-    static void insert(Segment& segment, std::size_t index, std::uint32_t start,
-                       const Record& record);
+    static void insert(Segment& segment, std::size_t index, const Record& record);
     static void erase(Segment& segment, std::size_t index);
 
     const DeviceId device_;
