@@ -31,7 +31,8 @@ function(refault_folder name)
     target_compile_options(${name}_test PRIVATE -O0 -g1)
     gtest_discover_tests(${name}_test
       DISCOVERY_MODE PRE_TEST
-      PROPERTIES LABELS unit TIMEOUT 120)
+      NO_PRETTY_VALUES
+      PROPERTIES LABELS unit TIMEOUT 300)
   endif()
 endfunction()
 
