@@ -15,7 +15,9 @@ int main(int argc, char** argv) {
         Options options;
     };
     Bench benches[] = {
-        {"mapped", "a mapped pool file over a plain mmap on the same kind of tmpfs", run_mapped,
+        {"mapped",
+         "a mapped pool file over a plain mmap on the same kind of tmpfs",
+         run_mapped,
          {.runs = 15}},
         {"drain", "a live drain of 1 GiB over fallocate + memcpy", run_drain, {}},
         {"locate", "the reverse map among 10^3 to 10^6 extents", run_locate, {}},

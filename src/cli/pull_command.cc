@@ -27,12 +27,14 @@ struct PullArguments {
     std::vector<std::string> devices;
     bool dry_run = false;
     bool no_wait = false;
+    bool accept_pinned = false;
     std::string rate;
     std::string timeout;
 };
 
 base::Result<Json> request_of(const PullArguments& arguments) {
     Json body = {{"devices", arguments.devices}, {"dry_run", arguments.dry_run}};
+    if (arguments.accept_pinned) body["accept_pinned"] = true;
     if (!arguments.rate.empty()) {
         auto bytes = parse_rate(arguments.rate);
         if (!bytes) return bytes.error();
@@ -192,6 +194,9 @@ void add_pull_commands(CLI::App& device, Context& context) {
     command->add_flag("--no-wait", arguments->no_wait, "Start it and return");
     command->add_option("--rate", arguments->rate,
                         "Move at most so many bytes a second, for example 500M/s");
+    command->add_flag("--accept-pinned", arguments->accept_pinned,
+                      "Say safe also while the kernel holds pages for transfers that may be of "
+                      "these devices");
     command->add_option("--timeout", arguments->timeout,
                         "Give up and go back in service when the data has not moved by then");
 }

@@ -254,14 +254,17 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
     routes["POST /v1/pull"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body =
-            parse_body(request.body, {"devices", "dry_run", "rate_bytes_per_s", "timeout_ms"});
+        auto body = parse_body(request.body, {"devices", "dry_run", "rate_bytes_per_s",
+                                              "timeout_ms", "accept_pinned"});
         if (!body) return body.error();
         auto names = text_list(*body, "devices");
         if (!names) return names.error();
         auto is_dry_run = flag_field(*body, "dry_run");
         if (!is_dry_run) return is_dry_run.error();
         failure::RemovalOptions options;
+        auto accepts_pinned = flag_field(*body, "accept_pinned");
+        if (!accepts_pinned) return accepts_pinned.error();
+        options.accepts_pinned = *accepts_pinned;
         for (const auto& [key, set] :
              std::initializer_list<std::pair<const char*, std::function<void(std::uint64_t)>>>{
                  {"rate_bytes_per_s",

@@ -65,6 +65,7 @@ json to_json(const failure::ProofReport& report) {
         {"is_proven", report.is_proven()},      {"summary", report.summary()},
         {"holders", std::move(holders)},        {"processes_read", report.processes_read},
         {"unreadable_pids", report.unreadable}, {"seconds", report.seconds}};
+    result["pinned_pages"] = report.pinned_pages;
     if (report.hidden_inodes) result["hidden_inodes"] = *report.hidden_inodes;
     return result;
 }

@@ -58,7 +58,10 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
         device->owns_directory_ = true;
     }
     RETURN_IF_ERROR(device->open_directory());
-    if (spec.kind == DeviceKind::Ram) return device;
+    if (spec.kind == DeviceKind::Ram) {
+        device->is_new_ = true;
+        return device;
+    }
     RETURN_IF_ERROR(device->choose_geometry());
     auto label = device->read_label();
     if (label && label->state == LabelState::Member)
@@ -216,11 +219,10 @@ Status Device::release_segment(SegmentNo segment) {
     return {};
 }
 
-std::optional<std::uint64_t> Device::held_segments() const {
-    if (!is_new_ || is_private_mount_) return std::nullopt;
+Device::HeldSegments Device::held_segments() const {
     MutexLock lock(mutex_);
     std::erase_if(held_, [](const UniqueFd& fd) { return sys::has_no_other_opener(fd.get()); });
-    return held_.size();
+    return {held_.size(), is_new_};
 }
 
 bool Device::has_segment(SegmentNo segment) const {

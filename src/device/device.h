@@ -92,10 +92,14 @@ class Device {
     // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and
     // unlinks it. Ok when there is none.
     Status release_segment(SegmentNo segment);
-    // How many released segments somebody still has open or mapped, by the kernel's word; nothing
-    // when it cannot tell: a device that was opened may have had segments released before. A
-    // private tmpfs is asked for its inodes instead.
-    std::optional<std::uint64_t> held_segments() const;
+    // How many released segments somebody still has open or mapped, by the kernel's word. Not
+    // complete when the device was opened: segments may have been released before. A private tmpfs
+    // is better asked for its inodes.
+    struct HeldSegments {
+        std::uint64_t count = 0;
+        bool is_complete = false;
+    };
+    HeldSegments held_segments() const;
     bool has_segment(SegmentNo segment) const;
     // Every segment file in the directory, ascending.
     Result<std::vector<SegmentNo>> list_segments() const;

@@ -187,6 +187,10 @@ class Mover::Batch {
     // A transfer that held a page before the barrier may have written to it after the copy.
     void carry_over_late_writes() {
         if (mover_.pins_.nothing_was_pinned(pins_)) return;
+        {
+            base::MutexLock lock(mover_.mutex_);
+            for (const auto& move : moves_) mover_.maybe_pinned_.insert(move.from.device);
+        }
         std::uint64_t carried = 0;
         for (const auto& move : moves_) carried += carry_over(move);
         if (carried > 0) mover_.events_.publish({"late-writes-carried-over", {{"bytes", carried}}});
@@ -293,6 +297,18 @@ void Mover::release_placed() {
 
 std::size_t Mover::release_unmapped(base::DeviceId device) {
     return release_if([&](const Move& move) { return move.from.device == device; });
+}
+
+std::uint64_t Mover::pinned_pages(base::DeviceId device) {
+    {
+        base::MutexLock lock(mutex_);
+        if (!maybe_pinned_.contains(device)) return 0;
+    }
+    const auto pinned = pins_.pinned_pages().value_or(0);
+    if (pinned > 0) return pinned;
+    base::MutexLock lock(mutex_);
+    maybe_pinned_.erase(device);
+    return 0;
 }
 
 Status Mover::isolate(InodeNo inode) {

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -63,6 +64,11 @@ class Mover final : public session::Isolator {
     // tables show that no process maps it. Returns how many moves were released.
     std::size_t release_unmapped(base::DeviceId device);
 
+    // Pages of the system that the kernel holds now, if some may be of this device: they were held
+    // while a part of it was moved, and not all have been let go of since. A transfer into such a
+    // page goes to memory that belongs to no file any more.
+    std::uint64_t pinned_pages(base::DeviceId device);
+
   private:
     class Batch;
     // Releases those that `is_free` picks; takes mutex_.
@@ -78,6 +84,7 @@ class Mover final : public session::Isolator {
     PinWatch pins_;
     base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
     std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);
+    std::set<base::DeviceId> maybe_pinned_ GUARDED_BY(mutex_);  // a batch off it met pinned pages
     std::vector<std::unique_ptr<std::vector<std::uint8_t>>> buffers_ GUARDED_BY(mutex_);
 };
 

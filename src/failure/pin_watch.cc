@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <string_view>
@@ -47,11 +48,22 @@ PinWatch::Asked PinWatch::ask() {
     return {++asked_, last_};
 }
 
-bool PinWatch::nothing_was_pinned(const Asked& asked) {
-    if (!thread_.joinable()) return false;
+std::optional<PinWatch::Counts> PinWatch::wait_for(const Asked& asked) {
+    if (!thread_.joinable()) return std::nullopt;
     MutexLock lock(mutex_);
     while (looked_ < asked.number) changed_.wait(mutex_);
-    return last_ && last_ == asked.before && last_->taken == last_->released;
+    return last_;
+}
+
+bool PinWatch::nothing_was_pinned(const Asked& asked) {
+    const auto now = wait_for(asked);
+    return now && now == asked.before && now->taken == now->released;
+}
+
+std::optional<std::uint64_t> PinWatch::pinned_pages() {
+    const auto now = wait_for(ask());
+    if (!now) return std::nullopt;
+    return now->taken - std::min(now->taken, now->released);
 }
 
 void PinWatch::run() {

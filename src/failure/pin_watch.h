@@ -43,8 +43,12 @@ class PinWatch {
     // look before ask() to this one. False when there may have been one, or when the counts cannot
     // be had.
     bool nothing_was_pinned(const Asked& asked);
+    // How many pages of the system are pinned now; nothing when the counts cannot be had. Waits.
+    std::optional<std::uint64_t> pinned_pages();
 
   private:
+    // The counts of the look, or of a later one.
+    std::optional<Counts> wait_for(const Asked& asked);
     void run();
     std::optional<Counts> look() const;
 

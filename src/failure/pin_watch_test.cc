@@ -63,6 +63,7 @@ TEST_F(PinWatchTest, APinThatIsHeldIsSeen) {
     const PinnedPage page;
     EXPECT_FALSE(watch_.nothing_was_pinned(watch_.ask()));
     EXPECT_FALSE(watch_.nothing_was_pinned(watch_.ask())) << "the same at both ends is not enough";
+    EXPECT_GT(watch_.pinned_pages(), 0u);
 }
 
 TEST_F(PinWatchTest, APinThatCameAndWentIsSeen) {

@@ -80,19 +80,47 @@ void add_descriptors(pid_t pid, const std::vector<sys::OpenDescriptor>& descript
     }
 }
 
-// Both tables of one process. False when they could not be read although it is alive.
+template <typename T>
+bool is_answered(const base::Result<T>& result) {
+    return result.ok() || result.error().code() == Code::Gone;
+}
+
+// Descriptors of threads that left the table of their process (CLONE_FILES undone), or of all of
+// them when the first thread has ended and took its view of the table along.
+bool read_other_descriptors(pid_t pid, const std::vector<pid_t>& threads,
+                            const std::string& proc_root, const Matcher& matcher,
+                            ProofReport& report) {
+    std::vector<pid_t> known{pid};
+    for (const pid_t thread : threads) {
+        if (std::any_of(known.begin(), known.end(),
+                        [&](pid_t other) { return sys::shares_descriptors(other, thread); }))
+            continue;
+        known.push_back(thread);
+        const auto descriptors = sys::read_descriptors(thread, proc_root);
+        if (descriptors && pid != ::getpid()) add_descriptors(pid, *descriptors, matcher, report);
+        if (!is_answered(descriptors)) return false;
+    }
+    return true;
+}
+
+// All tables of one process. False when they could not be read although it is alive.
 bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matcher,
                   ProofReport& report) {
-    const auto maps = sys::read_maps(pid, proc_root);
+    auto maps = sys::read_maps(pid, proc_root);
     const auto descriptors = sys::read_descriptors(pid, proc_root);
+    const auto threads = sys::list_threads(pid, proc_root);
+    // A first thread that has ended shows no mappings, while the others go on in them.
+    for (const pid_t thread : threads) {
+        if (!maps || !maps->empty()) break;
+        maps = sys::read_maps(thread, proc_root);
+    }
     if (maps) add_mappings(pid, *maps, matcher, report);
     // The daemon's own descriptors are the device's, which closes them when it releases the
     // segment.
     if (descriptors && pid != ::getpid()) add_descriptors(pid, *descriptors, matcher, report);
-    const auto is_answered = [](const auto& result) {
-        return result.ok() || result.error().code() == Code::Gone;
-    };
-    return is_answered(maps) && is_answered(descriptors);
+    const bool are_threads_read =
+        threads.size() < 2 || read_other_descriptors(pid, threads, proc_root, matcher, report);
+    return is_answered(maps) && is_answered(descriptors) && are_threads_read;
 }
 
 // Every inode of a tmpfs counts as long as a name, a descriptor (also one in flight) or a mapping
@@ -138,10 +166,14 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
     }
     for (auto& holder : report.holders) holder.command = sys::command_of(holder.pid, proc_root);
     // After the tables: what was let go of meanwhile must not look held.
-    if (target.is_private_mount)
+    if (target.is_private_mount) {
         report.hidden_inodes = count_hidden_inodes(target.directory);
-    else if (target.held_segments)
-        report.hidden_inodes = target.held_segments();
+        report.is_count_complete = true;
+    } else if (target.held_segments) {
+        const auto held = target.held_segments();
+        report.hidden_inodes = held.count;
+        report.is_count_complete = held.is_complete && ::geteuid() == 0;
+    }
     report.seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
@@ -162,12 +194,17 @@ std::string ProofReport::summary() const {
                " removed segments are still held by something that no process table shows (a "
                "descriptor in flight, "
                "another mount namespace)";
+    if (pinned_pages > 0)
+        return std::to_string(pinned_pages) +
+               " pages of memory are held by the kernel for transfers (direct I/O, registered "
+               "io_uring buffers, RDMA), perhaps some of this device; end those transfers, or "
+               "cancel and pull with --accept-pinned";
     if (!is_proven())
         return "the tables of " + std::to_string(unreadable.size()) +
                " processes could not be read (first: pid " + std::to_string(unreadable.front()) +
                "); run the daemon as root to prove it";
     return "proven: " + std::to_string(processes_read) + " processes read, none holds a segment" +
-           (hidden_inodes ? "; the kernel counts no hidden holder" : "");
+           (is_count_complete ? "; the kernel counts no hidden holder" : "");
 }
 
 }  // namespace refault::failure

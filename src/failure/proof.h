@@ -40,15 +40,21 @@ struct ProofReport {
     std::vector<pid_t>
         unreadable;  // alive, but their tables could not be read: the light stays amber
     // Removed segments that something still holds, by the kernel's own count (a private tmpfs's
-    // inodes beyond those with names; else write leases, see Device::held_segments). 0 is its word
-    // that nobody does. Nothing: it could not tell.
+    // inodes beyond those with names; else write leases, see Device::held_segments). Nothing: it
+    // could not tell.
     std::optional<std::uint64_t> hidden_inodes;
+    // The count covers every segment that the device ever had, and root asked: 0 is the kernel's
+    // word that nobody holds one, also for processes whose tables could not be read.
+    bool is_count_complete = false;
+    // Pages that the kernel holds for transfers, if some may be of this device (see
+    // Mover::pinned_pages).
+    std::uint64_t pinned_pages = 0;
     double seconds = 0;
 
-    // Rule 8: nobody holds, nobody unseen. With hidden_inodes == 0 unreadable processes do not
-    // count: the kernel has answered for them.
+    // Rule 8: nobody holds, nobody unseen.
     bool is_proven() const {
-        return holders.empty() && (hidden_inodes ? *hidden_inodes == 0 : unreadable.empty());
+        return holders.empty() && hidden_inodes.value_or(0) == 0 && pinned_pages == 0 &&
+               (unreadable.empty() || (is_count_complete && hidden_inodes));
     }
     // One line for a person: "proven: 212 processes read, none holds a segment" or who holds what.
     std::string summary() const;
@@ -60,7 +66,7 @@ struct ProofTarget {
     std::string directory;
     std::vector<device::Device::FileIdentity> segments;
     bool is_private_mount = false;
-    std::function<std::optional<std::uint64_t>()> held_segments;
+    std::function<device::Device::HeldSegments()> held_segments;
 };
 Result<ProofTarget> proof_target(const device::Device& device);
 

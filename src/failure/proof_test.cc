@@ -3,15 +3,21 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
+#include <thread>
 
+#include "store/fresh_label.h"
 #include "sys/process.h"
+#include "sys/socket.h"
 
 namespace refault::failure {
 namespace {
@@ -21,13 +27,16 @@ using base::SegmentNo;
 // A child process that runs `hold`, says so, and waits to be ended.
 class Child {
   public:
-    explicit Child(const std::function<void()>& hold) {
+    enum class FirstThread { Waits, Ends };
+    explicit Child(const std::function<void()>& hold,
+                   FirstThread first_thread = FirstThread::Waits) {
         int ends[2];
         if (::pipe(ends) != 0) return;
         pid_ = ::fork();
         if (pid_ == 0) {
             hold();
             (void)!::write(ends[1], "r", 1);
+            if (first_thread == FirstThread::Ends) ::syscall(SYS_exit, 0);
             for (;;) ::pause();
         }
         char ready;
@@ -121,6 +130,78 @@ TEST_F(ProofTest, ADescriptorIsFound) {
     EXPECT_FALSE(report.is_proven());
 }
 
+void run_beside(const std::function<void()>& hold) {
+    std::atomic<bool> holds = false;
+    std::thread([&] {
+        hold();
+        holds = true;
+        for (;;) ::pause();
+    }).detach();
+    while (!holds) std::this_thread::yield();
+}
+
+TEST_F(ProofTest, AMappingIsFoundAlsoWhenTheFirstThreadHasEnded) {
+    Child child(
+        [&] {
+            run_beside([&] {
+                const int fd = ::open(path_.c_str(), O_RDWR);
+                (void)::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd, 0);
+                ::close(fd);
+            });
+        },
+        Child::FirstThread::Ends);
+    // The tables of the first thread go a moment after it has said that it is ready.
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (std::chrono::steady_clock::now() < deadline) {
+        const auto maps = sys::read_maps(child.pid());
+        if (!maps || maps->empty()) break;
+        std::this_thread::yield();
+    }
+    const auto report = proof();
+    ASSERT_EQ(report.holders.size(), 1u) << report.summary();
+    EXPECT_EQ(report.holders[0].pid, child.pid());
+    EXPECT_EQ(report.holders[0].kind, Holder::Kind::Mapping);
+}
+
+TEST_F(ProofTest, ADescriptorOfAThreadWithItsOwnTableIsFound) {
+    Child child([&] {
+        run_beside([&] {
+            (void)::unshare(CLONE_FILES);
+            (void)::open(path_.c_str(), O_RDONLY);
+        });
+    });
+    const auto report = proof();
+    ASSERT_EQ(report.holders.size(), 1u) << report.summary();
+    EXPECT_EQ(report.holders[0].pid, child.pid());
+    EXPECT_EQ(report.holders[0].kind, Holder::Kind::Descriptor);
+}
+
+// A device that was opened: its count does not cover everything, but what it finds counts.
+TEST_F(ProofTest, ADescriptorInFlightOfAReopenedDeviceIsCounted) {
+    const auto label = store::fresh_label(*device_, base::Uuid{}, base::DeviceId(1));
+    ASSERT_TRUE(label);
+    ASSERT_TRUE(device_->write_label(*label));
+    device_.reset();
+    device::DeviceSpec spec;
+    spec.kind = device::DeviceKind::Dir;
+    spec.path = directory_;
+    auto opened = device::Device::open(spec);
+    ASSERT_TRUE(opened) << opened.error().message();
+    device_ = std::move(*opened);
+    auto ends = sys::seqpacket_pair();
+    ASSERT_TRUE(ends);
+    {
+        base::UniqueFd fd(::open(path_.c_str(), O_RDONLY));
+        const int sent[] = {fd.get()};
+        ASSERT_TRUE(sys::send_message(ends->first.get(), std::vector<std::uint8_t>{1}, sent));
+    }
+    ASSERT_TRUE(device_->release_segment(SegmentNo(3)));
+    const auto report = proof();
+    EXPECT_TRUE(report.holders.empty());
+    EXPECT_EQ(report.hidden_inodes, 1u);
+    EXPECT_FALSE(report.is_proven());
+}
+
 // A descriptor whose process cannot be looked into: stood in for by an empty /proc, so that only
 // the kernel's count of openers is left to find it.
 TEST_F(ProofTest, WhatNoTableShowsKeepsItUnproven) {
@@ -146,7 +227,13 @@ TEST(ProofReport, AnUnreadableProcessKeepsItUnprovenUnlessTheKernelHasAnswered) 
     report.unreadable = {1};
     EXPECT_FALSE(report.is_proven());
     report.hidden_inodes = 0;
+    EXPECT_FALSE(report.is_proven()) << "a count that covers a part alone is no answer";
+    report.is_count_complete = true;
     EXPECT_TRUE(report.is_proven());
+    report.pinned_pages = 1;
+    EXPECT_FALSE(report.is_proven());
+    EXPECT_NE(report.summary().find("1 pages"), std::string::npos);
+    report.pinned_pages = 0;
     report.hidden_inodes = 2;
     EXPECT_FALSE(report.is_proven());
 }

@@ -50,6 +50,9 @@ struct RemovalOptions {
     std::optional<std::uint64_t> rate_bytes_per_s;
     std::optional<std::chrono::milliseconds>
         timeout;  // until all data has moved; then as cancelled
+    // Pages that the kernel holds for transfers do not stand against "safe": for systems that
+    // always have some.
+    bool accepts_pinned = false;
 };
 
 struct AffectedProcess {

@@ -233,14 +233,19 @@ Status RemovalService::Removal::prove_and_finish() {
         service_.mover_.release_placed();
         auto report = prove(*target);
         if (!report) return report.error();
+        if (!options_.accepts_pinned)
+            report->pinned_pages = service_.mover_.pinned_pages(device_.id);
         {
             MutexLock lock(service_.mutex_);
             status_.proving_seconds = seconds_since(start);
             status_.proof = *report;
         }
         // A client that never answered may have let go all the same. Once its segments have no
-        // names, a descriptor in flight shows as a hidden inode: look again.
-        if (report->holders.empty() && service_.mover_.release_unmapped(device_.id) > 0) continue;
+        // names, a descriptor in flight shows as a hidden inode: look again. A client that could
+        // not be looked into may still have them mapped, and would get SIGBUS.
+        if (report->holders.empty() && are_clients_read(*report) &&
+            service_.mover_.release_unmapped(device_.id) > 0)
+            continue;
         if (report->is_proven()) {
             auto done = conclude(*report);
             if (done || done.error().code() != Code::Busy) return done;
@@ -262,6 +267,14 @@ Status RemovalService::Removal::prove_and_finish() {
         pause(steady_clock::now() + kProveInterval);
         RETURN_IF_ERROR(check_stop());
     }
+}
+
+bool RemovalService::Removal::are_clients_read(const ProofReport& report) const {
+    const auto clients = service_.registry_.sessions();
+    return std::none_of(clients.begin(), clients.end(), [&](const session::SessionInfo& client) {
+        return std::find(report.unreadable.begin(), report.unreadable.end(), client.pid) !=
+               report.unreadable.end();
+    });
 }
 
 Status RemovalService::Removal::conclude(const ProofReport& report) {

@@ -40,6 +40,7 @@ class RemovalService::Removal {
                         std::size_t batch_moves);
     void wait_for_pagers();
     Status prove_and_finish();
+    bool are_clients_read(const ProofReport& report) const;
     Status conclude(const ProofReport& report);
     void set_phase(RemovalPhase phase);
     void end(const base::Error& error);

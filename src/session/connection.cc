@@ -50,6 +50,8 @@ Status Connection::shake_hands() {
     if (message->descriptors.size() != 2)
         accepted =
             Error(Code::Corrupt, "Hello needs two descriptors: a userfaultfd and a pager channel");
+    else if (!sys::is_seqpacket(message->descriptors[1].get()))
+        accepted = Error(Code::Corrupt, "the pager channel is no local SOCK_SEQPACKET socket");
     else
         accepted = sys::userfaultfd_handshake(message->descriptors[0].get());
     if (accepted) {

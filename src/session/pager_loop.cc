@@ -1,8 +1,6 @@
 // The epoll loop over pager channels.
 #include "session/pager_loop.h"
 
-#include <fcntl.h>
-
 #include <array>
 
 #include "base/log.h"
@@ -40,7 +38,6 @@ PagerLoop::~PagerLoop() {
 
 void PagerLoop::watch(std::shared_ptr<Session> session) {
     const int channel = session->pager_channel();
-    (void)::fcntl(channel, F_SETFL, O_RDWR | O_NONBLOCK);
     const auto id = session->id();
     {
         MutexLock lock(mutex_);
@@ -64,9 +61,9 @@ void PagerLoop::run() {
         const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
                                        to_retry_.empty() ? -1 : kRetryMs);
         for (int i = 0; i < ready; ++i) {
-            const auto tag = events[static_cast<std::size_t>(i)].data.u64;
-            if (tag == kStopTag) return;
-            answer(SessionId(tag));
+            const auto& event = events[static_cast<std::size_t>(i)];
+            if (event.data.u64 == kStopTag) return;
+            answer(SessionId(event.data.u64), (event.events & (EPOLLERR | EPOLLHUP)) != 0);
         }
         if (ready == 0) retry();
     }
@@ -79,7 +76,7 @@ void PagerLoop::retry() {
     to_retry_.clear();
 }
 
-void PagerLoop::answer(SessionId id) {
+void PagerLoop::answer(SessionId id, bool has_ended) {
     std::shared_ptr<Session> session;
     {
         MutexLock lock(mutex_);
@@ -93,9 +90,11 @@ void PagerLoop::answer(SessionId id) {
                            session->describe() + ": pager dropped: " + error.message());
         forget(id);
     };
-    auto message = sys::receive_message(session->pager_channel(), wire::kMessageBytesMax);
+    auto message = sys::receive_message(session->pager_channel(), wire::kMessageBytesMax,
+                                        /*may_wait=*/false);
     if (!message) {
-        if (message.error().code() != Code::Busy) refuse(message.error());
+        // Readiness that nothing can be read from would come back at once, for ever.
+        if (message.error().code() != Code::Busy || has_ended) refuse(message.error());
         return;
     }
     auto decoded = wire::decode_pager_message(message->bytes);

@@ -25,7 +25,8 @@ class PagerLoop {
 
   private:
     void run();
-    void answer(SessionId id);
+    // has_ended: the channel reports an error or that it hung up.
+    void answer(SessionId id, bool has_ended);
     // Ok also when nothing could be sent now and the session is to be tried again.
     Status answer_fetch(const std::shared_ptr<Session>& session, std::uint64_t placed);
     void retry();

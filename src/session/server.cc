@@ -16,6 +16,7 @@
 namespace refault::session {
 
 struct Server::Running {
+    uid_t uid = 0;
     std::unique_ptr<Connection> connection;
     std::atomic<bool> has_ended{false};
     base::NamedThread thread;
@@ -86,8 +87,19 @@ void Server::accept_one() {
         base::log_line(base::LogLevel::Warning, "a client was turned away: too many sessions");
         return;
     }
+    auto peer = sys::peer_cred(socket->get());
+    if (!peer) return;
+    const auto sessions_of_user =
+        std::count_if(running_.begin(), running_.end(),
+                      [&](const Running& running) { return running.uid == peer->uid; });
+    if (peer->uid != 0 && sessions_of_user >= options_.sessions_per_user_max) {
+        base::log_line(base::LogLevel::Warning, "a client of user " + std::to_string(peer->uid) +
+                                                    " was turned away: too many sessions");
+        return;
+    }
     const base::SessionId id(next_session_++);
     Running& running = running_.emplace_back();
+    running.uid = peer->uid;
     running.connection = std::make_unique<Connection>(*context_, id, std::move(*socket));
     running.thread =
         base::NamedThread("session-" + std::to_string(id.raw()),

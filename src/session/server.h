@@ -26,6 +26,7 @@ struct ServerOptions {
     std::uint32_t socket_mode =
         0666;  // who may connect; what a client may open is checked file by file
     std::uint32_t sessions_max = 1024;
+    std::uint32_t sessions_per_user_max = 256;  // so that no user takes them all; root may
     std::uint32_t files_per_session_max = 4096;
     std::uint32_t mappings_per_session_max = 4096;
 };

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -123,6 +124,15 @@ Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root
         rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
     }
     return entries;
+}
+
+std::vector<pid_t> list_threads(pid_t pid, const std::string& proc_root) {
+    auto threads = list_processes(process_path(proc_root, pid, "task"));
+    return threads ? std::move(*threads) : std::vector<pid_t>();
+}
+
+bool shares_descriptors(pid_t one, pid_t other) {
+    return ::syscall(SYS_kcmp, one, other, KCMP_FILES, 0, 0) == 0;
 }
 
 Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid, const std::string& proc_root) {

@@ -44,6 +44,13 @@ struct OpenDescriptor {
     std::uint64_t inode = 0;
     std::string path;
 };
+
+// The threads of a process, ascending; without the process itself where that has no others. The
+// functions above and below take a thread's number, too: /proc/TID is there, if not listed.
+std::vector<pid_t> list_threads(pid_t pid, const std::string& proc_root = "/proc");
+// True when the kernel says (kcmp) that two threads use one table of descriptors.
+bool shares_descriptors(pid_t one, pid_t other);
+
 Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid,
                                                      const std::string& proc_root = "/proc");
 

@@ -110,7 +110,8 @@ Status send_message(int socket, std::span<const std::uint8_t> bytes,
 }
 
 Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
-                                   std::span<UniqueFd, kDescriptorsMax> descriptors) {
+                                   std::span<UniqueFd, kDescriptorsMax> descriptors,
+                                   bool may_wait) {
     for (auto& descriptor : descriptors) descriptor.reset();
     iovec piece{bytes.data(), bytes.size()};
     msghdr message{};
@@ -120,7 +121,7 @@ Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
     message.msg_control = control;
     message.msg_controllen = sizeof control;
     ssize_t length;
-    do length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    do length = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | (may_wait ? 0 : MSG_DONTWAIT));
     while (length < 0 && errno == EINTR);
     if (length < 0) return sys_error("receive");
     ReceivedSizes sizes{static_cast<std::size_t>(length), 0};
@@ -142,11 +143,11 @@ Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
     return sizes;
 }
 
-Result<Received> receive_message(int socket, std::size_t bytes_max) {
+Result<Received> receive_message(int socket, std::size_t bytes_max, bool may_wait) {
     Received received;
     received.bytes.resize(bytes_max);
     std::array<UniqueFd, kDescriptorsMax> descriptors;
-    auto sizes = receive_into(socket, received.bytes, descriptors);
+    auto sizes = receive_into(socket, received.bytes, descriptors, may_wait);
     if (!sizes) return sizes.error();
     received.bytes.resize(sizes->bytes);
     for (std::size_t i = 0; i < sizes->descriptors; ++i)
@@ -170,6 +171,18 @@ Result<base::Cred> peer_cred(int socket) {
     }
     cred.groups.resize(length / sizeof(gid_t));
     return cred;
+}
+
+bool is_seqpacket(int socket) noexcept {
+    int domain = 0, type = 0;
+    socklen_t length = sizeof(int);
+    if (::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return false;
+    length = sizeof(int);
+    if (::getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &length) != 0) return false;
+    sockaddr_storage peer;
+    length = sizeof peer;
+    return domain == AF_UNIX && type == SOCK_SEQPACKET &&
+           ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
 }
 
 bool has_hung_up(int socket) noexcept {

@@ -39,9 +39,9 @@ struct Received {
     std::vector<UniqueFd> descriptors;
 };
 // Waits for one message of at most bytes_max. Gone at end of stream; Corrupt when it was longer
-// than bytes_max or its descriptors did not all arrive. Busy when the socket is non-blocking and
-// there is none.
-Result<Received> receive_message(int socket, std::size_t bytes_max);
+// than bytes_max or its descriptors did not all arrive. Busy when there is none and the call may
+// not wait: O_NONBLOCK alone is no promise, whoever else has the descriptor can clear it.
+Result<Received> receive_message(int socket, std::size_t bytes_max, bool may_wait = true);
 
 struct ReceivedSizes {
     std::size_t bytes = 0;
@@ -50,7 +50,11 @@ struct ReceivedSizes {
 // The same into memory that the caller has, allocating nothing unless it fails. What `descriptors`
 // held is closed.
 Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
-                                   std::span<UniqueFd, kDescriptorsMax> descriptors);
+                                   std::span<UniqueFd, kDescriptorsMax> descriptors,
+                                   bool may_wait = true);
+
+// True for a connected local socket that keeps message boundaries, and nothing else.
+bool is_seqpacket(int socket) noexcept;
 
 // The peer's identity when it connected, as the kernel keeps it (SO_PEERCRED, SO_PEERGROUPS).
 Result<base::Cred> peer_cred(int socket);

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string>
+#include <string_view>
 
 namespace refault::sys {
 
@@ -53,6 +55,13 @@ Result<Userfaultfd> create_userfaultfd() {
 }
 
 Status userfaultfd_handshake(int fd) {
+    // Another kind of file could answer the ioctl as it likes, or never (a file of a FUSE mount).
+    char target[64];
+    const auto length =
+        ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), target, sizeof target);
+    if (length < 0 ||
+        std::string_view(target, static_cast<std::size_t>(length)) != "anon_inode:[userfaultfd]")
+        return Error(Code::Corrupt, "the first descriptor of Hello is no userfaultfd");
     uffdio_api api{};
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
