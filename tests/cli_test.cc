@@ -122,6 +122,7 @@ TEST(Cli, EveryCommandHasHelpWithAnExample) {
 }
 
 TEST(Cli, PullTellsTheWholeStory) {
+    NEEDS_PROOF();
     Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
     Writers writers(pool, 2, 16ull << 20);
     const auto plan = run_refault(pool, {"device", "pull", "b", "--dry-run"});

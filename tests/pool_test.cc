@@ -116,6 +116,7 @@ TEST(PoolLife, NoSpaceIsSaidAtResizeAndChangesNothing) {
 }
 
 TEST(PoolLife, APlainDiskDirectoryHoldsFilesAndIsDrainedWhenNobodyMapsThem) {
+    NEEDS_PROOF();
     char pattern[] = "/var/tmp/refault-test-XXXXXX";
     ASSERT_NE(::mkdtemp(pattern), nullptr);
     {

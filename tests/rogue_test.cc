@@ -90,6 +90,7 @@ std::uint64_t entries_of(pid_t pid, const std::string& directory) {
 constexpr std::uint64_t kFileBytes = 8ull << 20;
 
 TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
+    NEEDS_PROOF();
     Pool pool({"a=ram:64M", "b=ram:64M"});
     Writers writers(pool, 2, kFileBytes);
     Rogue rogue(pool, "/writer0", kFileBytes);
@@ -129,6 +130,7 @@ TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
 }
 
 TEST(Rogue, DescriptorsInFlightKeepTheLightAmber) {
+    NEEDS_PROOF();
     Pool pool({"a=ram:64M", "b=ram:64M"});
     if (!pool.get("/v1/devices/b").value("is_private_mount", false))
         GTEST_SKIP() << "needs the right to mount a tmpfs";
