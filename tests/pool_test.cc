@@ -1,10 +1,13 @@
 // Pools over time: closed and opened again with everything intact; files through the daemon;
 // several kinds of devices.
 #include <refault/refault.h>
+#include <signal.h>
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <random>
+#include <thread>
 
 #include "base/crc32c.h"
 #include "tests/support.h"
@@ -96,6 +99,35 @@ TEST(PoolLife, AMappingFollowsItsFilesSize) {
         return true;
     }));
     rf_disconnect(session);
+    pool.expect_sound();
+}
+
+// A shrink that is refused, because a process that maps the file is stopped, has taken nothing from
+// the others: a touch of the part in question would be SIGBUS, and end this test.
+TEST(PoolLife, ARefusedShrinkTakesNothingFromAnybody) {
+    constexpr std::uint64_t kBytes = 16ull << 20;
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    Writers writers(pool, 1, kBytes);
+    writers.let_run(10);
+    MappedFile file(pool, "/writer0");
+    ASSERT_NE(file.bytes(), nullptr);
+    ::kill(writers.pid(0), SIGSTOP);
+    std::atomic<bool> must_stop = false;
+    std::atomic<std::uint64_t> reads = 0;
+    std::thread reader([&] {
+        for (; !must_stop; ++reads) (void)file.bytes()[kBytes - 1];
+    });
+    EXPECT_EQ(rf_resize(file.file(), 1 << 20), -EBUSY);
+    const auto seen = reads.load();
+    EXPECT_TRUE(eventually([&] { return reads > seen; }));
+    must_stop = true;
+    reader.join();
+    rf_stat stat;
+    ASSERT_EQ(rf_file_stat(file.file(), &stat), 0);
+    EXPECT_EQ(stat.size_bytes, kBytes);
+    ::kill(writers.pid(0), SIGCONT);
+    writers.let_run(100);
+    writers.finish();
     pool.expect_sound();
 }
 

@@ -1,8 +1,11 @@
 // Planned removal under running programs: nothing is lost, nothing is disturbed, the light tells
 // the truth.
 #include <signal.h>
+#include <sys/wait.h>
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include "tests/support.h"
 
@@ -173,6 +176,58 @@ TEST(Pull, AKilledClientDoesNotMatter) {
     pool.wait_for_phase("b", "safe");
     writers.finish();
     pool.expect_sound();
+}
+
+// Forks all the time; the children neither call exec nor end before this does.
+class Forks {
+  public:
+    Forks() : thread_([this] { run(); }) {}
+    ~Forks() {
+        stop();
+        for (const pid_t pid : pids_) {
+            ::kill(pid, SIGKILL);
+            ::waitpid(pid, nullptr, 0);
+        }
+    }
+    void stop() {
+        must_stop_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+    std::size_t count() const { return count_; }
+
+  private:
+    void run() {
+        while (!must_stop_ && pids_.size() < 2000) {
+            const pid_t pid = ::fork();
+            if (pid == 0)
+                for (;;) ::pause();
+            if (pid > 0) pids_.push_back(pid);
+            count_ = pids_.size();
+        }
+    }
+    std::atomic<bool> must_stop_ = false;
+    std::atomic<std::size_t> count_ = 0;
+    std::vector<pid_t> pids_;
+    std::thread thread_;
+};
+
+TEST(Pull, ChildrenThatNeverCallExecHoldNothing) {
+    NEEDS_PROOF();
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    MappedFile file(pool, "/forking", 40ull << 20);
+    ASSERT_NE(file.bytes(), nullptr);
+    for (const char* device : {"a", "b"}) {
+        Forks forks;
+        EXPECT_TRUE(eventually([&] { return forks.count() > 20; }));
+        pool.pull({device}, {{"rate_bytes_per_s", 200u << 20}});
+        EXPECT_TRUE(eventually([&] {
+            const auto phase = pool.get(std::string("/v1/removals/") + device).value("phase", "");
+            return phase == "proving" || phase == "unproven" || phase == "safe";
+        }));
+        forks.stop();
+        pool.wait_for_phase(device, "safe");
+        pool.post("/v1/devices", {{"spec", std::string(device) + "=ram:64M"}});
+    }
 }
 
 TEST(Pull, TheDeviceCanComeBackAsANewOne) {

@@ -116,6 +116,20 @@ void Pool::expect_sound() {
     EXPECT_TRUE(answer.value("problems", Json::array()).empty()) << answer.dump();
 }
 
+MappedFile::MappedFile(Pool& pool, const std::string& path, std::uint64_t create_bytes) {
+    EXPECT_EQ(rf_connect(pool.daemon().session_socket().c_str(), &session_, nullptr, 0), 0);
+    if (session_ == nullptr) return;
+    if (create_bytes > 0) {
+        EXPECT_EQ(rf_create(session_, path.c_str(), 0600, RF_EXCLUSIVE, &file_), 0);
+        EXPECT_EQ(rf_resize(file_, create_bytes), 0);
+    } else {
+        EXPECT_EQ(rf_open(session_, path.c_str(), RF_READ | RF_WRITE, &file_), 0);
+    }
+    rf_stat stat{};
+    EXPECT_EQ(rf_file_stat(file_, &stat), 0);
+    EXPECT_EQ(rf_map(file_, 0, stat.size_bytes, RF_READ | RF_WRITE, &mapping_), 0);
+}
+
 Writers::Writers(Pool& pool, std::size_t count, std::uint64_t file_bytes, const std::string& prefix)
     : records_(file_bytes / cli::kRecordBytes) {
     base::UniqueFd memory(::memfd_create("refault-test", MFD_CLOEXEC));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <refault/refault.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -92,6 +93,27 @@ class Writers {
     cli::DemoState* shared_ = nullptr;
     std::vector<pid_t> pids_;
     std::uint64_t records_ = 0;
+};
+
+// A file of the pool, mapped as a whole by this process.
+class MappedFile {
+  public:
+    // Makes it with `create_bytes`, or opens it when that is 0.
+    MappedFile(Pool& pool, const std::string& path, std::uint64_t create_bytes = 0);
+    ~MappedFile() { rf_disconnect(session_); }
+    MappedFile(const MappedFile&) = delete;
+    MappedFile& operator=(const MappedFile&) = delete;
+
+    rf_file* file() const { return file_; }
+    // Null when it could not be mapped.
+    volatile char* bytes() const {
+        return mapping_ == nullptr ? nullptr : static_cast<volatile char*>(rf_address(mapping_));
+    }
+
+  private:
+    rf_session* session_ = nullptr;
+    rf_file* file_ = nullptr;
+    rf_mapping* mapping_ = nullptr;
 };
 
 // Runs `refault ARGUMENTS...` against the pool; output and exit status.

@@ -220,13 +220,13 @@ class Demo {
     Status check_amber() {
         const auto& proof = report_.removal["proof"];
         report_.step("nobody holds " + std::string(kPulled) + " among the " +
-                     std::to_string(proof.value("processes_read", 0)) + " processes that could be "
+                     std::to_string(proof.value("processes_read", 0)) +
+                     " processes that could be "
                      "read");
         RETURN_IF_ERROR(read_indicator());
         if (report_.power == "off")
             return Error(Code::Io, "the power indicator is off without a proof");
-        report_.step("indicator stays amber: " +
-                     std::to_string(proof["unreadable_pids"].size()) +
+        report_.step("indicator stays amber: " + std::to_string(proof["unreadable_pids"].size()) +
                      " processes of other users could not be read; as root this ends in safe");
         return {};
     }

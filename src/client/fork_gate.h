@@ -1,12 +1,17 @@
-// Keeps fork() out of the moment in which a new place is mapped but not yet marked MADV_DONTFORK: a
-// child that inherited it could pass every fence. This is the library's only state outside of a
-// session, because fork is the process's.
+// Keeps fork() out of the moment in which a new place is mapped but not yet marked MADV_DONTFORK (a
+// child that inherited it could pass every fence), and closes in the child the descriptors that a
+// pager holds at that time (a child that never calls exec would hold the device). This is the
+// library's only state outside of a session, because fork is the process's.
 //
-// The pager enters the gate for two system calls; a fork handler (pthread_atfork) holds it while
-// the process forks.
+// The pager enters the gate for a system call or two; a fork handler (pthread_atfork) holds it
+// while the process forks.
 #pragma once
 
+#include <list>
+#include <span>
+
 #include "base/result.h"
+#include "base/unique_fd.h"
 
 namespace refault::client {
 
@@ -22,6 +27,19 @@ class ForkGate {
 
   private:
     bool has_entered_;
+};
+
+// Descriptors that are closed in every child while this lives. Their owner changes them inside the
+// gate alone. Made and destroyed where waiting for a fork does no harm.
+class NotForChildren {
+  public:
+    explicit NotForChildren(std::span<base::UniqueFd> descriptors);
+    ~NotForChildren();
+    NotForChildren(const NotForChildren&) = delete;
+    NotForChildren& operator=(const NotForChildren&) = delete;
+
+  private:
+    std::list<std::span<base::UniqueFd>>::iterator entry_;
 };
 
 }  // namespace refault::client

@@ -69,8 +69,24 @@ void Pager::run() noexcept {
 }
 
 void Pager::end(const Error& reason) {
-    for (auto& descriptor : descriptors_) descriptor.reset();
+    close_descriptors();
     mappings_.end(reason);
+}
+
+// Waits outside of the fork gate, takes the descriptors in inside of it.
+Result<sys::ReceivedSizes> Pager::receive() {
+    for (;;) {
+        pollfd event{channel_.get(), POLLIN, 0};
+        (void)::poll(&event, 1, -1);
+        ForkGate gate;
+        auto sizes = sys::receive_into(channel_.get(), bytes_, descriptors_, /*may_wait=*/false);
+        if (sizes || sizes.error().code() != Code::Busy) return sizes;
+    }
+}
+
+void Pager::close_descriptors() {
+    ForkGate gate;
+    for (auto& descriptor : descriptors_) descriptor.reset();
 }
 
 Status Pager::serve() {
@@ -78,7 +94,7 @@ Status Pager::serve() {
     bool is_fetching = false;  // one question at a time
     bool was_rung = false;     // since the question was asked
     for (;;) {
-        auto sizes = sys::receive_into(channel_.get(), bytes_, descriptors_);
+        auto sizes = receive();
         if (!sizes) return sizes.error();
         auto kind = wire::decode_from_daemon(std::span(bytes_).first(sizes->bytes), places_);
         if (!kind) return kind.error();
@@ -88,7 +104,7 @@ Status Pager::serve() {
             asks = !is_fetching;
         } else {
             RETURN_IF_ERROR(place_all(sizes->descriptors));
-            for (auto& descriptor : descriptors_) descriptor.reset();
+            close_descriptors();
             if (!places_.places.empty()) placed = places_.sequence;
             asks = !places_.places.empty() || was_rung;
             is_fetching = false;

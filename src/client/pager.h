@@ -17,6 +17,7 @@
 #include "base/result.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
+#include "client/fork_gate.h"
 #include "client/mapping_table.h"
 #include "sys/socket.h"
 #include "wire/message.h"
@@ -35,6 +36,8 @@ class Pager {
   private:
     void run() noexcept;
     Status serve();
+    Result<sys::ReceivedSizes> receive();
+    void close_descriptors();
     Status place_all(std::size_t descriptors);
     Status place_patiently(const wire::Place& place, int fd);
     // Keeps the channel open: the daemon must go on to see these mappings, and fences must keep
@@ -46,6 +49,7 @@ class Pager {
     // The thread's own.
     std::array<std::uint8_t, wire::kMessageBytesMax> bytes_;
     std::array<base::UniqueFd, sys::kDescriptorsMax> descriptors_;
+    NotForChildren not_for_children_{descriptors_};
     wire::Places places_;
     base::NamedThread thread_;
 };

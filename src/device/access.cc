@@ -3,6 +3,8 @@
 //   range          [------------------------)
 //   segments  |.........|.........|.........|
 //   parts          [----)[--------)[--------)
+#include <sys/stat.h>
+
 #include <algorithm>
 
 #include "device/device.h"
@@ -43,6 +45,20 @@ Status Device::write(std::uint64_t offset, std::span<const std::uint8_t> from) {
                              from = from.subspan(length);
                              return sys::write_fully(fd, at, part);
                          });
+}
+
+Result<std::uint64_t> Device::restore_size(DeviceRange range) {
+    std::uint64_t cut_bytes = 0;
+    RETURN_IF_ERROR(
+        for_each_part(range, [&](int fd, std::uint64_t at, std::uint64_t length) -> Status {
+            struct stat status;
+            if (::fstat(fd, &status) != 0) return base::sys_error("fstat");
+            const auto size_bytes = static_cast<std::uint64_t>(status.st_size);
+            if (size_bytes >= segment_bytes_) return {};
+            cut_bytes += at + length - std::min(at + length, std::max(at, size_bytes));
+            return sys::set_size(fd, segment_bytes_);
+        }));
+    return cut_bytes;
 }
 
 Status Device::punch(DeviceRange range) {

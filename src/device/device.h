@@ -116,6 +116,9 @@ class Device {
     // Byte access; ranges may cross segments, all of which must exist. Holes read as zero.
     Status read(std::uint64_t offset, std::span<std::uint8_t> into) const;
     Status write(std::uint64_t offset, std::span<const std::uint8_t> from);
+    // Makes segment files that somebody cut short (a client that may write can) full again, with
+    // holes; returns how many bytes of the range were cut off.
+    Result<std::uint64_t> restore_size(DeviceRange range);
     // Drops the range's pages: every mapping loses its page-table entries, the next touch is a
     // missing page.
     Status punch(DeviceRange range);

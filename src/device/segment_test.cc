@@ -129,6 +129,12 @@ TEST_P(SegmentOnEveryPlace, AFileCutShortIsAnErrorAndNoHole) {
     expect_error(device_->next_data(DeviceRange(8192, kSegmentBytes)), Code::Io, "shorter");
     expect_error(copy_range(*device_, DeviceRange(0, kSegmentBytes), *device_, kSegmentBytes),
                  Code::Io, "shorter");
+    const auto restored = device_->restore_size(DeviceRange(4096, kSegmentBytes + 4096));
+    ASSERT_OK(restored);
+    EXPECT_EQ(*restored, kSegmentBytes - 8192);
+    ASSERT_OK(device_->read(0, bytes));
+    EXPECT_EQ(std::count(bytes.begin(), bytes.end(), 1), 8192);
+    EXPECT_EQ(*device_->restore_size(DeviceRange(0, kSegmentBytes)), 0u);
 }
 
 TEST_P(SegmentOnEveryPlace, PunchDropsTheMemoryAndPopulateGivesIt) {

@@ -143,7 +143,28 @@ class Mover::Batch {
     }
 
     Status prepare() {
-        for (const auto& move : moves_) RETURN_IF_ERROR(mover_.store_.prepare_target(move));
+        for (const auto& move : moves_) {
+            RETURN_IF_ERROR(mover_.store_.prepare_target(move));
+            RETURN_IF_ERROR(restore_source(move));
+        }
+        return {};
+    }
+
+    // A client that may write a file can cut its segments short. It has lost its own bytes by that;
+    // the device goes all the same.
+    Status restore_source(const Move& move) {
+        auto from = mover_.store_.device(move.from.device);
+        if (!from) return from.error();
+        const auto cut_bytes = (*from)->restore_size(move.from.device_range());
+        if (!cut_bytes) return cut_bytes.error();
+        if (*cut_bytes == 0) return {};
+        const auto path = mover_.store_.path_of(move.from.inode);
+        base::log_line(base::LogLevel::Error, "a process that maps " + path +
+                                                  " has cut its memory short: " +
+                                                  std::to_string(*cut_bytes) + " bytes are zero");
+        mover_.events_.publish(
+            {"segment-was-cut",
+             {{"path", path}, {"file_offset", move.from.file_offset}, {"bytes", *cut_bytes}}});
         return {};
     }
 

@@ -39,13 +39,21 @@ bool FileService::has_size(InodeNo inode, std::uint64_t size_bytes) const {
 //   cut          kept  [-----)        from the first page that goes as a whole
 //
 // The cut pages are taken out of every mapping first: their space may belong to another file as
-// soon as the store has it.
+// soon as the store has it. Before that every client is asked whether it answers, by handing out
+// what it has already: a shrink that is refused for a client that is stopped has taken nothing from
+// the others.
 Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
                                  std::uint64_t size_bytes) {
     const FileRange cut(align_up(size_bytes, kPageBytes), align_up(old_size_bytes, kPageBytes));
+    const auto deadline = steady_clock::now() + kLetGoPatience;
+    const base::Error silent(
+        base::Code::Busy,
+        "the file is mapped by a process that does not answer (stopped?); it keeps its size, see: "
+        "refault maps");
+    registry_.mark_stale(inode, cut);
+    if (!registry_.wait_until_placed(inode, cut, deadline)) return silent;
     registry_.conceal(inode, cut);
-    const bool let_go =
-        registry_.wait_until_placed(inode, cut, steady_clock::now() + kLetGoPatience);
+    const bool let_go = registry_.wait_until_placed(inode, cut, deadline);
     bool is_current = false;
     Status resized;
     if (let_go) {
@@ -54,11 +62,7 @@ Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
         if (is_current) resized = store_.resize(inode, size_bytes);
     }
     registry_.reveal(inode, cut, is_current && resized.ok());
-    if (!let_go)
-        return base::Error(
-            base::Code::Busy,
-            "the file is mapped by a process that does not answer (stopped?); it keeps its "
-            "size, see: refault maps");
+    if (!let_go) return silent;
     if (!resized) return resized.error();
     return is_current;
 }

@@ -120,8 +120,12 @@ Result<std::vector<FenceTarget>> Registry::fence(InodeNo inode, FileRange range,
     const auto [first, last] = by_inode_.equal_range(inode);
     for (auto at = first; at != last; ++at) {
         const Mapping& mapping = *at->second;
-        for (const auto live : mapping.stale.gaps(mapping.file_range.intersect(range)))
-            targets.push_back({mapping.session, mapping.addresses_of(live), mapping.access});
+        const auto within = mapping.file_range.intersect(range);
+        for (const auto live : mapping.stale.gaps(within))
+            targets.push_back({mapping.session, mapping.addresses_of(live), mapping.access, true});
+        for (const auto stale : mapping.stale.parts(within))
+            targets.push_back(
+                {mapping.session, mapping.addresses_of(stale), mapping.access, false});
     }
     return targets;
 }

@@ -63,11 +63,13 @@ struct SessionInfo {
     bool handles_kernel_faults = false;
 };
 
-// A live part of a mapping that a fence has to stop.
+// A part of a mapping that a fence has to stop. What is not live may still show an old place: its
+// client has not answered yet.
 struct FenceTarget {
     std::shared_ptr<Session> session;
     AddressRange addresses;
     base::Access access = base::Access::Read;
+    bool is_live = true;
 };
 
 class Registry {
@@ -98,9 +100,10 @@ class Registry {
 
     // ---- the mover
     // Shuts the range: no place in it is handed out from now on. Waits until `deadline` for another
-    // fence there and for pagers that are just placing parts of it. Returns the live parts;
-    // TimedOut (and no fence) when a pager stays silent: its process is named in the error. The
-    // caller holds no layout lock; who needs several fences takes them in order of (inode, offset).
+    // fence there and for pagers that are just placing parts of it. Returns every part of a mapping
+    // in the range; TimedOut (and no fence) when a pager stays silent: its process is named in the
+    // error. The caller holds no layout lock; who needs several fences takes them in order of
+    // (inode, offset).
     //
     // OnSilence::GoOn takes a silent pager's part for stale instead: see "A stopped pager" in
     // docs/architecture.md.
@@ -121,9 +124,8 @@ class Registry {
     // Ends conceal. was_cut: the file does end there now; else its places are handed out again.
     void reveal(InodeNo inode, FileRange range, bool was_cut);
 
-    // ---- growing
-    // The file has grown into the range: parts of it that were mapped as beyond the end are stale
-    // now.
+    // ---- growing, and asking who answers
+    // Every part in the range is handed out again, to where its bytes are now.
     void mark_stale(InodeNo inode, FileRange range);
     // Waits until no part of the range is stale or being placed, or the deadline has passed
     // (false).

@@ -139,6 +139,22 @@ TEST_F(RegistryTest, ASilentPagerHoldsUpItsPartAloneAndIsNamed) {
     EXPECT_EQ(fetch(last_.sequence), 0u);
 }
 
+// Handed out again, but its client has yet to answer: the old place may still be live there.
+TEST_F(RegistryTest, AFenceStopsAlsoWhatIsHandedOutAgain) {
+    map(FileRange(0, 4 * kMiB));
+    fetch(0);
+    fetch(last_.sequence);
+    registry_->mark_stale(inode_, FileRange(0, kMiB));
+    const auto targets = fence(FileRange(0, 2 * kMiB));
+    ASSERT_TRUE(targets);
+    ASSERT_EQ(targets->size(), 2u);
+    EXPECT_TRUE((*targets)[0].is_live);
+    EXPECT_EQ((*targets)[0].addresses.length(), kMiB);
+    EXPECT_FALSE((*targets)[1].is_live);
+    EXPECT_EQ((*targets)[1].addresses.length(), kMiB);
+    registry_->lift(inode_, FileRange(0, 2 * kMiB), false);
+}
+
 TEST_F(RegistryTest, TwoFencesDoNotOverlap) {
     ASSERT_TRUE(fence(FileRange(0, 2 * kMiB)));
     EXPECT_FALSE(fence(FileRange(kMiB, 3 * kMiB)));

@@ -17,7 +17,7 @@ std::vector<FenceTarget> merged(std::span<const FenceTarget> targets) {
     std::vector<FenceTarget> result;
     for (const auto& target : targets) {
         if (!result.empty() && result.back().session == target.session &&
-            result.back().access == target.access &&
+            result.back().access == target.access && result.back().is_live == target.is_live &&
             result.back().addresses.end() == target.addresses.begin())
             result.back().addresses =
                 AddressRange(result.back().addresses.begin(), target.addresses.end());
@@ -37,6 +37,21 @@ Status stop(const FenceTarget& target) {
     return sys::userfaultfd_write_protect(fd, target.addresses);
 }
 
+// One page that the process has replaced by something else must not let the others go on: halves,
+// down to single pages.
+void stop_or_split(FenceTarget target, std::vector<FenceTarget>& unstopped) {
+    const auto stopped = stop(target);
+    if (stopped || stopped.error().code() == Code::Gone) return;
+    const auto pages = target.addresses.length() / base::kPageBytes;
+    if (pages <= 1) return unstopped.push_back(std::move(target));
+    const auto middle = target.addresses.begin() + pages / 2 * base::kPageBytes;
+    auto first = target;
+    first.addresses = AddressRange(target.addresses.begin(), middle);
+    target.addresses = AddressRange(middle, target.addresses.end());
+    stop_or_split(std::move(first), unstopped);
+    stop_or_split(std::move(target), unstopped);
+}
+
 // A client that disconnects hangs up its pager channel, then unmaps; the daemon may learn of it
 // later.
 bool is_leaving(const Session& session) {
@@ -47,19 +62,21 @@ bool is_leaving(const Session& session) {
 
 std::vector<FenceTarget> UserfaultBarrier::close(std::span<const FenceTarget> targets) {
     std::vector<FenceTarget> unstopped;
-    for (auto& target : merged(targets)) {
-        const auto stopped = stop(target);
-        if (!stopped && stopped.error().code() != Code::Gone && !is_leaving(*target.session))
-            unstopped.push_back(std::move(target));
-    }
-    return unstopped;
+    for (auto& target : merged(targets)) stop_or_split(std::move(target), unstopped);
+    // What was never mapped, because its client has yet to answer, needs no stopping.
+    std::erase_if(unstopped, [](const FenceTarget& target) {
+        return !target.is_live || is_leaving(*target.session);
+    });
+    return merged(unstopped);
 }
 
 void UserfaultBarrier::open(std::span<const FenceTarget> targets) {
+    // What is not live may wait for an earlier move: its pager ends that.
     for (const auto& target : merged(targets))
-        base::discard(
-            sys::userfaultfd_unregister(target.session->userfaultfd(), target.addresses),
-            "a process that is gone, or has taken its memory out of reach, waits for nothing");
+        if (target.is_live)
+            base::discard(
+                sys::userfaultfd_unregister(target.session->userfaultfd(), target.addresses),
+                "a process that is gone, or has taken its memory out of reach, waits for nothing");
 }
 
 }  // namespace refault::session
