@@ -6,12 +6,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <optional>
 
 #include "sys/process.h"
 #include "sys/socket.h"
+#include "sys/userfaultfd.h"
 #include "tests/support.h"
+#include "wire/message.h"
 
 namespace refault::tests {
 namespace {
@@ -127,6 +130,28 @@ TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
     writers.let_run(300);
     writers.finish();
     pool.expect_sound();
+}
+
+// What the daemon's threads wait on must be what it seems: another kind of descriptor could hold
+// them up for good.
+TEST(Rogue, DescriptorsOfAnotherKindAreRefused) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    auto uffd = sys::create_userfaultfd();
+    auto pair = sys::seqpacket_pair();
+    ASSERT_TRUE(uffd && pair);
+    const base::UniqueFd udp(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const base::UniqueFd file(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (const auto& sent :
+         {std::array{uffd->fd.get(), udp.get()}, std::array{file.get(), pair->second.get()}}) {
+        auto channel = sys::connect_seqpacket(pool.daemon().session_socket());
+        ASSERT_TRUE(channel);
+        ASSERT_TRUE(sys::send_message(channel->get(), wire::encode(wire::Hello{true}), sent));
+        auto message = sys::receive_message(channel->get(), wire::kMessageBytesMax);
+        ASSERT_TRUE(message);
+        auto reply = wire::decode_reply(message->bytes);
+        ASSERT_TRUE(reply);
+        EXPECT_NE(reply->error, 0);
+    }
 }
 
 TEST(Rogue, DescriptorsInFlightKeepTheLightAmber) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +53,25 @@ TEST_F(SocketTest, KeepsMessageBoundaries) {
     ASSERT_TRUE(send_message(left_.get(), Bytes{4}));
     EXPECT_EQ(receive_message(right_.get(), 100)->bytes, (Bytes{1, 2, 3}));
     EXPECT_EQ(receive_message(right_.get(), 100)->bytes, Bytes{4});
+}
+
+// Whoever has the same open socket can make it a blocking one at any time.
+TEST_F(SocketTest, ACallThatMayNotWaitDoesNotWhateverTheSocketsFlags) {
+    ASSERT_EQ(::fcntl(right_.get(), F_GETFL) & O_NONBLOCK, 0);
+    const auto received = receive_message(right_.get(), 100, /*may_wait=*/false);
+    ASSERT_FALSE(received);
+    EXPECT_EQ(received.error().code(), Code::Busy);
+}
+
+TEST_F(SocketTest, OnlyAConnectedLocalOneWithMessageBoundariesIsASeqpacket) {
+    EXPECT_TRUE(is_seqpacket(left_.get()));
+    for (const auto& [domain, type] :
+         {std::pair(AF_INET, SOCK_DGRAM), {AF_UNIX, SOCK_STREAM}, {AF_UNIX, SOCK_SEQPACKET}}) {
+        const UniqueFd other(::socket(domain, type | SOCK_CLOEXEC, 0));
+        EXPECT_FALSE(is_seqpacket(other.get())) << domain << " " << type;
+    }
+    const UniqueFd file(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    EXPECT_FALSE(is_seqpacket(file.get()));
 }
 
 TEST_F(SocketTest, CarriesAsManyDescriptorsAsTheKernelAllows) {
