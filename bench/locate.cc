@@ -131,12 +131,10 @@ Status run_locate(const Options& options) {
         const auto places = (*pool)->random_places(kQueries);
         std::vector<double> times, loads;
         for (int run = 0; run <= options.runs; ++run) {
-            const double load_ns = time_one_load(extents);
             const double ns = time_queries((*pool)->store(), *device, places);
-            if (run == 0) continue;
-            times.push_back(ns);
-            loads.push_back(load_ns);
+            if (run > 0) times.push_back(ns);
         }
+        for (int run = 0; run < options.runs; ++run) loads.push_back(time_one_load(extents));
         medians.push_back(median(times));
         report.row({{"extents", extents},
                     {"ns_per_query", medians.back()},

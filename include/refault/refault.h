@@ -96,7 +96,14 @@ RF_API int rf_path_stat(rf_session* session, const char* path, rf_stat* out);
 /* Maps [offset, offset + length) of the file; both in whole pages of 4096 bytes (a length reaching
  * beyond the end of the file is allowed: those pages are SIGBUS until the file grows). flags:
  * RF_READ, or RF_READ | RF_WRITE (the file must be open for it), and RF_POPULATE to have the memory
- * and page tables ready on return. */
+ * and page tables ready on return.
+ *
+ * The addresses belong to the mapping until rf_unmap: the program must not munmap, mremap or map
+ * anything else in them (what it puts there is replaced when the range moves, and its stores to
+ * such pages are not protected). mprotect, mlock and madvise are allowed but last only until the
+ * range moves: its new place has the protection that the mapping was made with. Reads and writes by
+ * the kernel into the range (read(2), O_DIRECT) follow a move; buffers that stay registered over it
+ * (io_uring fixed buffers, RDMA) do not: register them anew. */
 RF_API int rf_map(rf_file* file, uint64_t offset, uint64_t length, int flags, rf_mapping** mapping);
 /* The same for the life of the mapping. 2 MiB aligned. */
 RF_API void* rf_address(const rf_mapping* mapping);

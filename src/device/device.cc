@@ -74,6 +74,7 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
     if (!segments) return segments.error();
     if (!segments->empty())
         return Error(Code::Exists, spec.path + " holds segment files; remove them to use it anew");
+    RETURN_IF_ERROR(device->expect_nothing_foreign());
     device->is_new_ = true;
     return device;
 }
@@ -141,6 +142,27 @@ Status Device::open_directory() {
                          "mounted with huge=always");
     memory_kind_ = *kind == sys::FilesystemKind::Tmpfs ? MemoryKind::Shmem : MemoryKind::Other;
     return take_lock();
+}
+
+// A slip like dir:/dev or dir:/home must not become a device.
+Status Device::expect_nothing_foreign() const {
+    UniqueFd fd(::openat(directory_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd) return sys_error(directory_);
+    DIR* listing = ::fdopendir(fd.release());
+    if (listing == nullptr) return sys_error(directory_);
+    std::string foreign;
+    while (const dirent* entry = ::readdir(listing)) {
+        const std::string_view name = entry->d_name;
+        if (name == "." || name == ".." || name == "lost+found" || name == kLockFile ||
+            name.starts_with(kLabelFile))
+            continue;
+        foreign = name;
+        break;
+    }
+    ::closedir(listing);
+    if (foreign.empty()) return {};
+    return Error(Code::Exists,
+                 directory_ + " is not empty (it has '" + foreign + "'); name an empty directory");
 }
 
 Status Device::take_lock() {

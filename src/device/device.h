@@ -151,6 +151,7 @@ class Device {
     Device(DeviceSpec spec, std::string directory);
     Status check_spec() const;
     Status open_directory();
+    Status expect_nothing_foreign() const;
     Status take_lock();
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;

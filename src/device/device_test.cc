@@ -156,6 +156,15 @@ TEST(Device, TheDirectoryMustBeThere) {
     expect_error(Device::open(dir_spec(home.file("missing"), 0, 0)), Code::NotFound, "missing");
 }
 
+TEST(Device, ADirectoryWithForeignFilesIsRefused) {
+    const TempDirectory home;
+    const auto spec = dir_spec(home.path(), kSegmentBytes, kSegments, "a");
+    std::filesystem::create_directory(home.file("lost+found"));
+    ASSERT_OK(Device::create(spec, Uuid{}));
+    std::ofstream(home.file("thesis.tex")) << "years of work";
+    expect_error(Device::create(spec, Uuid{}), Code::Exists, "thesis.tex");
+}
+
 TEST(Device, TheDirectoryMustBeADirectoryItself) {
     const TempDirectory home;
     fs::create_directory(home.file("real"));
