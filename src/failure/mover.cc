@@ -169,7 +169,9 @@ class Mover::Batch {
     }
 
     void close_barrier() {
+        std::set<base::SessionId> told;  // once a session and batch
         for (const auto& target : mover_.barrier_.close(targets_)) {
+            if (!told.insert(target.session->id()).second) continue;
             // The process itself has unmapped or re-registered its memory: only its own later
             // stores can be lost.
             base::log_line(base::LogLevel::Warning,

@@ -46,6 +46,11 @@ class Matcher {
         return std::binary_search(target_.segments.begin(), target_.segments.end(),
                                   device::Device::FileIdentity{device, inode});
     }
+    // Worth a closer look: a segment has this inode number, perhaps on another filesystem.
+    bool may_be_segment(std::uint64_t inode) const {
+        return std::any_of(target_.segments.begin(), target_.segments.end(),
+                           [&](const auto& segment) { return segment.inode == inode; });
+    }
 
   private:
     const ProofTarget& target_;
@@ -53,11 +58,15 @@ class Matcher {
     std::optional<std::uint64_t> filesystem_;
 };
 
-void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries, const Matcher& matcher,
-                  ProofReport& report) {
+void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries,
+                  const std::string& proc_root, const Matcher& matcher, ProofReport& report) {
     for (const auto& entry : entries) {
-        if (entry.inode == 0 || !matcher.is_segment(entry.device, entry.inode, entry.path))
-            continue;
+        if (entry.inode == 0) continue;
+        bool is_segment = matcher.is_segment(entry.device, entry.inode, entry.path);
+        if (!is_segment && matcher.may_be_segment(entry.inode))
+            if (const auto file = sys::mapped_file(pid, entry.addresses, proc_root))
+                is_segment = matcher.is_segment(file->first, file->second, entry.path);
+        if (!is_segment) continue;
         Holder holder;
         holder.pid = pid;
         holder.path = entry.path;
@@ -114,7 +123,7 @@ bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matche
         if (!maps || !maps->empty()) break;
         maps = sys::read_maps(thread, proc_root);
     }
-    if (maps) add_mappings(pid, *maps, matcher, report);
+    if (maps) add_mappings(pid, *maps, proc_root, matcher, report);
     // The daemon's own descriptors are the device's, which closes them when it releases the
     // segment.
     if (descriptors && pid != ::getpid()) add_descriptors(pid, *descriptors, matcher, report);

@@ -222,6 +222,21 @@ TEST_F(ProofTest, WhatNoTableShowsKeepsItUnproven) {
     EXPECT_TRUE(report->is_proven()) << report->summary();
 }
 
+TEST_F(ProofTest, AMappedFileHasTheNumbersOfStat) {
+    const base::UniqueFd fd(::open(path_.c_str(), O_RDWR));
+    void* const address = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd.get(), 0);
+    ASSERT_NE(address, MAP_FAILED);
+    const auto begin = reinterpret_cast<std::uintptr_t>(address);
+    const auto file = sys::mapped_file(::getpid(), base::AddressRange(begin, begin + 4096));
+    ::munmap(address, 4096);
+    if (!file && file.error().code() == base::Code::Denied) GTEST_SKIP() << "takes root";
+    ASSERT_TRUE(file) << file.error().message();
+    const auto identity = device_->segment_identity(SegmentNo(3));
+    ASSERT_TRUE(identity);
+    EXPECT_EQ(file->first, identity->device);
+    EXPECT_EQ(file->second, identity->inode);
+}
+
 TEST(ProofReport, AnUnreadableProcessKeepsItUnprovenUnlessTheKernelHasAnswered) {
     ProofReport report;
     report.unreadable = {1};

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <memory>
 
 namespace refault::sys {
@@ -124,6 +125,18 @@ Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root
         rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
     }
     return entries;
+}
+
+Result<std::pair<std::uint64_t, std::uint64_t>> mapped_file(pid_t pid, AddressRange addresses,
+                                                            const std::string& proc_root) {
+    char name[64];
+    std::snprintf(name, sizeof name, "map_files/%llx-%llx",
+                  static_cast<unsigned long long>(addresses.begin()),
+                  static_cast<unsigned long long>(addresses.end()));
+    const auto path = process_path(proc_root, pid, name);
+    struct stat status;
+    if (::stat(path.c_str(), &status) != 0) return sys_error(path);
+    return std::pair<std::uint64_t, std::uint64_t>(status.st_dev, status.st_ino);
 }
 
 std::vector<pid_t> list_threads(pid_t pid, const std::string& proc_root) {

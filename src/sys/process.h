@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/range.h"
@@ -37,6 +38,12 @@ bool parse_maps_line(std::string_view line, MapsEntry& entry);
 
 // Gone when the process has ended, Denied when its tables may not be read.
 Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root = "/proc");
+
+// (st_dev, st_ino) of the file mapped at exactly these addresses, by /proc/PID/map_files: maps
+// alone shows another device number than stat on btrfs and overlays. Denied without the right to
+// look.
+Result<std::pair<std::uint64_t, std::uint64_t>> mapped_file(pid_t pid, AddressRange addresses,
+                                                            const std::string& proc_root = "/proc");
 
 struct OpenDescriptor {
     int number = -1;
