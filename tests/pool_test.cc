@@ -111,7 +111,7 @@ TEST(PoolLife, ARefusedShrinkTakesNothingFromAnybody) {
     writers.let_run(10);
     MappedFile file(pool, "/writer0");
     ASSERT_NE(file.bytes(), nullptr);
-    ::kill(writers.pid(0), SIGSTOP);
+    writers.stop_one(0);
     std::atomic<bool> must_stop = false;
     std::atomic<std::uint64_t> reads = 0;
     std::thread reader([&] {

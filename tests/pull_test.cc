@@ -149,7 +149,7 @@ TEST(Pull, AStoppedClientDoesNotBlockItAndFindsItsDataLater) {
     Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
     Writers writers(pool, 3, 16ull << 20);
     writers.let_run(500);
-    ::kill(writers.pid(1), SIGSTOP);
+    writers.stop_one(1);
     pool.pull({"b"});
     // All has moved, but the kernel still shows the stopped process's mappings: amber, and the
     // holder is named.

@@ -177,6 +177,13 @@ void Writers::let_run(std::uint64_t more) {
     }));
 }
 
+void Writers::stop_one(std::size_t i) {
+    ::kill(pids_[i], SIGSTOP);
+    int status = 0;
+    EXPECT_EQ(::waitpid(pids_[i], &status, WUNTRACED), pids_[i]);
+    EXPECT_TRUE(WIFSTOPPED(status)) << status;
+}
+
 void Writers::kill_one(std::size_t i) {
     ::kill(pids_[i], SIGKILL);
     ::waitpid(pids_[i], nullptr, 0);

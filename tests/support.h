@@ -85,6 +85,8 @@ class Writers {
     // Waits until each living writer has done that many more operations.
     void let_run(std::uint64_t operations);
     void kill_one(std::size_t i);
+    // SIGSTOP, and waits until every thread has stopped.
+    void stop_one(std::size_t i);
     // Tells them to stop, and checks every record, every address, every exit.
     void finish();
 

@@ -6,6 +6,7 @@
 #include <refault/refault.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include <chrono>
 #include <cstring>
@@ -144,6 +145,8 @@ int run_mapped(DemoState& shared, std::size_t index, rf_session* session, const 
 // Arguments: session socket, pool path, size in bytes, descriptor of the shared block, index.
 int run_demo_client(std::vector<std::string> args) {
     if (args.size() != 5) return 2;
+    // Also when it is stopped: nothing is left behind.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     const std::uint64_t size_bytes = std::stoull(args[2]);
     const int state_fd = std::stoi(args[3]);
     const std::size_t index = std::stoull(args[4]);

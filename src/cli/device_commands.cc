@@ -84,11 +84,14 @@ void add_device_commands(CLI::App& app, Context& context) {
     cancel->add_option("name", arguments->name, "The device")->required();
     CLI::App* prove = add_command(
         *device, context, "prove", "Read from the kernel's tables who holds the device's memory",
-        "  refault device prove b", [&context, arguments] {
-            context.finish(
-                context.client().post("/v1/devices/" + url_encode(arguments->name) + "/prove",
-                                      Json::object()),
-                show_proof);
+        "  refault device prove b\n"
+        "Exit status: 0 nobody holds it, 1 failed, 2 usage, 3 held, or not all could be seen. Only "
+        "a pull makes a device safe to pull",
+        [&context, arguments] {
+            const auto report = context.client().post(
+                "/v1/devices/" + url_encode(arguments->name) + "/prove", Json::object());
+            context.finish(report, show_proof);
+            if (report && !report->value("is_proven", false)) context.status = kNotSafe;
         });
     prove->add_option("name", arguments->name, "The device")->required();
     add_pull_commands(*device, context);

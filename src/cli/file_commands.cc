@@ -50,17 +50,16 @@ Result<std::uint64_t> copy_out(const ControlClient& client, const std::string& p
 }
 
 Result<std::uint64_t> copy_in(const ControlClient& client, int fd, const std::string& path) {
+    // By itself first: a refusal would cut an upload short, and the reason be lost with it.
+    auto made = client.post("/v1/files/create", {{"path", path}});
+    if (!made && made.error().code() != Code::Exists) return made.error();
     std::string buffer(kStepBytes, '\0');
     for (std::uint64_t offset = 0;;) {
         const ssize_t got = ::read(fd, buffer.data(), buffer.size());
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return base::sys_error("read");
         if (got == 0) {
-            // Also shortens a longer file that was there, and makes an empty one.
-            if (offset == 0) {
-                auto made = client.post("/v1/files/create", {{"path", path}});
-                if (!made && made.error().code() != Code::Exists) return made.error();
-            }
+            // Shortens a longer file that was there.
             auto sized = client.post("/v1/files/resize", {{"path", path}, {"size_bytes", offset}});
             if (!sized) return sized.error();
             return offset;

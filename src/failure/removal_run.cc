@@ -104,8 +104,10 @@ Status RemovalService::Removal::check_stop_locked() {
 
 void RemovalService::Removal::pause(steady_clock::time_point until) {
     MutexLock lock(service_.mutex_);
+    auto wake = until;
+    if (options_.timeout && !data_has_moved_) wake = std::min(wake, started_ + *options_.timeout);
     while (check_stop_locked() && steady_clock::now() < until)
-        (void)service_.changed_.wait_until(service_.mutex_, until);
+        (void)service_.changed_.wait_until(service_.mutex_, wake);
 }
 
 Status RemovalService::Removal::move_metadata() {
