@@ -37,7 +37,9 @@ int main(int argc, char** argv) {
     if (!mapping) return fail("map", mapping.error());
 
     auto* const visits = reinterpret_cast<Visits*>(mapping->bytes().data());
-    if (visits->count != 0 && std::memcmp(visits->magic, kMagic, sizeof kMagic) != 0) {
+    const Visits empty{};  // as a new file is
+    if (std::memcmp(visits, &empty, sizeof empty) != 0 &&
+        std::memcmp(visits->magic, kMagic, sizeof kMagic) != 0) {
         std::fprintf(stderr, "visits: %s holds something else; name another file\n", path.c_str());
         return 1;
     }
