@@ -143,6 +143,12 @@ Status RemovalService::Removal::move_data() {
                                 steady_clock::now() - silent_since_ > kSilencePatience;
         auto outcome = service_.mover_.move_batch(
             batch, is_overdue ? Registry::OnSilence::GoOn : Registry::OnSilence::Refuse);
+        if (!outcome && outcome.error().code() == Code::Busy) {
+            // The batch's target has begun to leave, too, or a file has changed: nothing of it has
+            // moved, and what is left on the device is planned again at the end.
+            pause(steady_clock::now() + kRetryInterval);
+            continue;
+        }
         RETURN_IF_ERROR(finish_batch(std::move(outcome), bytes, batch.size()));
         MutexLock lock(service_.mutex_);
         status_.moving_seconds = seconds_since(start);
