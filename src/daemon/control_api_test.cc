@@ -136,6 +136,7 @@ TEST_F(ControlApiTest, APullMustBeSaidExactly) {
 }
 
 TEST_F(ControlApiTest, APulledDeviceStaysInSightUntilItsNameIsUsedAgain) {
+    if (::geteuid() != 0) GTEST_SKIP() << "saying \"safe\" takes root";
     create({"a", "b"});
     auto started = post("/v1/pull", {{"devices", {"b"}}});
     ASSERT_TRUE(started) << started.error().message();
@@ -245,6 +246,7 @@ TEST_F(ControlApiTest, CloseReturnsWithTheDevicesClosed) {
 }
 
 TEST_F(ControlApiTest, WhoWaitsForARemovalDoesNotHoldUpTheClose) {
+    if (::geteuid() != 0) GTEST_SKIP() << "saying \"safe\" takes root";
     create({"a", "b"});
     ASSERT_TRUE(post("/v1/pull", {{"devices", {"b"}}}));
     ASSERT_TRUE(
