@@ -77,6 +77,22 @@ TEST_F(Isolation, PermissionsAreCheckedAgainstThePeer) {
     EXPECT_EQ(open_as(0, "/private", RF_READ), 0);
 }
 
+// A session is a thread and descriptors of the daemon: one user must not take them all.
+TEST_F(Isolation, AUserCannotTakeAllSessions) {
+    constexpr int kTries = 260, kAllowed = 256;
+    EXPECT_EQ(as_user(kAlice,
+                      [&] {
+                          int accepted = 0;
+                          rf_session* session = nullptr;
+                          for (int i = 0; i < kTries; ++i)
+                              if (rf_connect(socket_.c_str(), &session, nullptr, 0) == 0)
+                                  ++accepted;
+                          return accepted == kAllowed ? 0 : 1;
+                      }),
+              0);
+    EXPECT_EQ(as_user(kBob, [&] { return create("/others-go-on", 0600, 'B', 8192); }), 0);
+}
+
 TEST_F(Isolation, AReaderCannotWriteByAnyWay) {
     ASSERT_EQ(as_user(kAlice, [&] { return create("/readable", 0644, 'R', 8192); }), 0);
     EXPECT_EQ(as_user(kBob,

@@ -125,6 +125,12 @@ TEST(PoolLife, ARefusedShrinkTakesNothingFromAnybody) {
     rf_stat stat;
     ASSERT_EQ(rf_file_stat(file.file(), &stat), 0);
     EXPECT_EQ(stat.size_bytes, kBytes);
+    // What was handed out again is still mapped in the stopped process: a move must fence it.
+    pool.pull({"a"});
+    EXPECT_TRUE(eventually([&] {
+        const auto status = pool.get("/v1/removals/a");
+        return status.value("bytes_done", 0ull) == status.value("bytes_total", 1ull);
+    }));
     ::kill(writers.pid(0), SIGCONT);
     writers.let_run(100);
     writers.finish();

@@ -1,12 +1,17 @@
 // Planned removal under running programs: nothing is lost, nothing is disturbed, the light tells
 // the truth.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <atomic>
 #include <random>
 #include <thread>
 
+#include "base/range.h"
+#include "base/unique_fd.h"
+#include "failure/test_pinned_pages.h"
 #include "tests/support.h"
 
 namespace refault::tests {
@@ -228,6 +233,76 @@ TEST(Pull, ChildrenThatNeverCallExecHoldNothing) {
         pool.wait_for_phase(device, "safe");
         pool.post("/v1/devices", {{"spec", std::string(device) + "=ram:64M"}});
     }
+}
+
+TEST(Pull, PagesThatTheKernelHoldsKeepTheLightAmber) {
+    NEEDS_PROOF();
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    MappedFile file(pool, "/pinned", 8ull << 20);
+    ASSERT_NE(file.bytes(), nullptr);
+    {
+        const failure::testing::PinnedPages pages(const_cast<char*>(file.bytes()), 8ull << 20);
+        if (!pages.is_pinned()) GTEST_SKIP() << "io_uring is not allowed here";
+        pool.pull({"a"});
+        const auto status = pool.wait_for_phase("a", "unproven");
+        EXPECT_GT(status["proof"].value("pinned_pages", 0), 0) << status.dump();
+        EXPECT_TRUE(status["proof"]["holders"].empty()) << status.dump();
+        EXPECT_NE(pool.power("a"), "off");
+        // Who knows that they are of no account may say so.
+        pool.post("/v1/devices/a/cancel", Json::object());
+        pool.post("/v1/devices", {{"spec", "c=ram:64M"}});
+        pool.pull({"a"}, {{"accept_pinned", true}});
+        pool.wait_for_phase("a", "safe");
+        pool.pull({"b"});
+        pool.wait_for_phase("b", "unproven");
+    }
+    pool.wait_for_phase("b", "safe");
+}
+
+// One page of the mapping has been replaced by something that takes no userfaultfd; the stores to
+// all others must be stopped and kept as ever.
+TEST(Pull, AForeignPageInAMappingCostsItsNeighboursNothing) {
+    constexpr std::uint64_t kPages = 1024;
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    MappedFile file(pool, "/hole", kPages * base::kPageBytes);
+    auto* const bytes = file.bytes();
+    ASSERT_NE(bytes, nullptr);
+    const std::uint64_t foreign = kPages / 2;
+    const base::UniqueFd program(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    ASSERT_NE(::mmap(const_cast<char*>(bytes) + foreign * base::kPageBytes, base::kPageBytes,
+                     PROT_READ, MAP_PRIVATE | MAP_FIXED, program.get(), 0),
+              MAP_FAILED);
+    const auto word = [&](std::uint64_t page) -> volatile std::uint64_t& {
+        return *reinterpret_cast<volatile std::uint64_t*>(bytes + page * base::kPageBytes);
+    };
+    std::atomic<bool> must_stop = false;
+    std::atomic<std::uint64_t> rounds = 0, lost = 0;
+    std::thread writer([&] {
+        for (std::uint64_t value = 0; !must_stop; ++value, ++rounds)
+            for (std::uint64_t page = 0; page < kPages; ++page) {
+                if (page == foreign) continue;
+                lost += word(page) != value ? 1 : 0;
+                word(page) = value + 1;
+            }
+    });
+    for (const std::string device : {"a", "b", "a", "b", "a", "b"}) {
+        pool.pull({device});
+        EXPECT_TRUE(eventually([&] {
+            const auto status = pool.get("/v1/removals/" + device);
+            return status.value("bytes_done", 0ull) == status.value("bytes_total", 1ull);
+        }));
+        const auto seen = rounds.load();
+        EXPECT_TRUE(eventually([&] { return rounds > seen + 1; }));
+        if (::geteuid() == 0) {
+            pool.wait_for_phase(device, "safe");
+            pool.post("/v1/devices", {{"spec", device + "=ram:64M"}});
+        } else {
+            pool.post("/v1/devices/" + device + "/cancel", Json::object());
+        }
+    }
+    must_stop = true;
+    writer.join();
+    EXPECT_EQ(lost, 0u);
 }
 
 TEST(Pull, TheDeviceCanComeBackAsANewOne) {

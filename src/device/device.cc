@@ -1,7 +1,6 @@
 // Making, opening and labelling devices, and their segments' files.
 #include "device/device.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -146,23 +145,13 @@ Status Device::open_directory() {
 
 // A slip like dir:/dev or dir:/home must not become a device.
 Status Device::expect_nothing_foreign() const {
-    UniqueFd fd(::openat(directory_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) return sys_error(directory_);
-    DIR* listing = ::fdopendir(fd.release());
-    if (listing == nullptr) return sys_error(directory_);
-    std::string foreign;
-    while (const dirent* entry = ::readdir(listing)) {
-        const std::string_view name = entry->d_name;
-        if (name == "." || name == ".." || name == "lost+found" || name == kLockFile ||
-            name.starts_with(kLabelFile))
-            continue;
-        foreign = name;
-        break;
-    }
-    ::closedir(listing);
-    if (foreign.empty()) return {};
-    return Error(Code::Exists,
-                 directory_ + " is not empty (it has '" + foreign + "'); name an empty directory");
+    auto names = sys::list_names(directory_fd_.get());
+    if (!names) return names.error().within(directory_);
+    for (const auto& name : *names)
+        if (name != "lost+found" && name != kLockFile && !name.starts_with(kLabelFile))
+            return Error(Code::Exists, directory_ + " is not empty (it has '" + name +
+                                           "'); name an empty directory");
+    return {};
 }
 
 Status Device::take_lock() {
@@ -253,13 +242,10 @@ bool Device::has_segment(SegmentNo segment) const {
 }
 
 Result<std::vector<SegmentNo>> Device::list_segments() const {
-    UniqueFd fd(::openat(directory_fd_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd) return sys_error(directory_);
-    DIR* listing = ::fdopendir(fd.release());
-    if (listing == nullptr) return sys_error(directory_);
+    auto names = sys::list_names(directory_fd_.get());
+    if (!names) return names.error().within(directory_);
     std::vector<SegmentNo> segments;
-    while (const dirent* entry = ::readdir(listing)) {
-        const std::string_view name = entry->d_name;
+    for (const std::string_view name : *names) {
         if (!name.starts_with("seg-")) continue;
         std::uint32_t number = 0;
         const auto digits = name.substr(4);
@@ -267,7 +253,6 @@ Result<std::vector<SegmentNo>> Device::list_segments() const {
         if (parsed.ec == std::errc{} && segment_name(SegmentNo(number)) == name)
             segments.emplace_back(number);
     }
-    ::closedir(listing);
     std::sort(segments.begin(), segments.end());
     return segments;
 }

@@ -1,13 +1,11 @@
 // Making and removing the homes of ram: devices.
 #include "device/ram_home.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -32,16 +30,11 @@ constexpr std::string_view kNamePrefix = "refault-ram-";
 constexpr const char* kMountBase = "/run";
 constexpr const char* kSharedMemoryBase = "/dev/shm";
 
-struct CloseDirectory {
-    void operator()(DIR* listing) const { ::closedir(listing); }
-};
-
 std::vector<std::string> names_in(const std::string& directory) {
-    std::vector<std::string> names;
-    const std::unique_ptr<DIR, CloseDirectory> listing(::opendir(directory.c_str()));
-    while (const dirent* entry = listing ? ::readdir(listing.get()) : nullptr)
-        names.emplace_back(entry->d_name);
-    return names;
+    const auto opened = sys::open_directory(directory);
+    if (!opened) return {};
+    auto names = sys::list_names(opened->get());
+    return names ? std::move(*names) : std::vector<std::string>();
 }
 
 Result<std::string> make_directory(const std::string& base, const std::string& name) {

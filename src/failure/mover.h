@@ -66,7 +66,8 @@ class Mover final : public session::Isolator {
 
     // Pages of the system that the kernel holds now, if some may be of this device: they were held
     // while a part of it was moved, and not all have been let go of since. A transfer into such a
-    // page goes to memory that belongs to no file any more.
+    // page goes to memory that belongs to no file any more. 0 also when the counts cannot be had,
+    // which takes root.
     std::uint64_t pinned_pages(base::DeviceId device);
 
   private:

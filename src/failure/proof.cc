@@ -1,7 +1,6 @@
 // Looking through /proc, and asking the tmpfs for its count of inodes.
 #include "failure/proof.h"
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -9,9 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <memory>
 
 #include "base/units.h"
+#include "sys/file.h"
 #include "sys/process.h"
 
 namespace refault::failure {
@@ -20,10 +19,6 @@ using base::Code;
 using base::sys_error;
 
 namespace {
-
-struct CloseDirectory {
-    void operator()(DIR* directory) const { ::closedir(directory); }
-};
 
 // Matches what /proc says of a file against the target.
 class Matcher {
@@ -137,12 +132,11 @@ bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matche
 std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
     struct statvfs status;
     if (::statvfs(directory.c_str(), &status) != 0 || status.f_files == 0) return std::nullopt;
-    std::unique_ptr<DIR, CloseDirectory> listing(::opendir(directory.c_str()));
-    if (!listing) return std::nullopt;
-    std::uint64_t named = 1;  // the root directory itself
-    while (const dirent* entry = ::readdir(listing.get()))
-        if (std::string_view(entry->d_name) != "." && std::string_view(entry->d_name) != "..")
-            ++named;
+    const auto opened = sys::open_directory(directory);
+    if (!opened) return std::nullopt;
+    const auto names = sys::list_names(opened->get());
+    if (!names) return std::nullopt;
+    const std::uint64_t named = names->size() + 1;  // the root directory itself
     const auto alive = status.f_files - status.f_ffree;
     return alive > named ? alive - named : 0;
 }
@@ -177,7 +171,7 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
     // After the tables: what was let go of meanwhile must not look held.
     if (target.is_private_mount) {
         report.hidden_inodes = count_hidden_inodes(target.directory);
-        report.is_count_complete = true;
+        report.is_count_complete = report.hidden_inodes.has_value();
     } else if (target.held_segments) {
         const auto held = target.held_segments();
         report.hidden_inodes = held.count;

@@ -43,8 +43,8 @@ struct ProofReport {
     // inodes beyond those with names; else write leases, see Device::held_segments). Nothing: it
     // could not tell.
     std::optional<std::uint64_t> hidden_inodes;
-    // The count covers every segment that the device ever had, and root asked: 0 is the kernel's
-    // word that nobody holds one, also for processes whose tables could not be read.
+    // There is a count, it covers every segment that the device ever had, and root asked: 0 is the
+    // kernel's word that nobody holds one, also for processes whose tables could not be read.
     bool is_count_complete = false;
     // Pages that the kernel holds for transfers, if some may be of this device (see
     // Mover::pinned_pages).
@@ -54,7 +54,7 @@ struct ProofReport {
     // Rule 8: nobody holds, nobody unseen.
     bool is_proven() const {
         return holders.empty() && hidden_inodes.value_or(0) == 0 && pinned_pages == 0 &&
-               (unreadable.empty() || (is_count_complete && hidden_inodes));
+               (unreadable.empty() || is_count_complete);
     }
     // One line for a person: "proven: 212 processes read, none holds a segment" or who holds what.
     std::string summary() const;

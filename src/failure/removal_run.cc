@@ -95,17 +95,22 @@ Status RemovalService::Removal::check_stop() {
 Status RemovalService::Removal::check_stop_locked() {
     if (cancel_requested_)
         return Error(Code::Cancelled, "cancelled; the device is back in service");
-    if (options_.timeout && !data_has_moved_ && steady_clock::now() - started_ > *options_.timeout)
+    if (steady_clock::now() > data_deadline_locked())
         return Error(Code::TimedOut, "not done in time: " + base::format_size(status_.bytes_done) +
                                          " of " + base::format_size(status_.bytes_total) +
                                          " had moved; the device is back in service");
     return {};
 }
 
+steady_clock::time_point RemovalService::Removal::data_deadline_locked() const {
+    constexpr auto kNever = steady_clock::time_point::max();
+    const bool ends = options_.timeout && !data_has_moved_ && *options_.timeout < kNever - started_;
+    return ends ? started_ + *options_.timeout : kNever;
+}
+
 void RemovalService::Removal::pause(steady_clock::time_point until) {
     MutexLock lock(service_.mutex_);
-    auto wake = until;
-    if (options_.timeout && !data_has_moved_) wake = std::min(wake, started_ + *options_.timeout);
+    const auto wake = std::min(until, data_deadline_locked());
     while (check_stop_locked() && steady_clock::now() < until)
         (void)service_.changed_.wait_until(service_.mutex_, wake);
 }

@@ -47,6 +47,7 @@ class RemovalService::Removal {
     // Cancelled or TimedOut when the removal is to stop.
     Status check_stop();
     Status check_stop_locked();
+    std::chrono::steady_clock::time_point data_deadline_locked() const;
     // Sleeps until `until`, or less when the removal is to stop.
     void pause(std::chrono::steady_clock::time_point until);
     void publish(const char* kind,

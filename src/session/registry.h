@@ -2,9 +2,12 @@
 // are fenced.
 //
 // Each part of a mapping is, at any time, one of
-//   stale     nothing of the file is mapped there (or an old place that was punched); the pager
-//   shall fetch it placing   sent to the pager as part of a Places message; not yet reported to be
-//   in force live      mapped to the extent that the store names
+//
+//   stale     the pager shall fetch it. Nothing of the file is mapped there, or an old place (one
+//             that was punched, or one that is handed out again while it is good)
+//   placing   sent to the pager as part of a Places message; not yet reported to be in force
+//   live      mapped to the extent that the store names
+//
 // A fence on a file range: no place in it is handed out until it is lifted; the mover holds one
 // while bytes move.
 //

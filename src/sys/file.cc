@@ -1,12 +1,14 @@
 // Wrappers of file system calls.
 #include "sys/file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <vector>
 
 namespace refault::sys {
@@ -43,6 +45,20 @@ Result<UniqueFd> open_directory(const std::string& path) {
         [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC); }));
     if (!fd) return sys_error(path);
     return fd;
+}
+
+Result<std::vector<std::string>> list_names(int directory) {
+    UniqueFd own(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!own) return sys_error("open a directory");
+    DIR* const listing = ::fdopendir(own.get());
+    if (listing == nullptr) return sys_error("list a directory");
+    (void)own.release();  // closedir closes it
+    std::vector<std::string> names;
+    while (const dirent* entry = ::readdir(listing))
+        if (std::string_view(entry->d_name) != "." && std::string_view(entry->d_name) != "..")
+            names.emplace_back(entry->d_name);
+    ::closedir(listing);
+    return names;
 }
 
 Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -22,6 +23,8 @@ using base::UniqueFd;
 Result<UniqueFd> open_at(int directory, const std::string& name, int flags, mode_t mode = 0);
 // Fails when the path ends in a symbolic link (ENOTDIR or ELOOP).
 Result<UniqueFd> open_directory(const std::string& path);
+// The names in it but "." and "..", in no order.
+Result<std::vector<std::string>> list_names(int directory);
 
 Status read_fully(int fd, std::uint64_t offset, std::span<std::uint8_t> into);
 Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> from);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -73,6 +74,17 @@ TEST_F(Files, ReadsAllOrFails) {
     const auto beyond = read_fully(fd.get(), 1001, found);
     ASSERT_FALSE(beyond.ok());
     EXPECT_EQ(beyond.error().code(), Code::Io);
+}
+
+TEST_F(Files, ListNamesGivesEveryNameOnceAndLeavesTheDescriptorUsable) {
+    for (const char* name : {"b", "a", ".hidden"}) file(name, 1);
+    for (int round = 0; round < 2; ++round) {
+        auto names = list_names(directory_.get());
+        ASSERT_TRUE(names);
+        std::sort(names->begin(), names->end());
+        EXPECT_EQ(*names, (std::vector<std::string>{".hidden", "a", "b"}));
+    }
+    EXPECT_FALSE(list_names(-1));
 }
 
 TEST_F(Files, ReplaceIsAsAWhole) {
