@@ -130,6 +130,39 @@ TEST(Pull, CancelledAtRandomMomentsDoesNoHarm) {
     pool.expect_sound();
 }
 
+TEST(Pull, ATimeLimitPutsTheDeviceBackInServiceAlsoWhileItIsPaced) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    Writers writers(pool, 1, 16ull << 20);
+    pool.pull({"a"}, {{"rate_bytes_per_s", 1}, {"timeout_ms", 300}});
+    const auto status = pool.wait_for_phase("a", "cancelled");
+    EXPECT_NE(status.value("reason", "").find("not done in time"), std::string::npos)
+        << status.dump();
+    EXPECT_LT(status.value("bytes_done", 0ull), status.value("bytes_total", 0ull));
+    EXPECT_EQ(pool.power("a"), "on");
+    EXPECT_EQ(pool.get("/v1/devices/a").value("state", ""), "in-service");
+    writers.let_run(200);
+    writers.finish();
+    pool.expect_sound();
+}
+
+// No faster than asked, but for the first batch of 8 MiB. Slower is for the machine to say.
+TEST(Pull, TheRateIsALimit) {
+    constexpr std::uint64_t kRate = 40ull << 20;
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    MappedFile file(pool, "/paced", 40ull << 20);
+    pool.pull({"a"}, {{"rate_bytes_per_s", kRate}});
+    EXPECT_TRUE(eventually([&] {
+        const auto status = pool.get("/v1/removals/a");
+        return status.value("bytes_done", 0ull) == status.value("bytes_total", 1ull);
+    }));
+    const auto status = pool.get("/v1/removals/a");
+    const auto bytes = status.value("bytes_moved", 0.0);
+    ASSERT_GT(bytes, 12 << 20) << status.dump();
+    EXPECT_GE(status.value("moving_seconds", 0.0),
+              (bytes - (8 << 20)) / static_cast<double>(kRate) * 0.95)
+        << status.dump();
+}
+
 TEST(Pull, ProgressNeverGoesBack) {
     NEEDS_PROOF();
     Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});

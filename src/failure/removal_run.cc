@@ -126,8 +126,12 @@ Status RemovalService::Removal::move_data() {
     const auto start = steady_clock::now();
     rate_checked_ = start;
     for (;;) {
-        RETURN_IF_ERROR(check_stop());
         auto batch = next_batch();
+        // Also when the pace was waited for just now.
+        if (const auto goes_on = check_stop(); !goes_on) {
+            service_.store_.abort_moves(batch);
+            return goes_on;
+        }
         if (batch.empty()) {
             // Files that were resized meanwhile may have left pieces that no move covers.
             auto rest = service_.store_.reserve_evacuation(device_.id, kBatchBytesMax);

@@ -4,14 +4,20 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <thread>
 
 #include "sys/file.h"
@@ -195,6 +201,37 @@ TEST_F(UserfaultfdTest, AnotherProcessStopsTheWriter) {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
     EXPECT_EQ(memory_.bytes[0], 9);
     EXPECT_EQ(memory_.bytes[1], 3);
+}
+
+// As a container's filter does; the device node is out of an ordinary user's reach anyway.
+void forbid_userfaultfd() {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const sock_fprog filter{std::size(program), program};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0)
+        ::_exit(120);
+}
+
+TEST(Userfaultfd, WhereItIsNotAllowedTheReasonSaysWhatToLookAt) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        if (::geteuid() == 0 && ::setuid(65534) != 0) ::_exit(121);
+        forbid_userfaultfd();
+        const auto made = create_userfaultfd();
+        if (made) ::_exit(1);
+        const auto& text = made.error().message();
+        const bool is_plain = text.find("userfaultfd is not allowed to this process") == 0 &&
+                              text.find("seccomp") != text.npos;
+        ::_exit(made.error().code() == base::Code::NotSupported && is_plain ? 0 : 2);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(pid, &status, 0), pid);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 }  // namespace
