@@ -8,8 +8,10 @@ namespace refault::store {
 using base::kPageBytes;
 
 namespace {
-constexpr std::uint64_t kFilePageMax = (1ull << 56) - 1;  // 2^68 bytes: no file is that long
-constexpr std::uint32_t kReplicaMax = 255;
+// Bit fields of a record; both are wider than any value.
+constexpr std::uint64_t kFilePageBits = (1ull << 56) - 1;
+constexpr std::uint32_t kReplicaBits = 255;
+static_assert(UINT64_MAX / kPageBytes <= kFilePageBits && kReplicasMax <= kReplicaBits + 1);
 }  // namespace
 
 ReverseMap::ReverseMap(DeviceId device, std::uint64_t segment_bytes, std::uint32_t segment_count)
@@ -110,15 +112,15 @@ bool ReverseMap::holds(const Extent& run) const {
 }
 
 void ReverseMap::add(const Extent& extent) {
-    CHECK(!overlaps(extent.device_offset, extent.length) && extent.replica <= kReplicaMax);
+    CHECK(!overlaps(extent.device_offset, extent.length) && extent.replica < kReplicasMax);
     auto& segment = segment_of(extent.device_offset);
     auto& records = segment.records;
     Record record;
     record.start = page_in_segment(extent.device_offset);
     record.pages = static_cast<std::uint32_t>(extent.length / kPageBytes);
     record.inode = extent.inode;
-    record.file_page = (extent.file_offset / kPageBytes) & kFilePageMax;
-    record.replica = extent.replica & kReplicaMax;
+    record.file_page = (extent.file_offset / kPageBytes) & kFilePageBits;
+    record.replica = extent.replica & kReplicaBits;
     data_bytes_ += extent.length;
     auto index = find(segment, record.start);
     if (index < records.size() && record.continues_in(records[index])) {
@@ -145,7 +147,7 @@ void ReverseMap::cut(const Extent& run) {
     auto right = left;
     left.pages = page - left.start;
     right.pages -= left.pages + pages;
-    right.file_page = (right.file_page + left.pages + pages) & kFilePageMax;
+    right.file_page = (right.file_page + left.pages + pages) & kFilePageBits;
     right.start = page + pages;
     data_bytes_ -= run.length;
     if (left.pages > 0 && right.pages > 0) {

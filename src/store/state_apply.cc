@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::uint64_t kSegmentBytesMax = 1ull << 30;
 constexpr std::uint32_t kSegmentsMax = 1u << 18;
-constexpr std::uint32_t kReplicasMax = 8;
 
 Error misfit(const std::string& what) {
     return Error(Code::Corrupt, "the pool's metadata contradicts itself: " + what);

@@ -41,6 +41,9 @@ struct DirectoryEntry {
     Attributes attributes;
 };
 
+// More copies of a file than anybody keeps; what lies beyond on media is damage.
+inline constexpr std::uint32_t kReplicasMax = 8;
+
 // A contiguous run of a device that holds a contiguous run of a file. Never crosses a segment
 // boundary.
 struct Extent {
