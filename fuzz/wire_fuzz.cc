@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         CHECK(*wire::decode_request(wire::encode(*request)) == *request);
     (void)wire::decode_reply(input);
     (void)wire::decode_pager_message(input);
-    static wire::Places places;
-    (void)wire::decode_from_daemon(input, places);
+    static wire::FromDaemon into;
+    (void)wire::decode_from_daemon(input, into);
     return 0;
 }

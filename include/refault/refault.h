@@ -22,6 +22,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -108,11 +109,65 @@ RF_API int rf_map(rf_file* file, uint64_t offset, uint64_t length, int flags, rf
 /* The same for the life of the mapping. 2 MiB aligned. */
 RF_API void* rf_address(const rf_mapping* mapping);
 RF_API uint64_t rf_length(const rf_mapping* mapping);
-/* Durable on the medium under the range when it returns 0 (nothing to wait for on memory-backed
- * devices). */
+/* Durable when it returns 0: what was stored in the range before the call is on the medium (nothing
+ * to wait for on memory-backed devices) and on every copy of the file. A plain copy in user space,
+ * no system call, where the medium is memory. -EIO when the range is lost, -ESTALE when it waits
+ * for rf_accept. Give several threads that store into one range their own order: persist makes
+ * durable what it finds. */
 RF_API int rf_persist(rf_mapping* mapping, const void* address, size_t length);
 /* The memory is unmapped and `mapping` is gone whatever is returned. */
 RF_API int rf_unmap(rf_mapping* mapping);
+
+/* The range reads as zeros from now on, in every mapping and on every copy; whole pages. What was
+ * lost in it can be used again. */
+RF_API int rf_punch(rf_file* file, uint64_t offset, uint64_t length);
+
+/*
+ * When memory is lost
+ *
+ * Most losses are not seen: a file with a second copy goes on from it, at the same addresses, after
+ * a pause. Two are:
+ *
+ *   RF_LOST   no copy is left. A touch is SIGBUS with BUS_MCEERR_AR, the address and the size
+ *             (si_addr_lsb), until the range is overwritten through the daemon, or punched.
+ *   RF_STALE  the copy that is left may be older than what this program has stored and not
+ *             persisted. A touch is SIGBUS, too, until rf_accept; other programs, and mappings made
+ *             anew, see the older bytes. Files set to on-loss=rollback skip this.
+ *
+ * rf_connect installs a SIGBUS handler, which asks the daemon, repeats the access where it can, and
+ * hands every other SIGBUS on to the handler that was there before. A program that installs its own
+ * handler later calls rf_handle_sigbus first in it.
+ */
+enum { RF_LOST = 1, RF_STALE = 2 };
+
+typedef struct rf_loss {
+    void* address;
+    size_t length;
+    int what; /* RF_LOST or RF_STALE */
+} rf_loss;
+
+/* For a handler installed after rf_connect: 1 when it should return, because the access can be
+ * repeated; 0 when the signal is the program's to deal with. Where pool memory was lost, *info then
+ * says BUS_MCEERR_AR, the address and the size. Async-signal-safe. */
+RF_API int rf_handle_sigbus(siginfo_t* info);
+/* Runs body(context). When it touches memory that is lost, it is left by a jump, and the result is
+ * -EIO (RF_LOST), -ESTALE (RF_STALE) or -EFAULT (beyond the end of the file), with *loss (may be
+ * NULL) filled in; otherwise 0. As after longjmp, nothing is undone and no destructor runs: body
+ * should only read and write memory. */
+RF_API int rf_try(void (*body)(void* context), void* context, rf_loss* loss);
+/* Goes on with the older bytes in this part of the mapping; whole pages. */
+RF_API int rf_accept(rf_mapping* mapping, const void* address, size_t length);
+
+/* RF_NOTICE_LATE (the default): a loss is told to who touches it, as PR_MCE_KILL_LATE does.
+ * RF_NOTICE_SIGNAL: at once, as SIGBUS with BUS_MCEERR_AO, address and size, to any thread that
+ * does not block it. RF_NOTICE_DESCRIPTOR: at once, through rf_notice_descriptor. */
+enum { RF_NOTICE_LATE = 0, RF_NOTICE_SIGNAL = 1, RF_NOTICE_DESCRIPTOR = 2 };
+RF_API int rf_set_notice(rf_session* session, int mode);
+/* Readable when rf_read_notice has something; a negative errno when there is none to be had. The
+ * session's own: poll it, do not close it. */
+RF_API int rf_notice_descriptor(rf_session* session);
+/* -EAGAIN when no notice waits. */
+RF_API int rf_read_notice(rf_session* session, rf_loss* loss);
 
 /* Calls visit for each entry, in order of names, until it returns non-zero; that value is returned.
  */

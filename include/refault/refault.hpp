@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -81,6 +82,23 @@ class [[nodiscard]] Expected<void> {
 enum class Access { Read, ReadWrite };
 enum class Populate { No, Yes };
 enum class IfExists { Fail, Open };
+enum class Notice {
+    Late = RF_NOTICE_LATE,
+    Signal = RF_NOTICE_SIGNAL,
+    Descriptor = RF_NOTICE_DESCRIPTOR
+};
+using Loss = rf_loss;
+
+// Runs `body`, which only reads and writes memory; when it touches lost memory, says where instead
+// of dying. It is left by a jump then: no destructor in it runs, so it should need none.
+template <typename Body>
+std::optional<Loss> try_access(Body&& body) {
+    Loss loss{};
+    const int result = rf_try([](void* context) { (*static_cast<std::decay_t<Body>*>(context))(); },
+                              static_cast<void*>(std::addressof(body)), &loss);
+    if (result != 0) return loss;
+    return std::nullopt;
+}
 
 using Stat = rf_stat;
 
@@ -127,6 +145,11 @@ class Mapping {
                                rf_persist(handle_.get(), range.data(), range.size()));
     }
     Expected<void> persist() { return persist(bytes()); }
+    // Goes on with the older bytes in this part; whole pages. See refault.h, "When memory is lost".
+    Expected<void> accept(std::span<const std::byte> range) {
+        return detail::checked(handle_.get_deleter().session,
+                               rf_accept(handle_.get(), range.data(), range.size()));
+    }
 
   private:
     friend class File;
@@ -145,6 +168,10 @@ class File {
   public:
     Expected<void> resize(std::uint64_t size_bytes) {
         return detail::checked(session(), rf_resize(handle_.get(), size_bytes));
+    }
+    // Whole pages become zeros; what was lost there can be used again.
+    Expected<void> punch(std::uint64_t offset, std::uint64_t length) {
+        return detail::checked(session(), rf_punch(handle_.get(), offset, length));
     }
     Expected<Stat> stat() const {
         Stat stat{};
@@ -198,6 +225,18 @@ class Session {
     std::string pool_name() const { return rf_pool_name(session_.get()); }
     // False: a system call that touches memory on the move fails with EFAULT instead of waiting.
     bool handles_kernel_faults() const { return rf_handles_kernel_faults(session_.get()) != 0; }
+
+    // How losses are told; see refault.h.
+    Expected<void> set_notice(Notice mode) {
+        return detail::checked(session_, rf_set_notice(session_.get(), static_cast<int>(mode)));
+    }
+    // To poll; for Notice::Descriptor. Negative when there is none.
+    int notice_descriptor() const { return rf_notice_descriptor(session_.get()); }
+    std::optional<Loss> read_notice() {
+        Loss loss{};
+        if (rf_read_notice(session_.get(), &loss) != 0) return std::nullopt;
+        return loss;
+    }
 
     // Open for reading and writing.
     Expected<File> create(const std::string& path, std::uint32_t mode = 0600,

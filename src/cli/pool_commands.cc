@@ -87,6 +87,7 @@ void add_pool_commands(CLI::App& app, Context& context) {
                 });
     add_command(*pool, context, "status", "Show the pool", "  refault pool status --json",
                 [&context] { context.finish(context.client().get("/v1/status"), show_status); });
+    add_scrub_command(*pool, context);
     add_command(*pool, context, "check", "Check the pool's metadata for contradictions",
                 "  refault pool check", [&context] {
                     auto answer = context.client().post("/v1/pool/check", Json::object());

@@ -79,11 +79,10 @@ int rf_persist(rf_mapping* mapping, const void* address, size_t length) {
     if (begin < mapping->place.address || offset > mapping->length ||
         length > mapping->length - offset)
         return invalid(mapping->session, "rf_persist: the range is not inside the mapping");
-    const auto first = refault::base::align_down(begin, kPageBytes);
-    if (length > 0 &&
-        ::msync(reinterpret_cast<void*>(first), length + (begin - first), MS_SYNC) != 0)
-        return fail(mapping->session, refault::base::sys_error("msync"));
-    return 0;
+    // What cannot be stored into needs nothing to become durable.
+    if (!mapping->place.mirrors) return 0;
+    auto persisted = mapping->place.mirrors->persist(offset, length);
+    return persisted ? 0 : fail(mapping->session, persisted.error());
 }
 
 int rf_unmap(rf_mapping* mapping) {

@@ -11,7 +11,6 @@
 
 namespace refault::client {
 
-using base::Access;
 using base::Code;
 using base::kHugePageBytes;
 using base::kPageBytes;
@@ -40,10 +39,13 @@ Status MappingTable::prepare() {
 
 //   raw:   [------------------------------------)   length + 2 MiB
 //   kept:        [--------------------)             aligned; the rest is given back
-Result<std::uint64_t> MappingTable::reserve(std::uint64_t length) {
-    CHECK(length > 0 && base::is_aligned(length, kPageBytes));
+Result<std::uint64_t> MappingTable::reserve(std::uint64_t wanted, Access access) {
+    CHECK(wanted > 0 && base::is_aligned(wanted, kPageBytes));
+    const bool has_mirrors = access == Access::ReadWrite;
+    const auto copies = has_mirrors ? wire::kReplicasMax : 1;
+    const std::uint64_t length = has_mirrors ? wire::mirror_stride(wanted) * copies : wanted;
     const std::uint64_t padded = length + kHugePageBytes;
-    if (padded < length)
+    if (wanted > UINT64_MAX / (2 * wire::kReplicasMax))
         return Error(Code::NoSpace, "no program has that many addresses; map less", ENOMEM);
     void* const raw =
         ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -55,10 +57,9 @@ Result<std::uint64_t> MappingTable::reserve(std::uint64_t length) {
     // Memory is taken before the lock and given back after it: whoever holds the allocator's lock
     // may be waiting in a fault for the pager.
     std::map<std::uint64_t, Mapping> made;
-    made.emplace(begin, Mapping{AddressRange::of_length(begin, length),
-                                std::nullopt,
-                                {},
-                                PageSet(length / kPageBytes)});
+    made.emplace(begin, Mapping{AddressRange::of_length(begin, wanted), length,
+                                has_mirrors ? std::make_shared<Mirrors>(begin, wanted) : nullptr,
+                                std::nullopt, MappingId(), PageSet(wanted / kPageBytes)});
     SignalBlock signals;
     MutexLock lock(mutex_);
     made.begin()->second.later_than = last_id_;
@@ -91,7 +92,7 @@ void MappingTable::remove(std::uint64_t address) {
     MutexLock lock(mutex_);
     removed = mappings_.extract(address);
     CHECK(!removed.empty());
-    ::munmap(pointer(address), removed.mapped().addresses.length());
+    ::munmap(pointer(address), removed.mapped().reserved_bytes);
 }
 
 void MappingTable::remove_all() {
@@ -99,7 +100,7 @@ void MappingTable::remove_all() {
     SignalBlock signals;
     MutexLock lock(mutex_);
     for (const auto& [address, mapping] : mappings_)
-        ::munmap(pointer(address), mapping.addresses.length());
+        ::munmap(pointer(address), mapping.reserved_bytes);
     removed.swap(mappings_);
 }
 
@@ -107,20 +108,54 @@ MappingTable::Mapping* MappingTable::find_locked(std::uint64_t address) {
     auto at = mappings_.upper_bound(address);
     if (at == mappings_.begin()) return nullptr;
     --at;
-    return at->second.addresses.contains(address) ? &at->second : nullptr;
+    return address - at->first < at->second.reserved_bytes ? &at->second : nullptr;
+}
+
+const MappingTable::Mapping* MappingTable::find_locked(std::uint64_t address) const {
+    return const_cast<MappingTable*>(this)->find_locked(address);
+}
+
+std::shared_ptr<Mirrors> MappingTable::mirrors(std::uint64_t address) const {
+    SignalBlock signals;
+    MutexLock lock(mutex_);
+    const Mapping* const mapping = find_locked(address);
+    return mapping != nullptr ? mapping->mirrors : nullptr;
+}
+
+bool MappingTable::owns(std::uint64_t address) const noexcept {
+    MutexLock lock(mutex_);
+    return find_locked(address) != nullptr;
+}
+
+Result<AddressRange> MappingTable::addresses_of_locked(const Mapping& mapping,
+                                                       const wire::Place& place) const {
+    const auto addresses = AddressRange::of_length(place.address, place.length);
+    const bool is_primary = place.replica == 0;
+    const auto whole = is_primary || !mapping.mirrors
+                           ? mapping.addresses
+                           : AddressRange::of_length(mapping.mirrors->region(place.replica),
+                                                     mapping.addresses.length());
+    if (!whole.contains(addresses) || (!is_primary && !mapping.mirrors))
+        return Error(Code::Corrupt, "the daemon sent a place that lies outside of its mapping");
+    return addresses;
 }
 
 Status MappingTable::place(const wire::Place& place, int fd) {
     MutexLock lock(mutex_);
     Mapping* const mapping = find_locked(place.address);
     if (mapping == nullptr || !is_for_locked(*mapping, place.mapping)) return {};
-    const auto addresses = AddressRange::of_length(place.address, place.length);
-    if (!mapping->addresses.contains(addresses))
-        return Error(Code::Corrupt, "the daemon sent a place that lies outside of its mapping");
+    auto where = addresses_of_locked(*mapping, place);
+    if (!where) return where.error();
+    const auto addresses = *where;
+    const bool has_segment = place.kind == wire::PlaceKind::Segment;
+    if (place.replica > 0 && !has_segment)
+        mapping->mirrors->clear_present(place.replica, addresses);
     RETURN_IF_ERROR(map_over_locked(place, fd));
+    if (place.replica > 0 && has_segment) mapping->mirrors->set_present(place.replica, addresses);
+    if (place.needs_sync && mapping->mirrors) mapping->mirrors->note_sync_needed();
     // Replacing the mapping has dropped its registration; who waits on it tries again now.
     RETURN_IF_ERROR(sys::userfaultfd_wake(userfaultfd_, addresses));
-    if (mapping->unplaced.empty()) return {};
+    if (mapping->unplaced.empty() || place.replica > 0) return {};
     const auto first = addresses.begin() - mapping->addresses.begin();
     mapping->unplaced.remove(first / kPageBytes, (first + addresses.length()) / kPageBytes);
     if (mapping->unplaced.empty()) changed_.notify_all();

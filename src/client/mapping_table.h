@@ -10,17 +10,20 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "base/mutex.h"
 #include "base/range.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "client/mirrors.h"
 #include "client/page_set.h"
 #include "wire/message.h"
 
 namespace refault::client {
 
+using base::Access;
 using base::AddressRange;
 using base::Error;
 using base::MappingId;
@@ -33,9 +36,13 @@ class MappingTable {
     explicit MappingTable(int userfaultfd) : userfaultfd_(userfaultfd) {}
     Status prepare();
 
-    // Reserves addresses, 2 MiB aligned, that nothing can be read from yet. length: whole pages,
-    // not 0.
-    Result<std::uint64_t> reserve(std::uint64_t length);
+    // Reserves addresses, 2 MiB aligned, that nothing can be read from yet, and behind them the
+    // room for the copies of a writable mapping. length: whole pages, not 0.
+    Result<std::uint64_t> reserve(std::uint64_t length, Access access);
+    // The copies of the mapping there; nullptr when it is read-only.
+    std::shared_ptr<Mirrors> mirrors(std::uint64_t address) const;
+    // Whether the address belongs to a mapping or to its copies. For the SIGBUS handler.
+    bool owns(std::uint64_t address) const noexcept;
     // Gives the mapping the identity that the daemon answered with. Corrupt when places came under
     // another.
     Status identify(std::uint64_t address, MappingId id);
@@ -43,10 +50,10 @@ class MappingTable {
     void remove(std::uint64_t address);
     void remove_all();
 
-    // Maps one place, `fd` being its segment; kNoDescriptor: what is beyond the end of a file. A
-    // place of a mapping that is gone is passed over. Corrupt when it lies outside of its mapping;
-    // NoSpace or Busy when the kernel is short of memory or mappings: then nothing has changed, and
-    // it may be tried again.
+    // Maps one place, `fd` being its segment; kNoDescriptor: a touch is SIGBUS, the daemon says
+    // why. A place of a mapping that is gone is passed over. Corrupt when it lies outside of its
+    // mapping; NoSpace or Busy when the kernel is short of memory or mappings: then nothing has
+    // changed, and it may be tried again.
     Status place(const wire::Place& place, int fd);
     // Waits until every page of the mapping has been placed once. TimedOut at the deadline; when
     // the pager has ended, the reason for it.
@@ -59,6 +66,8 @@ class MappingTable {
   private:
     struct Mapping {
         AddressRange addresses;
+        std::uint64_t reserved_bytes = 0;  // the copies included
+        std::shared_ptr<Mirrors> mirrors;  // of a writable mapping
         std::optional<MappingId> id;
         // A place that was meant for an earlier mapping at the same addresses has a number up to
         // this one.
@@ -66,7 +75,12 @@ class MappingTable {
         PageSet unplaced;
     };
 
+    // The mapping whose addresses, or whose copies', these are.
     Mapping* find_locked(std::uint64_t address) REQUIRES(mutex_);
+    const Mapping* find_locked(std::uint64_t address) const REQUIRES(mutex_);
+    // Where the place lies; Corrupt when that is outside of its mapping.
+    Result<AddressRange> addresses_of_locked(const Mapping& mapping, const wire::Place& place) const
+        REQUIRES(mutex_);
     // True when the place is for this mapping; its identity may be learned from it.
     bool is_for_locked(Mapping& mapping, MappingId id) REQUIRES(mutex_);
     Status map_over_locked(const wire::Place& place, int fd) REQUIRES(mutex_);

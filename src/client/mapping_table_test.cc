@@ -57,17 +57,17 @@ class MappingTableTest : public ::testing::Test {
 
 TEST_F(MappingTableTest, ReservedAddressesAreAlignedAndOutOfReach) {
     for (const std::uint64_t length : {kBytes, 3 * base::kHugePageBytes, base::kPageBytes}) {
-        const auto address = must(table_->reserve(length));
+        const auto address = must(table_->reserve(length, base::Access::ReadWrite));
         EXPECT_TRUE(base::is_aligned(address, base::kHugePageBytes));
         EXPECT_EQ(signal_of_read(bytes_at(address)), SIGSEGV);
         EXPECT_EQ(signal_of_read(bytes_at(address + length - 1)), SIGSEGV);
     }
-    EXPECT_FALSE(table_->reserve(~std::uint64_t{0} - 4095));
-    EXPECT_FALSE(table_->reserve(std::uint64_t{1} << 60));
+    EXPECT_FALSE(table_->reserve(~std::uint64_t{0} - 4095, base::Access::ReadWrite));
+    EXPECT_FALSE(table_->reserve(std::uint64_t{1} << 60, base::Access::ReadWrite));
 }
 
 TEST_F(MappingTableTest, PlacesMayComeBeforeTheIdentity) {
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     must(table_->place(place_of(7, address), first_.get()));
     EXPECT_EQ(*bytes_at(address), 1);
     EXPECT_TRUE(is_placed(address));
@@ -78,13 +78,13 @@ TEST_F(MappingTableTest, PlacesMayComeBeforeTheIdentity) {
 // A Places message can be on its way when its mapping is unmapped and the addresses are given to a
 // new one.
 TEST_F(MappingTableTest, PlaceOfAnEarlierMappingAtTheSameAddressesIsPassedOver) {
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     must(table_->identify(address, MappingId(7)));
     must(table_->place(place_of(7, address), first_.get()));
     table_->remove(address);
     EXPECT_EQ(signal_of_read(bytes_at(address)), SIGSEGV);
 
-    const auto again = must(table_->reserve(kBytes));
+    const auto again = must(table_->reserve(kBytes, base::Access::ReadWrite));
     ASSERT_EQ(again, address) << "the kernel chose other addresses, nothing is tested";
     must(table_->place(place_of(7, address), first_.get()));
     EXPECT_FALSE(is_placed(address));
@@ -106,14 +106,14 @@ TEST_F(MappingTableTest, PlaceWhereNothingIsReservedTouchesNothing) {
 }
 
 TEST_F(MappingTableTest, PlaceThatReachesOutOfItsMappingIsCorrupt) {
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     const auto beyond = place_of(1, address + base::kPageBytes);
     EXPECT_EQ(table_->place(beyond, first_.get()).error().code(), Code::Corrupt);
     EXPECT_EQ(signal_of_read(bytes_at(address + base::kPageBytes)), SIGSEGV);
 }
 
 TEST_F(MappingTableTest, IsPlacedWhenEveryPageWas) {
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     const auto half = kBytes / 2;
     must(table_->place(place_of(1, address + half, half), first_.get()));
     must(table_->place(place_of(1, address + half, half), second_.get()));
@@ -130,7 +130,7 @@ TEST_F(MappingTableTest, IsPlacedWhenEveryPageWas) {
 TEST_F(MappingTableTest, ReadOnlyPlaceCanBeReadAndNotWritten) {
     base::UniqueFd read_only(
         ::open(("/proc/self/fd/" + std::to_string(first_.get())).c_str(), O_RDONLY | O_CLOEXEC));
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     auto place = place_of(1, address);
     place.access = Access::Read;
     must(table_->place(place, read_only.get()));
@@ -144,9 +144,10 @@ TEST_F(MappingTableTest, ReadOnlyPlaceCanBeReadAndNotWritten) {
 
 TEST_F(MappingTableTest, BeyondTheEndIsSigbus) {
     for (const auto access : {Access::Read, Access::ReadWrite}) {
-        const auto address = must(table_->reserve(kBytes));
+        const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
         auto place = place_of(access == Access::Read ? 1 : 2, address);
         place.descriptor = wire::kNoDescriptor;
+        place.kind = wire::PlaceKind::BeyondEnd;
         place.access = access;
         must(table_->place(place, -1));
         EXPECT_EQ(signal_of_read(bytes_at(address)), SIGBUS);
@@ -165,7 +166,7 @@ std::uint64_t address_space_in_use() {
 TEST_F(MappingTableTest, ShortageOfMemoryLeavesTheOldPlaceAndCanBeTriedAgain) {
     constexpr std::uint64_t kLarge = 64ull << 20;
     for (auto* segment : {&first_, &second_}) must(sys::set_size(segment->get(), kLarge));
-    const auto address = must(table_->reserve(kLarge));
+    const auto address = must(table_->reserve(kLarge, base::Access::ReadWrite));
     must(table_->place(place_of(1, address, kLarge), first_.get()));
 
     rlimit before;
@@ -183,7 +184,7 @@ TEST_F(MappingTableTest, ShortageOfMemoryLeavesTheOldPlaceAndCanBeTriedAgain) {
 }
 
 TEST_F(MappingTableTest, WaitingEndsAtTheDeadlineOrWithTheReason) {
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     const auto soon = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
     EXPECT_EQ(table_->wait_until_placed(address, soon).error().code(), Code::TimedOut);
     EXPECT_FALSE(table_->end_reason());
@@ -198,7 +199,7 @@ std::atomic<int> g_signals = 0;
 
 // The program's handlers are held back only for a moment.
 TEST_F(MappingTableTest, SignalsAreHandledWhileWaiting) {
-    const auto address = must(table_->reserve(kBytes));
+    const auto address = must(table_->reserve(kBytes, base::Access::ReadWrite));
     struct sigaction before, action{};
     action.sa_handler = [](int) { ++g_signals; };
     ASSERT_EQ(::sigaction(SIGUSR1, &action, &before), 0);

@@ -22,7 +22,9 @@ constexpr int kRetryMs = 20;
 // of the number that vm.max_map_count allows.
 bool continues(const wire::Place& first, const wire::Place& next) {
     return first.mapping == next.mapping && first.descriptor == next.descriptor &&
-           first.access == next.access && first.address + first.length == next.address &&
+           first.kind == next.kind && first.replica == next.replica &&
+           first.needs_sync == next.needs_sync && first.access == next.access &&
+           first.address + first.length == next.address &&
            (first.descriptor == wire::kNoDescriptor ||
             first.segment_offset + first.length == next.segment_offset);
 }
@@ -35,9 +37,9 @@ bool wait_or_hang_up(int channel) {
 
 }  // namespace
 
-Pager::Pager(base::UniqueFd channel, MappingTable& mappings)
-    : channel_(std::move(channel)), mappings_(mappings) {
-    places_.places.reserve(wire::kPlacesMax);
+Pager::Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices)
+    : channel_(std::move(channel)), mappings_(mappings), line_(line), notices_(notices) {
+    message_.places.places.reserve(wire::kPlacesMax);
 }
 
 Pager::~Pager() {
@@ -71,6 +73,7 @@ void Pager::run() noexcept {
 void Pager::end(const Error& reason) {
     close_descriptors();
     mappings_.end(reason);
+    line_.end();
 }
 
 // Waits outside of the fork gate, takes the descriptors in inside of it.
@@ -96,17 +99,17 @@ Status Pager::serve() {
     for (;;) {
         auto sizes = receive();
         if (!sizes) return sizes.error();
-        auto kind = wire::decode_from_daemon(std::span(bytes_).first(sizes->bytes), places_);
-        if (!kind) return kind.error();
+        RETURN_IF_ERROR(wire::decode_from_daemon(std::span(bytes_).first(sizes->bytes), message_));
+        if (take_aside()) continue;
         bool asks = false;
-        if (*kind == wire::FromDaemon::Doorbell) {
+        if (message_.kind == wire::FromDaemon::Kind::Doorbell) {
             was_rung = is_fetching;
             asks = !is_fetching;
         } else {
             RETURN_IF_ERROR(place_all(sizes->descriptors));
             close_descriptors();
-            if (!places_.places.empty()) placed = places_.sequence;
-            asks = !places_.places.empty() || was_rung;
+            if (!message_.places.places.empty()) placed = message_.places.sequence;
+            asks = !message_.places.places.empty() || was_rung;
             is_fetching = false;
             was_rung = false;
         }
@@ -116,10 +119,25 @@ Status Pager::serve() {
     }
 }
 
+bool Pager::take_aside() {
+    switch (message_.kind) {
+        case wire::FromDaemon::Kind::Verdict:
+            line_.answer(message_.verdict);
+            return true;
+        case wire::FromDaemon::Kind::Notice:
+            notices_.put(message_.notice);
+            return true;
+        case wire::FromDaemon::Kind::Doorbell:
+        case wire::FromDaemon::Kind::Places:
+            break;
+    }
+    return false;
+}
+
 //   places:  [1: seg 0)[1: seg 0)[1: seg 1)[2: seg 0)     mapping: segment
 //   mapped:  [------------------)[--------)[--------)
 Status Pager::place_all(std::size_t descriptors) {
-    const auto& places = places_.places;
+    const auto& places = message_.places.places;
     for (std::size_t i = 0; i < places.size();) {
         wire::Place whole = places[i++];
         for (; i < places.size() && continues(whole, places[i]); ++i)

@@ -17,8 +17,10 @@
 #include "base/result.h"
 #include "base/thread.h"
 #include "base/unique_fd.h"
+#include "client/fault_line.h"
 #include "client/fork_gate.h"
 #include "client/mapping_table.h"
+#include "client/notice_box.h"
 #include "sys/socket.h"
 #include "wire/message.h"
 
@@ -26,7 +28,8 @@ namespace refault::client {
 
 class Pager {
   public:
-    Pager(base::UniqueFd channel, MappingTable& mappings);
+    // `line` answers the SIGBUS handler through the same channel.
+    Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices);
     // Hangs up and joins the thread.
     ~Pager();
     Pager(const Pager&) = delete;
@@ -36,6 +39,8 @@ class Pager {
   private:
     void run() noexcept;
     Status serve();
+    // What is no part of the dialogue about places.
+    bool take_aside();
     Result<sys::ReceivedSizes> receive();
     void close_descriptors();
     Status place_all(std::size_t descriptors);
@@ -46,11 +51,13 @@ class Pager {
 
     const base::UniqueFd channel_;
     MappingTable& mappings_;
+    FaultLine& line_;
+    NoticeBox& notices_;
     // The thread's own.
     std::array<std::uint8_t, wire::kMessageBytesMax> bytes_;
     std::array<base::UniqueFd, sys::kDescriptorsMax> descriptors_;
     NotForChildren not_for_children_{descriptors_};
-    wire::Places places_;
+    wire::FromDaemon message_;
     base::NamedThread thread_;
 };
 

@@ -45,12 +45,14 @@ Error no_daemon(const Error& error, const std::string& socket_path) {
 
 }  // namespace
 
-Session::Session(UniqueFd channel, UniqueFd userfaultfd, bool handles_kernel_faults)
+Session::Session(UniqueFd channel, UniqueFd userfaultfd, bool handles_kernel_faults,
+                 int pager_channel)
     : process_(::getpid()),
       channel_(std::move(channel)),
       userfaultfd_(std::move(userfaultfd)),
       handles_kernel_faults_(handles_kernel_faults),
-      mappings_(userfaultfd_.get()) {}
+      mappings_(userfaultfd_.get()),
+      line_(pager_channel) {}
 
 Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path) {
     RETURN_IF_ERROR(install_fork_gate());
@@ -61,11 +63,15 @@ Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path
     auto pager = sys::seqpacket_pair();
     if (!pager) return pager.error();
     std::unique_ptr<Session> session(new Session(std::move(*channel), std::move(userfaultfd->fd),
-                                                 userfaultfd->handles_kernel_faults));
+                                                 userfaultfd->handles_kernel_faults,
+                                                 pager->first.get()));
     RETURN_IF_ERROR(session->mappings_.prepare());
+    RETURN_IF_ERROR(install_sigbus_handler());
+    session->sigbus_ = std::make_unique<SigbusEntry>(session->mappings_, session->line_);
     RETURN_IF_ERROR(session->shake_hands(pager->second));
     pager->second.reset();  // or the end of the daemon could not be seen
-    session->pager_ = std::make_unique<Pager>(std::move(pager->first), session->mappings_);
+    session->pager_ = std::make_unique<Pager>(std::move(pager->first), session->mappings_,
+                                              session->line_, session->notices_);
     RETURN_IF_ERROR(session->pager_->start());
     return session;
 }
@@ -92,6 +98,7 @@ Session::~Session() {
     // the mappings, and the channel last: as long as something is mapped the daemon must know of
     // it.
     pager_.reset();
+    sigbus_.reset();
     mappings_.remove_all();
 }
 
@@ -126,7 +133,7 @@ Result<wire::Reply> Session::exchange(std::span<const std::uint8_t> message) {
 
 Result<Session::Mapped> Session::map(wire::Map map) {
     if (auto reason = mappings_.end_reason()) return *reason;
-    auto address = mappings_.reserve(map.length);
+    auto address = mappings_.reserve(map.length, map.access);
     if (!address) return address.error();
     map.address = *address;
     auto reply = request(map);
@@ -134,7 +141,7 @@ Result<Session::Mapped> Session::map(wire::Map map) {
         mappings_.remove(*address);
         return reply.error();
     }
-    const Mapped mapped{*address, reply->mapping};
+    const Mapped mapped{*address, reply->mapping, mappings_.mirrors(*address)};
     auto placed = mappings_.identify(*address, reply->mapping);
     if (placed)
         placed = mappings_.wait_until_placed(*address,

@@ -14,8 +14,11 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "client/fault_line.h"
 #include "client/mapping_table.h"
+#include "client/notice_box.h"
 #include "client/pager.h"
+#include "client/sigbus.h"
 #include "wire/message.h"
 
 namespace refault::client {
@@ -33,10 +36,12 @@ class Session {
     struct Mapped {
         std::uint64_t address = 0;
         MappingId id;
+        std::shared_ptr<Mirrors> mirrors;  // of a writable mapping
     };
     // Returns when all of it has been placed; `map.address` is filled in. Nothing stays mapped on
     // failure.
     Result<Mapped> map(wire::Map map);
+    NoticeBox& notices() noexcept { return notices_; }
     // Unmaps whatever the daemon says, and returns that.
     Status unmap(const Mapped& mapped);
 
@@ -50,7 +55,8 @@ class Session {
     std::string last_failure() const;
 
   private:
-    Session(base::UniqueFd channel, base::UniqueFd userfaultfd, bool handles_kernel_faults);
+    Session(base::UniqueFd channel, base::UniqueFd userfaultfd, bool handles_kernel_faults,
+            int pager_channel);
     Status shake_hands(const base::UniqueFd& daemons_end);
     Result<wire::Reply> exchange(std::span<const std::uint8_t> message);
 
@@ -62,10 +68,13 @@ class Session {
     const bool handles_kernel_faults_;
     std::string pool_;  // fixed after the handshake
     MappingTable mappings_;
+    FaultLine line_;
+    NoticeBox notices_;
     base::Mutex exchange_mutex_;  // a request and its reply on channel_
     bool is_out_of_step_ GUARDED_BY(exchange_mutex_) = false;
     mutable base::Mutex failure_mutex_;
     std::string last_failure_ GUARDED_BY(failure_mutex_);
+    std::unique_ptr<SigbusEntry> sigbus_;
     std::unique_ptr<Pager> pager_;
 };
 

@@ -50,7 +50,10 @@ struct TestMapping {
                    wire::Places& places) {
         if (places.places.size() == wire::kPlacesMax) return;
         const auto to = addresses_of(range);
-        places.places.push_back({id, to.begin(), to.length(), descriptor, segment_offset, access});
+        const auto kind = descriptor == wire::kNoDescriptor ? wire::PlaceKind::BeyondEnd
+                                                            : wire::PlaceKind::Segment;
+        places.places.push_back(
+            {id, to.begin(), to.length(), descriptor, segment_offset, access, kind, 0, false});
         placing.emplace_back(places.sequence, range);
         stale.subtract(range);
     }

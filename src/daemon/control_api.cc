@@ -180,6 +180,7 @@ std::map<std::string, ControlApi::Handler> ControlApi::routes() {
     add_pool_routes(routes);
     add_device_routes(routes);
     add_file_routes(routes);
+    add_failure_routes(routes);
     add_view_routes(routes);
     return routes;
 }

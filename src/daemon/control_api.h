@@ -67,6 +67,7 @@ class ControlApi {
     void add_pool_routes(std::map<std::string, Handler>& routes);
     void add_device_routes(std::map<std::string, Handler>& routes);
     void add_file_routes(std::map<std::string, Handler>& routes);
+    void add_failure_routes(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
 

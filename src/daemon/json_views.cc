@@ -115,7 +115,9 @@ json to_json(const store::Attributes& attributes) {
             {"size_bytes", attributes.size_bytes},
             {"modified_ns", attributes.modified_ns},
             {"changed_ns", attributes.changed_ns},
-            {"created_ns", attributes.created_ns}};
+            {"created_ns", attributes.created_ns},
+            {"replicas", attributes.replicas},
+            {"on_loss", attributes.on_loss == store::OnLoss::Rollback ? "rollback" : "signal"}};
 }
 
 json to_json(const session::SessionInfo& session) {
@@ -135,7 +137,8 @@ json to_json(const session::MappingInfo& mapping, const store::Store& store) {
         ranges.push_back({{"device", device ? (*device)->name() : "?"},
                           {"offset", extent.device_offset},
                           {"length", extent.length},
-                          {"file_offset", extent.file_offset}});
+                          {"file_offset", extent.file_offset},
+                          {"replica", extent.replica}});
     }
     return {{"session", mapping.session.raw()},
             {"mapping", mapping.mapping.raw()},
@@ -149,6 +152,8 @@ json to_json(const session::MappingInfo& mapping, const store::Store& store) {
             {"address_begin", mapping.addresses.begin()},
             {"address_end", mapping.addresses.end()},
             {"access", mapping.access == base::Access::ReadWrite ? "read-write" : "read"},
+            {"suspended_bytes", mapping.suspended_bytes},
+            {"clean_bytes", mapping.clean_bytes},
             {"stale_bytes", mapping.stale_bytes},
             {"device_ranges", std::move(ranges)}};
 }

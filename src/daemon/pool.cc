@@ -86,16 +86,37 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     registry_ = std::make_unique<session::Registry>(*store_);
     barrier_ = std::make_unique<session::UserfaultBarrier>();
     mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_);
+    book_ = std::make_unique<failure::FailureBook>(events_);
+    recovery_ =
+        std::make_unique<failure::Recovery>(*store_, *registry_, *barrier_, *mover_, *book_);
+    resync_ = std::make_unique<failure::Resync>(*store_, *registry_, *barrier_, *mover_, *recovery_,
+                                                *book_, events_);
+    scrub_ = std::make_unique<failure::Scrub>(*resync_);
+    failures_ =
+        std::make_unique<failure::FailureService>(*store_, *registry_, *recovery_, *resync_, *book_,
+                                                  events_, [this](base::DeviceId id) { lose(id); });
+    watch_ = std::make_unique<failure::DeviceWatch>(
+        *store_, [this](base::DeviceId id) { failures_->suspect(id); });
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
     removals_ = std::make_unique<failure::RemovalService>(
-        *store_, *registry_, *mover_, events_, [this](const std::string& name) { forget(name); });
-    server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, events_, server);
+        *store_, *registry_, *mover_, *book_, events_,
+        [this](const std::string& name) { forget(name); });
+    server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, *failures_, events_,
+                                                server);
+    failures_->start();
+    resync_->start();
+    RETURN_IF_ERROR(watch_->start());
     return server_->start();
 }
 
+// Clients and operators first, then who works on their behalf, then what that works with.
 Pool::~Pool() {
     removals_.reset();
+    scrub_.reset();
     server_.reset();
+    watch_.reset();
+    failures_.reset();
+    resync_.reset();
 }
 
 Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
@@ -112,6 +133,7 @@ Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
     if (!id) return id.error();
     devices_[spec.name] = {*id, device, std::make_shared<slot::SlotMachine>(std::move(*slot))};
     pulled_.erase(spec.name);
+    resync_->kick();
     events_.publish(
         {"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});
     return {};
@@ -128,6 +150,33 @@ void Pool::forget(const std::string& name) {
     DeviceView last = view(gone, {});
     last.is_member = false;
     pulled_[name] = std::move(last);
+}
+
+void Pool::lose(base::DeviceId id) {
+    failure::ManagedDevice gone;
+    {
+        MutexLock lock(mutex_);
+        const auto at = std::find_if(devices_.begin(), devices_.end(),
+                                     [&](const auto& entry) { return entry.second.id == id; });
+        if (at == devices_.end()) return;
+        gone = at->second;
+        base::discard(gone.slot->failed(), "the device's own state says it too");
+        devices_.erase(at);
+        DeviceView last = view(gone, {});
+        last.is_member = false;
+        pulled_[last.name] = std::move(last);
+    }
+}
+
+Result<std::uint64_t> Pool::notify_failure(const std::string& name, base::DeviceRange range,
+                                           failure::FailureKind kind) {
+    auto devices = find_all({name});
+    if (!devices) return devices.error();
+    if (kind == failure::FailureKind::PlannedRemoval) {
+        RETURN_IF_ERROR(pull({name}, {}));
+        return std::uint64_t{0};
+    }
+    return failures_->fail(devices->front().id, range, kind);
 }
 
 DeviceView Pool::view(const failure::ManagedDevice& device,

@@ -12,8 +12,14 @@
 
 #include "base/event.h"
 #include "base/mutex.h"
+#include "failure/device_watch.h"
+#include "failure/failure_book.h"
+#include "failure/failure_service.h"
 #include "failure/mover.h"
+#include "failure/recovery.h"
 #include "failure/removal.h"
+#include "failure/resync.h"
+#include "failure/scrub.h"
 #include "session/file_service.h"
 #include "session/registry.h"
 #include "session/server.h"
@@ -65,6 +71,15 @@ class Pool {
     Result<DeviceView> device(const std::string& name) const;
     Result<failure::RemovalPlan> plan_pull(const std::vector<std::string>& names);
     Status pull(const std::vector<std::string>& names, const failure::RemovalOptions& options);
+    // The one entry point for failures of every kind; see failure_service.h. A planned removal is a
+    // pull with the usual options. Waits until the range is recovered or lost; the number of its
+    // record.
+    Result<std::uint64_t> notify_failure(const std::string& name, base::DeviceRange range,
+                                         failure::FailureKind kind);
+    failure::FailureBook& failures() { return *book_; }
+    failure::Resync& resync() { return *resync_; }
+    failure::Scrub& scrub() { return *scrub_; }
+    std::vector<failure::RetiredRange> retired() const { return recovery_->retired(); }
     // Reads the kernel's tables now; changes nothing.
     Result<failure::ProofReport> prove(const std::string& name);
 
@@ -77,6 +92,8 @@ class Pool {
     // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
     void forget(const std::string& name);
+    // A device has left without being asked.
+    void lose(base::DeviceId id);
     DeviceView view(const failure::ManagedDevice& device,
                     const std::vector<store::DeviceUsage>& usage) const;
 
@@ -86,6 +103,12 @@ class Pool {
     std::unique_ptr<session::Registry> registry_;
     std::unique_ptr<session::WriteBarrier> barrier_;
     std::unique_ptr<failure::Mover> mover_;
+    std::unique_ptr<failure::FailureBook> book_;
+    std::unique_ptr<failure::Recovery> recovery_;
+    std::unique_ptr<failure::Resync> resync_;
+    std::unique_ptr<failure::Scrub> scrub_;
+    std::unique_ptr<failure::FailureService> failures_;
+    std::unique_ptr<failure::DeviceWatch> watch_;
     std::unique_ptr<session::FileService> files_;
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;

@@ -3,11 +3,14 @@
 //   range          [------------------------)
 //   segments  |.........|.........|.........|
 //   parts          [----)[--------)[--------)
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "device/device.h"
+#include "device/file_names.h"
 #include "sys/file.h"
 
 namespace refault::device {
@@ -59,6 +62,29 @@ Result<std::uint64_t> Device::restore_size(DeviceRange range) {
             return sys::set_size(fd, segment_bytes_);
         }));
     return cut_bytes;
+}
+
+SegmentHealth Device::probe_segment(SegmentNo segment) const {
+    auto by_name = open_segment(segment, Access::Read);
+    if (!by_name) return SegmentHealth::Gone;
+    struct stat named;
+    if (::fstat(by_name->get(), &named) != 0) return SegmentHealth::Gone;
+    SharedFd known;
+    {
+        base::MutexLock lock(mutex_);
+        if (const auto at = open_segments_.find(segment); at != open_segments_.end())
+            known = at->second;
+    }
+    struct stat open;
+    if (known && (::fstat(known->get(), &open) != 0 || open.st_ino != named.st_ino ||
+                  open.st_dev != named.st_dev))
+        return SegmentHealth::Gone;
+    return static_cast<std::uint64_t>(named.st_size) < segment_bytes_ ? SegmentHealth::Short
+                                                                      : SegmentHealth::Whole;
+}
+
+bool Device::is_reachable() const {
+    return ::faccessat(directory_fd_.get(), kLabelFile, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 Status Device::punch(DeviceRange range) {

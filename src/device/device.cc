@@ -219,6 +219,9 @@ Status Device::release_segment(SegmentNo segment) {
         if (auto cut = sys::set_size(fd->get(), 0); !cut)
             return cut.error().within("device " + name() + ": " + file);
         RETURN_IF_ERROR(sys::remove_file(directory_fd_.get(), file));
+    } else {
+        // Somebody else has taken the name away; who maps the file still has its pages.
+        cut_open_file(segment);
     }
     // After the unlink: a reader that comes in between could otherwise put the old file's
     // descriptor back, and what is written to the next file of this number would go nowhere.
@@ -270,6 +273,18 @@ Result<Device::FileIdentity> Device::segment_identity(SegmentNo segment) const {
                   AT_SYMLINK_NOFOLLOW) != 0)
         return sys_error(segment_name(segment));
     return FileIdentity{status.st_dev, status.st_ino};
+}
+
+void Device::cut_open_file(SegmentNo segment) const {
+    SharedFd known;
+    {
+        MutexLock lock(mutex_);
+        if (const auto at = open_segments_.find(segment); at != open_segments_.end())
+            known = at->second;
+    }
+    if (known)
+        base::discard(sys::set_size(known->get(), 0),
+                      "memory that does not answer any more is nobody's");
 }
 
 Result<Device::SharedFd> Device::segment_fd(SegmentNo segment) const {

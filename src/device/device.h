@@ -49,6 +49,13 @@ enum class MemoryKind : std::uint8_t {
     Other,  // ext4, XFS, fsdax ...: they do not
 };
 
+// What became of a segment's file behind our back.
+enum class SegmentHealth : std::uint8_t {
+    Whole,
+    Short,  // cut: what is missing can be made full again, with holes
+    Gone,   // no file of that name, or another one
+};
+
 class Device {
   public:
     // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet.
@@ -101,6 +108,9 @@ class Device {
     };
     HeldSegments held_segments() const;
     bool has_segment(SegmentNo segment) const;
+    SegmentHealth probe_segment(SegmentNo segment) const;
+    // Whether the directory still shows the device: its label can be read.
+    bool is_reachable() const;
     // Every segment file in the directory, ascending.
     Result<std::vector<SegmentNo>> list_segments() const;
     // A new open file description for a client. The client's rights end with what `access` says.
@@ -156,6 +166,7 @@ class Device {
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;
     void forget_fd(SegmentNo segment) const;
+    void cut_open_file(SegmentNo segment) const;
     // Calls action(descriptor, offset in the segment, length) for each segment's part of the range.
     template <typename Action>
     Status for_each_part(DeviceRange range, Action action) const;

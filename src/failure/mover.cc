@@ -39,8 +39,8 @@ class Mover::Batch {
     Batch(Mover& mover, std::span<const Move> moves)
         : mover_(mover), moves_(moves.begin(), moves.end()) {
         std::sort(moves_.begin(), moves_.end(), [](const Move& a, const Move& b) {
-            return std::pair(a.from.inode, a.from.file_offset) <
-                   std::pair(b.from.inode, b.from.file_offset);
+            return std::tuple(a.from.inode, a.from.replica, a.copy_as, a.from.file_offset) <
+                   std::tuple(b.from.inode, b.from.replica, b.copy_as, b.from.file_offset);
         });
     }
 
@@ -54,10 +54,13 @@ class Mover::Batch {
             auto layouts = mover_.store_.lock_layouts(std::move(inodes));
             moved = move_under_locks();
         }
+        const bool has_moved = moved.ok() && !moves_.empty();
         for (const auto& fence : fences_)
-            mover_.registry_.lift(fence.inode, fence.range, moved.ok() && !moves_.empty());
+            mover_.registry_.lift(fence.inode, fence.range, has_moved ? fence.moved : 0);
+        if (has_moved) hand_out_copies();
         outcome_.fence_ms = ms_since(fenced_since);
         if (!moved) return moved.error();
+        std::erase_if(moves_, [](const Move& move) { return move.copy_as.has_value(); });
         // Not before the lift has made the parts stale: until then every mapping still counts as
         // placed.
         base::MutexLock lock(mover_.mutex_);
@@ -69,6 +72,8 @@ class Mover::Batch {
     struct Fence {
         InodeNo inode;
         FileRange range;
+        session::LayerMask moved = 0;
+        bool is_copy = false;
     };
 
     // Neighbours in a file share a fence. What cannot be fenced now leaves the batch.
@@ -79,13 +84,16 @@ class Mover::Batch {
             FileRange range = moves_[i].from.file_range();
             std::size_t end = i + 1;
             for (; end < moves_.size() && moves_[end].from.inode == inode &&
+                   moves_[end].from.replica == moves_[i].from.replica &&
+                   moves_[end].copy_as == moves_[i].copy_as &&
                    moves_[end].from.file_offset == range.end();
                  ++end)
                 range = FileRange(range.begin(), moves_[end].from.file_range().end());
-            auto targets = mover_.registry_.fence(inode, range,
-                                                  steady_clock::now() + kPagerPatience, on_silence);
+            auto targets =
+                mover_.registry_.fence(inode, range, steady_clock::now() + kPagerPatience,
+                                       on_silence, session::layer_mask(moves_[i].from.replica));
             if (targets && !targets->empty() && !takes_userfaultfd(moves_[i])) {
-                mover_.registry_.lift(inode, range, /*has_moved=*/false);
+                mover_.registry_.lift(inode, range, /*moved=*/0);
                 targets = Error(
                     Code::Busy,
                     targets->front().session->describe() +
@@ -96,7 +104,8 @@ class Mover::Batch {
             to.insert(to.end(), moves_.begin() + static_cast<std::ptrdiff_t>(i),
                       moves_.begin() + static_cast<std::ptrdiff_t>(end));
             if (targets) {
-                fences_.push_back({inode, range});
+                fences_.push_back({inode, range, session::layer_mask(moves_[i].target_replica()),
+                                   moves_[i].copy_as.has_value()});
                 targets_.insert(targets_.end(), targets->begin(), targets->end());
             } else {
                 outcome_.reason = targets.error().message();
@@ -145,27 +154,22 @@ class Mover::Batch {
     Status prepare() {
         for (const auto& move : moves_) {
             RETURN_IF_ERROR(mover_.store_.prepare_target(move));
-            RETURN_IF_ERROR(restore_source(move));
+            RETURN_IF_ERROR(check_source(move));
         }
         return {};
     }
 
-    // A client that may write a file can cut its segments short. It has lost its own bytes by that;
-    // the device goes all the same.
-    Status restore_source(const Move& move) {
+    // A client that may write a file can cut its segments short. What is missing is lost, or has
+    // another copy: not for a move to decide.
+    Status check_source(const Move& move) {
         auto from = mover_.store_.device(move.from.device);
         if (!from) return from.error();
-        const auto cut_bytes = (*from)->restore_size(move.from.device_range());
-        if (!cut_bytes) return cut_bytes.error();
-        if (*cut_bytes == 0) return {};
-        const auto path = mover_.store_.path_of(move.from.inode);
-        base::log_line(base::LogLevel::Error, "a process that maps " + path +
-                                                  " has cut its memory short: " +
-                                                  std::to_string(*cut_bytes) + " bytes are zero");
-        mover_.events_.publish(
-            {"segment-was-cut",
-             {{"path", path}, {"file_offset", move.from.file_offset}, {"bytes", *cut_bytes}}});
-        return {};
+        const auto segment = (*from)->segment_at(move.from.device_offset);
+        if ((*from)->probe_segment(segment) == device::SegmentHealth::Whole) return {};
+        const Error gone(Code::Busy, "a segment of device " + (*from)->name() +
+                                         " is not whole any more: repairing it first");
+        mover_.store_.report_media_error(move.from.device, (*from)->segment_range(segment), gone);
+        return gone;
     }
 
     void close_barrier() {
@@ -249,17 +253,31 @@ class Mover::Batch {
         return length;
     }
 
+    // Stores were stopped while the copy was made, and stay so until whoever stores has it, too.
+    void hand_out_copies() {
+        bool is_any_copy = false;
+        const auto deadline = steady_clock::now() + kPagerPatience;
+        for (const auto& fence : fences_) {
+            if (!fence.is_copy) continue;
+            is_any_copy = true;
+            if (!mover_.registry_.wait_until_placed(fence.inode, fence.range, deadline))
+                outcome_.has_laggards = true;
+        }
+        if (is_any_copy) mover_.barrier_.open(targets_);
+    }
+
     // The bytes live at the new place now. Punching takes the page-table entries of the old place
     // away from every process, also from those that never heard of the move.
     void drop_old_pages() {
         for (const auto& move : moves_) {
+            outcome_.bytes_moved += move.from.length;
+            if (move.copy_as) continue;
             auto from = mover_.store_.device(move.from.device);
             const auto punched =
                 from ? (*from)->punch(move.from.device_range()) : Status(from.error());
             if (!punched)
                 base::log_line(base::LogLevel::Error,
                                "old pages could not be dropped: " + punched.error().message());
-            outcome_.bytes_moved += move.from.length;
         }
     }
 
@@ -312,13 +330,29 @@ std::size_t Mover::release_if(const std::function<bool(const Move&)>& is_free) {
     return free.size();
 }
 
+void Mover::release_later(std::vector<Move> dropped) {
+    base::MutexLock lock(mutex_);
+    unreleased_.insert(unreleased_.end(), dropped.begin(), dropped.end());
+}
+
 void Mover::release_placed() {
     (void)release_if([&](const Move& move) {
         return registry_.is_placed(move.from.inode, move.from.file_range());
     });
 }
 
+void Mover::retire(const Move& dropped) {
+    base::MutexLock lock(mutex_);
+    retired_.push_back(dropped);
+}
+
 std::size_t Mover::release_unmapped(base::DeviceId device) {
+    {
+        base::MutexLock lock(mutex_);
+        const auto is_there = [&](const Move& move) { return move.from.device == device; };
+        std::copy_if(retired_.begin(), retired_.end(), std::back_inserter(unreleased_), is_there);
+        std::erase_if(retired_, is_there);
+    }
     return release_if([&](const Move& move) { return move.from.device == device; });
 }
 

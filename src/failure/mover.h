@@ -6,6 +6,9 @@
 //     let go
 //
 // The old pages are punched before anybody can map the new ones: no process ever sees two versions.
+// A batch may also add copies: then the old pages stay, and the clients' stores stay stopped until
+// each has the new copy beside the old one, so that everything it persists afterwards reaches both.
+//
 // A client that does not answer is not waited for: its next touch waits in the kernel until its
 // pager has fetched the new place. Thread-safe; one batch holds the layout locks of its inodes, no
 // other lock while copying.
@@ -36,6 +39,8 @@ struct MoveOutcome {
     std::uint64_t bytes_moved = 0;   // in extents moved
     std::uint64_t bytes_copied = 0;  // without holes
     double fence_ms = 0;             // how long the ranges were locked out
+    // A client has yet to map a new copy: what it persists until then may miss it.
+    bool has_laggards = false;
     std::vector<store::Move>
         later;           // could not be fenced now: a pager is silent in the middle of placing them
     std::string reason;  // why, naming the process
@@ -55,6 +60,11 @@ class Mover final : public session::Isolator {
         session::Registry::OnSilence on_silence = session::Registry::OnSilence::Refuse);
 
     Status isolate(base::InodeNo inode) override;
+
+    // Takes over the release of extents that were dropped by Store::drop_copies.
+    void release_later(std::vector<store::Move> dropped);
+    // The same for places that are not to be used again as long as the device is in the pool.
+    void retire(const store::Move& dropped);
 
     // Gives back the old space of earlier moves that no session's mapping shows any more. Until
     // then it is neither given to other files (a mapping that lags would show them) nor truncated
@@ -85,6 +95,7 @@ class Mover final : public session::Isolator {
     PinWatch pins_;
     base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
     std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);
+    std::vector<store::Move> retired_ GUARDED_BY(mutex_);
     std::set<base::DeviceId> maybe_pinned_ GUARDED_BY(mutex_);  // a batch off it met pinned pages
     std::vector<std::unique_ptr<std::vector<std::uint8_t>>> buffers_ GUARDED_BY(mutex_);
 };

@@ -83,11 +83,12 @@ bool is_ended(RemovalPhase phase) noexcept {
 }
 
 RemovalService::RemovalService(store::Store& store, session::Registry& registry, Mover& mover,
-                               base::EventSink& events,
+                               FailureBook& book, base::EventSink& events,
                                std::function<void(const std::string& device)> on_removed)
     : store_(store),
       registry_(registry),
       mover_(mover),
+      book_(book),
       events_(events),
       on_removed_(std::move(on_removed)) {}
 

@@ -91,6 +91,7 @@ struct RemovalStatus {
     slot::SlotState slot_state = slot::SlotState::InService;
 };
 
+class FailureBook;
 class Mover;
 
 // A device of the pool together with its slot; owned by the daemon, shared with a pull under way.
@@ -104,7 +105,7 @@ class RemovalService {
   public:
     // `on_removed` is called from the pull thread once a device is safe and forgotten by the store.
     RemovalService(store::Store& store, session::Registry& registry, Mover& mover,
-                   base::EventSink& events,
+                   FailureBook& book, base::EventSink& events,
                    std::function<void(const std::string& device)> on_removed);
     // Cancels what is under way and joins the threads.
     ~RemovalService();
@@ -132,6 +133,7 @@ class RemovalService {
     store::Store& store_;
     session::Registry& registry_;
     Mover& mover_;
+    FailureBook& book_;
     base::EventSink& events_;
     const std::function<void(const std::string&)> on_removed_;
     mutable base::Mutex mutex_;

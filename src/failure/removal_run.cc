@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "failure/failure_book.h"
 #include "failure/mover.h"
 
 namespace refault::failure {
@@ -77,11 +78,15 @@ Status RemovalService::Removal::replan_locked() {
 }
 
 void RemovalService::Removal::run() {
+    record_ = service_.book_.open(name_, base::DeviceRange(0, device_.device->capacity_bytes()),
+                                  FailureKind::PlannedRemoval);
     publish("device-leaving", {{"bytes", status_.bytes_total}, {"extents", status_.extents_total}});
     auto ended = move_metadata();
     if (ended) ended = move_data();
     if (ended) {
+        service_.book_.repaired(record_);
         wait_for_pagers();
+        service_.book_.unmapped(record_);
         ended = prove_and_finish();
     }
     if (!ended) end(ended.error());
@@ -302,6 +307,7 @@ Status RemovalService::Removal::conclude(const ProofReport& report) {
         MutexLock lock(service_.mutex_);
         status_.reason.clear();
     }
+    service_.book_.proven(record_);
     publish("device-safe", {{"proof", report.summary()}, {"power", std::string("off")}});
     service_.on_removed_(name_);
     device_.device.reset();  // a ram: device ends when the last user of it does

@@ -57,6 +57,7 @@ class RemovalService::Removal {
     ManagedDevice device_;  // `device` is dropped by the thread when it is safe
     const RemovalOptions options_;
     const std::string name_;
+    std::uint64_t record_ = 0;  // in the book; the thread's own
     const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 
     // Guarded by service_.mutex_:

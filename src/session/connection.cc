@@ -108,6 +108,8 @@ void Connection::close_all() {
     if (!session_) return;
     context_.forget_pager(id_);
     context_.registry.remove_session(id_);
+    for (const auto& [id, mapped] : mapped_)
+        if (mapped.access == base::Access::ReadWrite) context_.faults.writer_gone(mapped.inode);
     for (const auto& [id, mapped] : mapped_) context_.store.unpin(mapped.inode);
     for (const auto& [handle, file] : files_) context_.store.unpin(file.inode);
     context_.events.publish(

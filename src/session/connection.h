@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/event.h"
+#include "session/fault_desk.h"
 #include "session/file_service.h"
 #include "session/registry.h"
 #include "session/server.h"
@@ -20,6 +21,7 @@ struct ConnectionContext {
     store::Store& store;
     Registry& registry;
     FileService& files;
+    FaultDesk& faults;
     base::EventSink& events;
     const ServerOptions& options;
     int stop_event;                                             // readable: the server ends
@@ -60,6 +62,9 @@ class Connection {
     Result<wire::Reply> handle(const wire::MakeDirectory& request);
     Result<wire::Reply> handle(const wire::RemoveDirectory& request);
     Result<wire::Reply> handle(const wire::Rename& request);
+    Result<wire::Reply> handle(const wire::Accept& request);
+    Result<wire::Reply> handle(const wire::SetNotice& request);
+    Result<wire::Reply> handle(const wire::Punch& request);
 
     Result<OpenFile> file_of(std::uint32_t handle) const;
     Result<wire::Reply> opened(const std::string& path, base::Access access);
@@ -76,6 +81,7 @@ class Connection {
     struct Mapped {
         AddressRange addresses;
         InodeNo inode;
+        base::Access access = base::Access::Read;
     };
     std::map<MappingId, Mapped> mapped_;
 };

@@ -13,6 +13,10 @@ namespace {
 constexpr milliseconds kLetGoPatience{2000};
 // How long a growing resize waits for the mappings that reach into the new part.
 constexpr milliseconds kPlacePatience{1000};
+FileRange whole_pages(FileRange range) {
+    return {base::align_down(range.begin(), kPageBytes), align_up(range.end(), kPageBytes)};
+}
+
 }  // namespace
 
 Status FileService::resize(InodeNo inode, std::uint64_t size_bytes) {
@@ -117,8 +121,30 @@ Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
         if (!is_done) return is_done.error();
         if (attributes = store_.stat(inode); !attributes) return attributes.error();
     }
-    auto layout = store_.lock_layout(inode);
-    return store_.write(inode, offset, from);
+    const auto range = FileRange::of_length(offset, from.size());
+    const bool heals = !store_.lost(inode, range).empty();
+    Result<std::size_t> written = std::size_t{0};
+    {
+        auto layout = store_.lock_layout(inode);
+        if (heals)
+            if (const auto healed = store_.heal(inode, range); !healed) return healed.error();
+        written = store_.write(inode, offset, from);
+    }
+    if (heals) registry_.mark_stale(inode, whole_pages(range));
+    return written;
+}
+
+Status FileService::punch(InodeNo inode, std::uint64_t offset, std::uint64_t length) {
+    if (offset % kPageBytes != 0 || length % kPageBytes != 0 || offset + length < offset)
+        return base::Error(base::Code::Invalid, "punch whole pages of 4096 bytes");
+    const auto range = FileRange::of_length(offset, length);
+    {
+        auto layout = store_.lock_layout(inode);
+        RETURN_IF_ERROR(store_.heal(inode, range));
+        RETURN_IF_ERROR(store_.punch(inode, range));
+    }
+    registry_.mark_stale(inode, range);
+    return {};
 }
 
 }  // namespace refault::session

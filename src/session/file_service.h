@@ -34,7 +34,10 @@ class FileService {
     // mappings that reach beyond the old end.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into);
-    // Grows the file when it has to.
+    // The range reads as zeros from now on, in every mapping; what was lost in it can be used
+    // again. Whole pages.
+    Status punch(InodeNo inode, std::uint64_t offset, std::uint64_t length);
+    // Grows the file when it has to. Whole pages that were lost can be used again.
     Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
                               std::span<const std::uint8_t> from);
 

@@ -99,9 +99,11 @@ void PagerLoop::answer(SessionId id, bool has_ended) {
     }
     auto decoded = wire::decode_pager_message(message->bytes);
     if (!decoded) return refuse(decoded.error());
+    if (const auto* fault = std::get_if<wire::Fault>(&*decoded))
+        return faults_.fault(session, *fault);
     const auto* fetch = std::get_if<wire::Fetch>(&*decoded);
     if (fetch == nullptr)
-        return refuse(Error(Code::Corrupt, "a pager sent something else than Fetch"));
+        return refuse(Error(Code::Corrupt, "a pager sent something else than Fetch or Fault"));
     if (auto answered = answer_fetch(session, fetch->placed); !answered) refuse(answered.error());
 }
 

@@ -10,13 +10,14 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "base/thread.h"
+#include "session/fault_desk.h"
 #include "session/registry.h"
 
 namespace refault::session {
 
 class PagerLoop {
   public:
-    explicit PagerLoop(Registry& registry) : registry_(registry) {}
+    PagerLoop(Registry& registry, FaultDesk& faults) : registry_(registry), faults_(faults) {}
     Status start();
     ~PagerLoop();
 
@@ -32,6 +33,7 @@ class PagerLoop {
     void retry();
 
     Registry& registry_;
+    FaultDesk& faults_;
     base::UniqueFd epoll_;
     base::UniqueFd stop_event_;
     base::Mutex mutex_;

@@ -1,5 +1,7 @@
 // Registry::next_places: from stale parts to places and descriptors.
+#include <algorithm>
 #include <map>
+#include <optional>
 #include <tuple>
 
 #include "session/mapping.h"
@@ -11,6 +13,7 @@ using base::Access;
 using base::MutexLock;
 using base::UniqueFd;
 using store::SegmentOwner;
+using wire::PlaceKind;
 
 namespace {
 
@@ -40,52 +43,94 @@ class Registry::BatchBuilder {
     Batch take() { return std::move(batch_); }
 
     // Adds one place that is beyond the end of the file for its mapping; returns the range.
-    FileRange add_beyond_end(const Mapping& mapping, FileRange range) {
-        add_place(mapping, range, wire::kNoDescriptor, 0);
+    FileRange add_beyond_end(const Mapping& mapping, std::uint32_t replica, FileRange range) {
+        add_empty(mapping, replica, range, PlaceKind::BeyondEnd);
         return range;
     }
 
     // Adds places for one stale, unfenced range of a mapping and returns the part that they cover,
     // from its beginning.
     //
-    //   range:     [-----------------------------)
-    //   extents:   [ext 1  )[ext 2    )            beyond the end of the file: no descriptor,
-    //   SIGBUS places:    [-------)[---------)[---------)
-    Result<FileRange> add(const Mapping& mapping, FileRange range) {
+    //   range:     [------------------------------------)
+    //   parts:     [ext 1  )[ext 2    )[lost)[beyond end)   without a segment: a touch is SIGBUS
+    //   places:    [-------)[---------)[----)[----------)
+    Result<FileRange> add(const Mapping& mapping, std::uint32_t replica, FileRange range) {
         std::uint64_t at = range.begin();
-        for (const auto& extent : store_.extents(mapping.inode, range)) {
-            if (is_full()) return FileRange(range.begin(), at);
-            if (at < extent.file_offset) {
-                add_place(mapping, FileRange(at, extent.file_offset), wire::kNoDescriptor, 0);
-                at = extent.file_offset;
-                if (is_full()) return FileRange(range.begin(), at);
+        for (const auto& part : parts_of(mapping, replica, range)) {
+            if (is_full()) break;
+            if (!part.extent) {
+                add_empty(mapping, replica, part.range, part.kind);
+                at = part.range.end();
+                continue;
             }
-            auto descriptor = descriptor_for(mapping, extent);
+            auto descriptor = descriptor_for(mapping, *part.extent);
             if (!descriptor) {
-                if (at > range.begin()) return FileRange(range.begin(), at);
+                if (at > range.begin()) break;
                 return descriptor.error();
             }
-            if (*descriptor == wire::kNoDescriptor)
-                return FileRange(range.begin(), at);  // not this user's yet
-            auto device = store_.device(extent.device);
+            if (*descriptor == wire::kNoDescriptor) break;  // not this user's yet
+            auto device = store_.device(part.extent->device);
             if (!device) return device.error();
-            add_place(mapping, extent.file_range(), *descriptor,
-                      extent.device_offset % (*device)->segment_bytes());
-            at = extent.file_range().end();
-        }
-        if (at < range.end() && !is_full()) {
-            add_place(mapping, FileRange(at, range.end()), wire::kNoDescriptor, 0);
-            at = range.end();
+            add_segment(mapping, replica, *part.extent, *descriptor, **device);
+            at = part.range.end();
         }
         return FileRange(range.begin(), at);
     }
 
   private:
-    void add_place(const Mapping& mapping, FileRange range, std::uint16_t descriptor,
-                   std::uint64_t segment_offset) {
-        const auto addresses = mapping.addresses_of(range);
+    struct Part {
+        FileRange range;
+        PlaceKind kind = PlaceKind::Segment;
+        std::optional<store::Extent> extent;
+    };
+
+    // What a part is, the first that holds: lost, held back, in a segment, nothing.
+    std::vector<Part> parts_of(const Mapping& mapping, std::uint32_t replica,
+                               FileRange range) const {
+        std::vector<Part> parts;
+        RangeSet open;
+        open.add(range);
+        const auto take = [&](FileRange what, PlaceKind kind) {
+            for (const auto part : open.parts(what)) parts.push_back({part, kind, std::nullopt});
+            open.subtract(what);
+        };
+        const bool is_primary = replica == 0;
+        for (const auto& lost : store_.lost(mapping.inode, range))
+            take(lost.range, is_primary ? PlaceKind::Lost : PlaceKind::NoCopy);
+        if (is_primary)
+            for (const auto held : mapping.suspended.parts(range)) take(held, PlaceKind::Stale);
+        for (auto extent : store_.extents(mapping.inode, range)) {
+            if (extent.replica != replica) continue;
+            for (const auto part : open.parts(extent.file_range())) {
+                auto cut = extent;
+                cut.device_offset += part.begin() - extent.file_offset;
+                cut.file_offset = part.begin();
+                cut.length = part.length();
+                parts.push_back({part, PlaceKind::Segment, cut});
+            }
+            open.subtract(extent.file_range());
+        }
+        take(range, is_primary ? PlaceKind::BeyondEnd : PlaceKind::NoCopy);
+        std::sort(parts.begin(), parts.end(),
+                  [](const Part& a, const Part& b) { return a.range.begin() < b.range.begin(); });
+        return parts;
+    }
+
+    void add_empty(const Mapping& mapping, std::uint32_t replica, FileRange range, PlaceKind kind) {
+        const auto addresses = mapping.addresses_of(range, replica);
         batch_.places.places.push_back({mapping.id, addresses.begin(), addresses.length(),
-                                        descriptor, segment_offset, mapping.access});
+                                        wire::kNoDescriptor, 0, mapping.access, kind,
+                                        static_cast<std::uint8_t>(replica), false});
+    }
+
+    void add_segment(const Mapping& mapping, std::uint32_t replica, const store::Extent& extent,
+                     std::uint16_t descriptor, const device::Device& device) {
+        const auto addresses = mapping.addresses_of(extent.file_range(), replica);
+        batch_.places.places.push_back({mapping.id, addresses.begin(), addresses.length(),
+                                        descriptor, extent.device_offset % device.segment_bytes(),
+                                        mapping.access, PlaceKind::Segment,
+                                        static_cast<std::uint8_t>(replica),
+                                        device.memory_kind() != device::MemoryKind::Shmem});
     }
 
     // The index of the segment's descriptor in the message; kNoDescriptor when the user may not
@@ -130,24 +175,28 @@ Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& se
     };
     for (auto& [id, mapping] : mappings_) {
         if (mapping->session != session) continue;
-        if (std::erase_if(mapping->placing,
-                          [&](const auto& part) { return part.sequence <= placed; }) > 0)
-            changed_.notify_all();
-        if (failure) continue;
-        for (const auto stale : mapping->stale.parts()) {
-            for (const auto open : unfenced_locked(mapping->inode, stale)) {
-                if (builder.is_full() || failure) break;
-                const auto concealed = concealed_part(mapping->inode, open);
-                auto covered =
-                    concealed.begin() == open.begin() && !concealed.empty()
-                        ? Result<FileRange>(builder.add_beyond_end(*mapping, concealed))
-                        : builder.add(*mapping, FileRange(open.begin(), concealed.begin()));
-                if (!covered) {
-                    failure = covered.error();
-                    break;
+        for (std::uint32_t replica = 0; replica < mapping->layers.size(); ++replica) {
+            auto& layer = mapping->layers[replica];
+            if (std::erase_if(layer.placing,
+                              [&](const auto& part) { return part.sequence <= placed; }) > 0)
+                changed_.notify_all();
+            if (failure) continue;
+            for (const auto stale : layer.stale.parts()) {
+                for (const auto open : unfenced_locked(mapping->inode, stale)) {
+                    if (builder.is_full() || failure) break;
+                    const auto concealed = concealed_part(mapping->inode, open);
+                    auto covered = concealed.begin() == open.begin() && !concealed.empty()
+                                       ? Result<FileRange>(
+                                             builder.add_beyond_end(*mapping, replica, concealed))
+                                       : builder.add(*mapping, replica,
+                                                     FileRange(open.begin(), concealed.begin()));
+                    if (!covered) {
+                        failure = covered.error();
+                        break;
+                    }
+                    layer.stale.subtract(*covered);
+                    if (!covered->empty()) layer.placing.push_back({next_sequence_, *covered});
                 }
-                mapping->stale.subtract(*covered);
-                if (!covered->empty()) mapping->placing.push_back({next_sequence_, *covered});
             }
         }
     }

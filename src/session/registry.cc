@@ -32,13 +32,19 @@ void Registry::remove_session(SessionId session) {
 
 MappingId Registry::add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
                                 FileRange file_range, std::uint64_t address, base::Access access) {
+    // Those of the file's own wish: what the resync makes later is told when it is there.
+    const auto attributes = store_.stat(inode);
+    const auto replicas = attributes ? attributes->replicas : 1;
+    const LayerMask known_layers = layer_mask(replicas) - 1;
     MappingId id;
     {
         MutexLock lock(mutex_);
         id = MappingId(next_mapping_++);
         auto mapping = std::make_unique<Mapping>(
-            Mapping{id, session, inode, file_range, address, access, {}, {}});
-        mapping->stale.add(file_range);
+            Mapping{id, session, inode, file_range, address, access, {}, {}, {}});
+        const bool has_mirrors = access == base::Access::ReadWrite;
+        mapping->layers.resize(has_mirrors ? wire::kReplicasMax : 1);
+        mapping->mark_stale(file_range, known_layers);
         by_inode_.emplace(inode, mapping.get());
         mappings_.emplace(id, std::move(mapping));
     }
@@ -97,7 +103,7 @@ std::string Registry::placer_locked(InodeNo inode, FileRange range) const {
 
 Result<std::vector<FenceTarget>> Registry::fence(InodeNo inode, FileRange range,
                                                  std::chrono::steady_clock::time_point deadline,
-                                                 OnSilence on_silence) {
+                                                 OnSilence on_silence, LayerMask layers) {
     MutexLock lock(mutex_);
     while (is_fenced_locked(inode, range))
         if (!changed_.wait_until(mutex_, deadline) && is_fenced_locked(inode, range))
@@ -113,7 +119,7 @@ Result<std::vector<FenceTarget>> Registry::fence(InodeNo inode, FileRange range,
         }
         drop_fence_locked(inode, range);
         for (auto at = first; at != last; ++at)
-            if (at->second->stale.overlaps(range)) at->second->session->ring();
+            if (at->second->lags(range)) at->second->session->ring();
         return Error(Code::TimedOut, placer + " does not finish mapping its new place");
     }
     std::vector<FenceTarget> targets;
@@ -121,38 +127,45 @@ Result<std::vector<FenceTarget>> Registry::fence(InodeNo inode, FileRange range,
     for (auto at = first; at != last; ++at) {
         const Mapping& mapping = *at->second;
         const auto within = mapping.file_range.intersect(range);
-        for (const auto live : mapping.stale.gaps(within))
-            targets.push_back({mapping.session, mapping.addresses_of(live), mapping.access, true});
-        for (const auto stale : mapping.stale.parts(within))
-            targets.push_back(
-                {mapping.session, mapping.addresses_of(stale), mapping.access, false});
+        for (std::uint32_t i = 0; i < mapping.layers.size(); ++i) {
+            const auto& layer = mapping.layers[i];
+            if (!layer.is_used || (layers & layer_mask(i)) == 0) continue;
+            for (const auto live : layer.stale.gaps(within))
+                targets.push_back(
+                    {mapping.session, mapping.addresses_of(live, i), mapping.access, true});
+            for (const auto stale : layer.stale.parts(within))
+                targets.push_back(
+                    {mapping.session, mapping.addresses_of(stale, i), mapping.access, false});
+        }
     }
     return targets;
 }
 
-void Registry::lift(InodeNo inode, FileRange range, bool has_moved) {
+void Registry::lift(InodeNo inode, FileRange range, LayerMask moved) {
     MutexLock lock(mutex_);
     drop_fence_locked(inode, range);
     const auto [first, last] = by_inode_.equal_range(inode);
     for (auto at = first; at != last; ++at) {
         Mapping& mapping = *at->second;
-        if (has_moved) mapping.stale.add(mapping.file_range.intersect(range));
-        if (mapping.stale.overlaps(range)) mapping.session->ring();
+        // Whoever held the fence may have ended the tracking of stores there.
+        mapping.clean.subtract(mapping.file_range.intersect(range));
+        if (moved != 0) mapping.mark_stale(range, moved);
+        if (mapping.lags(range)) mapping.session->ring();
     }
 }
 
-void Registry::mark_stale_locked(InodeNo inode, FileRange range) {
+void Registry::mark_stale_locked(InodeNo inode, FileRange range, LayerMask layers) {
     const auto [first, last] = by_inode_.equal_range(inode);
     for (auto at = first; at != last; ++at) {
         Mapping& mapping = *at->second;
-        mapping.stale.add(mapping.file_range.intersect(range));
-        if (mapping.stale.overlaps(range)) mapping.session->ring();
+        mapping.mark_stale(range, layers);
+        if (mapping.lags(range)) mapping.session->ring();
     }
 }
 
-void Registry::mark_stale(InodeNo inode, FileRange range) {
+void Registry::mark_stale(InodeNo inode, FileRange range, LayerMask layers) {
     MutexLock lock(mutex_);
-    mark_stale_locked(inode, range);
+    mark_stale_locked(inode, range, layers);
 }
 
 void Registry::conceal(InodeNo inode, FileRange range) {
@@ -173,9 +186,7 @@ void Registry::reveal(InodeNo inode, FileRange range, bool was_cut) {
 
 bool Registry::lags_locked(InodeNo inode, FileRange range) const {
     const auto [first, last] = by_inode_.equal_range(inode);
-    return std::any_of(first, last, [&](const auto& entry) {
-        return entry.second->stale.overlaps(range) || entry.second->is_placing(range);
-    });
+    return std::any_of(first, last, [&](const auto& entry) { return entry.second->lags(range); });
 }
 
 bool Registry::is_placed(InodeNo inode, FileRange range) const {
@@ -198,8 +209,7 @@ std::size_t Registry::wait_until_placed(std::chrono::steady_clock::time_point de
     for (;;) {
         std::set<SessionId> lagging;
         for (const auto& [id, mapping] : mappings_)
-            if (!mapping->stale.empty() || !mapping->placing.empty())
-                lagging.insert(mapping->session->id());
+            if (mapping->lags(mapping->file_range)) lagging.insert(mapping->session->id());
         if (lagging.empty() || std::chrono::steady_clock::now() >= deadline) return lagging.size();
         (void)changed_.wait_until(mutex_, deadline);
     }
@@ -229,7 +239,9 @@ std::vector<MappingInfo> Registry::mappings() const {
                              mapping->file_range,
                              mapping->addresses_of(mapping->file_range),
                              mapping->access,
-                             mapping->stale.length_bytes()});
+                             mapping->layers[0].stale.length_bytes(),
+                             mapping->suspended.length_bytes(),
+                             mapping->clean.length_bytes()});
         }
     }
     for (auto& info : infos) info.path = store_.path_of(info.inode);

@@ -53,7 +53,9 @@ struct MappingInfo {
     FileRange file_range;
     AddressRange addresses;
     base::Access access = base::Access::Read;
-    std::uint64_t stale_bytes = 0;  // not in place now
+    std::uint64_t stale_bytes = 0;      // not in place now
+    std::uint64_t suspended_bytes = 0;  // waiting for the program to accept older bytes
+    std::uint64_t clean_bytes = 0;      // known to be equal on all copies
 };
 
 struct SessionInfo {
@@ -65,6 +67,13 @@ struct SessionInfo {
     std::uint64_t mapped_bytes = 0;
     bool handles_kernel_faults = false;
 };
+
+// Which replicas of a mapping are meant: bit r is replica r. kAllLayers: those the client knows of.
+using LayerMask = std::uint32_t;
+inline constexpr LayerMask kAllLayers = ~LayerMask{0};
+constexpr LayerMask layer_mask(std::uint32_t replica) {
+    return LayerMask{1} << replica;
+}
 
 // A part of a mapping that a fence has to stop. What is not live may still show an old place: its
 // client has not answered yet.
@@ -113,12 +122,43 @@ class Registry {
     enum class OnSilence { Refuse, GoOn };
     Result<std::vector<FenceTarget>> fence(InodeNo inode, FileRange range,
                                            std::chrono::steady_clock::time_point deadline,
-                                           OnSilence on_silence = OnSilence::Refuse);
-    // Lifts the fence. has_moved: every part is stale now and the doorbells ring; else the parts
-    // are live as before.
-    void lift(InodeNo inode, FileRange range, bool has_moved);
+                                           OnSilence on_silence = OnSilence::Refuse,
+                                           LayerMask layers = kAllLayers);
+    // Lifts the fence. Every part in the layers that have moved is stale now and the doorbells
+    // ring; 0: the parts are live as before.
+    void lift(InodeNo inode, FileRange range, LayerMask moved);
     // True when no session has yet to let go of an old place in the range.
     bool is_placed(InodeNo inode, FileRange range) const;
+
+    // ---- loss
+    // Who maps the range, and where. Suspended or not, stale or not.
+    struct Spanning {
+        std::shared_ptr<Session> session;
+        MappingId mapping;
+        FileRange range;
+        AddressRange addresses;
+        base::Access access = base::Access::Read;
+    };
+    std::vector<Spanning> spanning(InodeNo inode, FileRange range) const;
+    // Holds the range back from those who may have stored into it since the copies were last equal:
+    // their next touch is SIGBUS until they accept. The caller has fenced the range.
+    std::vector<Spanning> suspend(InodeNo inode, FileRange range);
+    // Ends that for a part of a mapping, `offset` from its beginning.
+    Status accept(SessionId session, MappingId mapping, std::uint64_t offset, std::uint64_t length);
+    // What a client touched that got SIGBUS.
+    struct Touched {
+        MappingId mapping;
+        InodeNo inode;
+        FileRange page;
+        AddressRange addresses;
+        std::uint32_t replica = 0;
+        bool is_suspended = false;
+        bool lags = false;       // its place is on the way, or fenced
+        bool is_beyond = false;  // concealed: a shrink is under way
+    };
+    std::optional<Touched> find_touched(SessionId session, std::uint64_t address) const;
+    // Whether anybody maps the file for writing.
+    bool has_writers(InodeNo inode) const;
 
     // ---- shrinking
     // From now on the range is handed out as if it were beyond the end of the file, and every
@@ -129,7 +169,7 @@ class Registry {
 
     // ---- growing, and asking who answers
     // Every part in the range is handed out again, to where its bytes are now.
-    void mark_stale(InodeNo inode, FileRange range);
+    void mark_stale(InodeNo inode, FileRange range, LayerMask layers = kAllLayers);
     // Waits until no part of the range is stale or being placed, or the deadline has passed
     // (false).
     bool wait_until_placed(InodeNo inode, FileRange range,
@@ -158,7 +198,8 @@ class Registry {
     std::vector<FileRange> unfenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
     bool lags_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
-    void mark_stale_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
+    void mark_stale_locked(InodeNo inode, FileRange range, LayerMask layers = kAllLayers)
+        REQUIRES(mutex_);
     // The command and pid of a session that is placing a part of the range, empty when there is
     // none.
     std::string placer_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);

@@ -24,6 +24,13 @@ wire::FileInfo info_of(const store::Attributes& attributes) {
             attributes.changed_ns};
 }
 
+// What the client has reserved: room for the copies behind what the program sees.
+std::uint64_t reserved_bytes(const wire::Map& request) {
+    return request.access == Access::ReadWrite
+               ? wire::mirror_stride(request.length) * wire::kReplicasMax
+               : request.length;
+}
+
 Result<Reply> done(const Status& status) {
     if (!status) return status.error();
     return Reply{};
@@ -101,12 +108,16 @@ Status Connection::check_map(const wire::Map& request, const OpenFile& file) con
     for (const auto value : {request.offset, request.length, request.address})
         if (value % kPageBytes != 0)
             return Error(Code::Invalid, "offset, length and address are whole pages of 4096");
-    if (request.length == 0 || request.length > kAddressEnd ||
+    if (request.length == 0 || request.length > kAddressEnd / (2 * wire::kReplicasMax) ||
         request.address > kAddressEnd - request.length || request.offset > UINT64_MAX / 2)
         return Error(Code::Invalid, "the range to map is empty or out of bounds");
     if (mapped_.size() >= context_.options.mappings_per_session_max)
         return Error(Code::NoSpace, "this session has too many mappings; unmap some", ENOMEM);
-    const auto wanted = AddressRange::of_length(request.address, request.length);
+    const auto wanted = AddressRange::of_length(request.address, reserved_bytes(request));
+    if (wanted.end() > kAddressEnd)
+        return Error(Code::Invalid,
+                     "the addresses behind the mapping, for its copies, are out of "
+                     "bounds");
     for (const auto& [id, mapped] : mapped_)
         if (mapped.addresses.overlaps(wanted))
             return Error(Code::Invalid,
@@ -125,11 +136,18 @@ Result<Reply> Connection::handle(const wire::Map& request) {
         RETURN_IF_ERROR(context_.store.populate(file->inode, range));
     }
     RETURN_IF_ERROR(context_.store.pin(file->inode));  // the mapping outlives the handle
+    // Before the first store: a daemon that is restarted must know that the copies may differ.
+    if (request.access == Access::ReadWrite) {
+        const auto attributes = context_.store.stat(file->inode);
+        if (attributes && attributes->replicas > 1)
+            RETURN_IF_ERROR(context_.store.set_unsynced(file->inode, true));
+    }
     Reply reply;
     reply.mapping = context_.registry.add_mapping(session_, file->inode, range, request.address,
                                                   request.access);
     mapped_.emplace(reply.mapping,
-                    Mapped{AddressRange::of_length(request.address, request.length), file->inode});
+                    Mapped{AddressRange::of_length(request.address, reserved_bytes(request)),
+                           file->inode, request.access});
     return reply;
 }
 
@@ -137,9 +155,10 @@ Result<Reply> Connection::handle(const wire::Unmap& request) {
     const auto at = mapped_.find(request.mapping);
     if (at == mapped_.end()) return Error(Code::NotFound, "no such mapping in this session");
     RETURN_IF_ERROR(context_.registry.remove_mapping(id_, request.mapping));
-    const auto inode = at->second.inode;
+    const auto mapped = at->second;
     mapped_.erase(at);
-    context_.store.unpin(inode);
+    if (mapped.access == Access::ReadWrite) context_.faults.writer_gone(mapped.inode);
+    context_.store.unpin(mapped.inode);
     return Reply{};
 }
 
@@ -174,6 +193,23 @@ Result<Reply> Connection::handle(const wire::RemoveDirectory& request) {
 
 Result<Reply> Connection::handle(const wire::Rename& request) {
     return done(context_.store.rename(request.from, request.to, session_->cred()));
+}
+
+Result<Reply> Connection::handle(const wire::Accept& request) {
+    return done(context_.registry.accept(id_, request.mapping, request.offset, request.length));
+}
+
+Result<Reply> Connection::handle(const wire::SetNotice& request) {
+    session_->set_early_notice(request.early);
+    return Reply{};
+}
+
+Result<Reply> Connection::handle(const wire::Punch& request) {
+    auto file = file_of(request.handle);
+    if (!file) return file.error();
+    if (file->access != Access::ReadWrite)
+        return Error(Code::Invalid, "the file is open for reading only", EBADF);
+    return done(context_.files.punch(file->inode, request.offset, request.length));
 }
 
 }  // namespace refault::session

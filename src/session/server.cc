@@ -22,11 +22,12 @@ struct Server::Running {
     base::NamedThread thread;
 };
 
-Server::Server(store::Store& store, Registry& registry, FileService& files, base::EventSink& events,
-               ServerOptions options)
+Server::Server(store::Store& store, Registry& registry, FileService& files, FaultDesk& faults,
+               base::EventSink& events, ServerOptions options)
     : store_(store),
       registry_(registry),
       files_(files),
+      faults_(faults),
       events_(events),
       options_(std::move(options)) {}
 
@@ -41,10 +42,10 @@ Status Server::start() {
     stop_event_ = std::move(*stop);
     reap_event_ = std::move(*reaped);
     (void)::fcntl(listener_.get(), F_SETFL, O_RDWR | O_NONBLOCK);
-    pagers_ = std::make_unique<PagerLoop>(registry_);
+    pagers_ = std::make_unique<PagerLoop>(registry_, faults_);
     RETURN_IF_ERROR(pagers_->start());
     context_.reset(new ConnectionContext{
-        store_, registry_, files_, events_, options_, stop_event_.get(),
+        store_, registry_, files_, faults_, events_, options_, stop_event_.get(),
         [this](std::shared_ptr<Session> session) { pagers_->watch(std::move(session)); },
         [this](base::SessionId session) { pagers_->forget(session); }});
     accept_thread_ = base::NamedThread("sessions", [this] { accept_loop(); });

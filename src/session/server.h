@@ -12,6 +12,7 @@
 #include "base/event.h"
 #include "base/result.h"
 #include "base/thread.h"
+#include "session/fault_desk.h"
 #include "session/file_service.h"
 #include "session/registry.h"
 #include "store/store.h"
@@ -33,8 +34,8 @@ struct ServerOptions {
 
 class Server {
   public:
-    Server(store::Store& store, Registry& registry, FileService& files, base::EventSink& events,
-           ServerOptions options);
+    Server(store::Store& store, Registry& registry, FileService& files, FaultDesk& faults,
+           base::EventSink& events, ServerOptions options);
     // Listens and starts the threads; the socket is there on return.
     Status start();
     // Closes the socket and all sessions, joins. Clients keep what they have mapped.
@@ -49,6 +50,7 @@ class Server {
     store::Store& store_;
     Registry& registry_;
     FileService& files_;
+    FaultDesk& faults_;
     base::EventSink& events_;
     const ServerOptions options_;
     base::UniqueFd listener_;

@@ -3,7 +3,6 @@
 
 #include "sys/process.h"
 #include "sys/socket.h"
-#include "wire/message.h"
 
 namespace refault::session {
 
@@ -17,10 +16,12 @@ Session::Session(base::SessionId id, base::Cred cred, base::UniqueFd userfaultfd
       handles_kernel_faults_(handles_kernel_faults) {}
 
 void Session::ring() {
-    if (is_rung_.exchange(true)) return;
+    if (!is_rung_.exchange(true)) tell(wire::Doorbell{});
+}
+
+void Session::tell(const wire::PagerMessage& message) {
     base::discard(
-        sys::send_message(pager_channel(), wire::encode(wire::PagerMessage(wire::Doorbell{})), {},
-                          /*may_wait=*/false),
+        sys::send_message(pager_channel(), wire::encode(message), {}, /*may_wait=*/false),
         "a peer that hung up is removed by the server; a full channel holds an unanswered "
         "doorbell");
 }

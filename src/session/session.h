@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "wire/message.h"
 
 namespace refault::session {
 
@@ -31,6 +32,10 @@ class Session {
 
     // Tells the pager to fetch. Never waits: at most one unanswered doorbell is in the channel.
     void ring();
+    // Sends without waiting. Ok also when the client does not read: it asks again.
+    void tell(const wire::PagerMessage& message);
+    bool wants_early_notice() const noexcept { return wants_early_notice_.load(); }
+    void set_early_notice(bool wants) noexcept { wants_early_notice_.store(wants); }
     // The pager has fetched: the next change rings again.
     void doorbell_answered() noexcept { is_rung_.store(false); }
 
@@ -42,6 +47,7 @@ class Session {
     const base::UniqueFd pager_channel_;
     const bool handles_kernel_faults_;
     std::atomic<bool> is_rung_{false};
+    std::atomic<bool> wants_early_notice_{false};
 };
 
 }  // namespace refault::session

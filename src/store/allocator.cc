@@ -152,12 +152,12 @@ bool Allocator::is_free(DeviceId device, std::uint64_t offset, std::uint64_t len
 }
 
 std::vector<SegmentKey> Allocator::with_room(const SegmentOwner& owner,
-                                             std::optional<DeviceId> excluded) const {
+                                             const DeviceSet& excluded) const {
     std::vector<SegmentKey> keys;
     const auto found = owners_.find(owner);
     if (found == owners_.end()) return keys;
     for (const auto& key : found->second.with_room)
-        if (key.device != excluded && !at(key.device).is_leaving) keys.push_back(key);
+        if (!excluded.contains(key.device) && !at(key.device).is_leaving) keys.push_back(key);
     return keys;
 }
 
@@ -171,10 +171,10 @@ std::uint64_t Allocator::free_bytes(DeviceId id) const {
     return (device.free.size() - reserve_segments_) * device.segment_bytes;
 }
 
-std::optional<DeviceId> Allocator::roomiest(std::optional<DeviceId> excluded) const {
+std::optional<DeviceId> Allocator::roomiest(const DeviceSet& excluded) const {
     std::optional<DeviceId> best;
     for (const auto& [id, device] : devices_)
-        if (id != excluded && free_bytes(id) > (best ? free_bytes(*best) : 0)) best = id;
+        if (!excluded.contains(id) && free_bytes(id) > (best ? free_bytes(*best) : 0)) best = id;
     return best;
 }
 

@@ -56,11 +56,10 @@ class Allocator {
     bool is_free(DeviceId device, std::uint64_t offset, std::uint64_t length) const;
 
     // Owned segments with room, ascending; not on `excluded`, not on leaving devices, not closing.
-    std::vector<SegmentKey> with_room(const SegmentOwner& owner,
-                                      std::optional<DeviceId> excluded) const;
+    std::vector<SegmentKey> with_room(const SegmentOwner& owner, const DeviceSet& excluded) const;
     bool owns_any(const SegmentOwner& owner) const;
     // The device that stays with most bytes free for data, at least one segment.
-    std::optional<DeviceId> roomiest(std::optional<DeviceId> excluded) const;
+    std::optional<DeviceId> roomiest(const DeviceSet& excluded = {}) const;
     // The lowest free segment of the device becomes the owner's; nothing when only the reserve is
     // left.
     std::optional<SegmentKey> own_fresh(DeviceId device, const SegmentOwner& owner);

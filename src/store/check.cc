@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "base/range_set.h"
 #include "store/check_report.h"
 #include "store/metadata_segments.h"
 #include "store/move_book.h"
@@ -28,25 +29,37 @@ bool may_have(const SegmentOwner& owner, InodeNo inode) {
            (owner.kind == SegmentOwner::Kind::Exclusive && owner.inode == inode);
 }
 
-// A file's extents: no gaps, no overlaps, the whole size and no more; each known to the reverse
-// map.
+bool shares_device(const Extent& copy, const std::vector<Extent>& extents) {
+    return std::any_of(extents.begin(), extents.end(), [&](const Extent& other) {
+        return other.replica < copy.replica && other.device == copy.device &&
+               other.file_range().overlaps(copy.file_range());
+    });
+}
+
+// A file's extents: primaries everywhere but where bytes are lost, nothing beyond the size, copies
+// on different devices; each known to the reverse map.
 std::uint64_t check_file(const State& state, const Inode& node, Report& report) {
     const auto inode = node.attributes.inode;
     const auto extents = node.extents.overlapping(inode, FileRange(0, UINT64_MAX));
-    std::uint64_t end = 0;
+    const auto size = base::align_up(node.attributes.size_bytes, base::kPageBytes);
+    base::RangeSet covered;
     for (const auto& extent : extents) {
-        if (extent.replica == 0 && extent.file_offset != end)
-            report.add(text_of(extent) + " does not follow the one before");
-        if (extent.replica == 0) end = extent.file_offset + extent.length;
+        if (extent.file_offset + extent.length > size)
+            report.add(text_of(extent) + " lies beyond the end of its file");
+        if (extent.replica == 0)
+            covered.add(extent.file_range());
+        else if (shares_device(extent, extents))
+            report.add(text_of(extent) + " has two copies on one device");
         const auto* device = state.device(extent.device);
         if (device == nullptr || !device->map.is_place(extent.device_offset, extent.length) ||
             !device->map.holds(extent))
             report.add(text_of(extent) + " is not in the reverse map");
     }
-    if (end != base::align_up(node.attributes.size_bytes, base::kPageBytes))
-        report.add("inode " + std::to_string(inode.raw()) + " has " +
-                   std::to_string(node.attributes.size_bytes) + " bytes but extents up to " +
-                   std::to_string(end));
+    for (const auto& lost : node.lost.all()) covered.add(lost.range);
+    for (const auto gap : covered.gaps(FileRange(0, size)))
+        report.add("inode " + std::to_string(inode.raw()) + " has nothing at [" +
+                   std::to_string(gap.begin()) + ", " + std::to_string(gap.end()) +
+                   ") and it is not said to be lost");
     return extents.size();
 }
 

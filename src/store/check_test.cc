@@ -97,7 +97,7 @@ TEST_F(Check, EmptySegmentWithAnOwner) {
 }
 
 TEST_F(Check, ReservationWithoutSpace) {
-    moves.reserve({extent, DeviceId(1), 4 * kPageBytes}, shared);
+    moves.reserve({extent, DeviceId(1), 4 * kPageBytes, {}}, shared);
     expect("less space taken");
 }
 

@@ -43,6 +43,10 @@ base::Status LogFrame::check_header(std::span<const std::uint8_t> stream) const 
         return Error(Code::NotSupported, "the metadata log is of version " +
                                              std::to_string(version) +
                                              ", made by a newer refault; use that one");
+    if (version < kLogVersion)
+        return Error(Code::NotSupported, "the metadata log is of version " +
+                                             std::to_string(version) +
+                                             ", made by an older refault; use that one");
     return Error(Code::Corrupt, "the metadata log is of another pool or epoch than the label says");
 }
 

@@ -18,7 +18,7 @@
 
 namespace refault::store {
 
-inline constexpr std::uint32_t kLogVersion = 1;
+inline constexpr std::uint32_t kLogVersion = 2;
 inline constexpr std::size_t kLogHeaderBytes = 8 + 4 + 16 + 8 + 4;
 inline constexpr std::size_t kRecordHeadBytes = 4 + 4 + 8 + 1;
 inline constexpr std::uint32_t kRecordPayloadMax = 64u << 20;

@@ -3,8 +3,10 @@
 // free once its move was journalled. Not thread-safe: the store's lock.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "store/types.h"
 
@@ -13,7 +15,8 @@ namespace refault::store {
 struct Reservation {
     SegmentOwner owner;
     Extent from;
-    bool is_prepared = false;  // there may be bytes at the target
+    std::uint32_t replica = 0;  // that the target becomes
+    bool is_prepared = false;   // there may be bytes at the target
 };
 
 class MoveBook {
@@ -31,9 +34,30 @@ class MoveBook {
         return const_cast<MoveBook*>(this)->find(move);
     }
     void reserve(const Move& move, const SegmentOwner& owner) {
-        reserved_.emplace(target(move), Reservation{owner, move.from});
+        reserved_.emplace(target(move), Reservation{owner, move.from, move.target_replica()});
+        by_inode_.emplace(move.from.inode, target(move));
     }
-    void forget(const Move& move) { reserved_.erase(target(move)); }
+    void forget(const Move& move) {
+        reserved_.erase(target(move));
+        const auto [first, last] = by_inode_.equal_range(move.from.inode);
+        const auto at = std::find_if(
+            first, last, [&](const auto& entry) { return entry.second == target(move); });
+        if (at != last) by_inode_.erase(at);
+    }
+    // What is about to become a copy of the inode's bytes, as extents at the targets.
+    std::vector<Extent> targets_of(InodeNo inode, FileRange range) const {
+        std::vector<Extent> extents;
+        const auto [first, last] = by_inode_.equal_range(inode);
+        for (auto at = first; at != last; ++at) {
+            const auto& [place, reservation] = *reserved_.find(at->second);
+            Extent extent = reservation.from;
+            extent.device = place.first;
+            extent.device_offset = place.second;
+            extent.replica = reservation.replica;
+            if (extent.file_range().overlaps(range)) extents.push_back(extent);
+        }
+        return extents;
+    }
 
     void retire(const Extent& from) {
         retired_.emplace(Place{from.device, from.device_offset}, from.length);
@@ -60,6 +84,7 @@ class MoveBook {
 
   private:
     std::map<Place, Reservation> reserved_;
+    std::multimap<InodeNo, Place> by_inode_;
     std::map<Place, std::uint64_t> retired_;
 };
 

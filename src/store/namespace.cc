@@ -60,6 +60,8 @@ Result<Attributes> Store::make_inode(const std::string& path, FileType type, mod
         made.gid = place->parent->attributes.gid;
         if (type == FileType::Directory) made.mode |= kSetgid;
     }
+    made.replicas = place->parent->attributes.replicas;
+    made.on_loss = place->parent->attributes.on_loss;
     made.modified_ns = made.changed_ns = made.created_ns = now_ns();
     auto parent = place->parent->attributes;
     parent.modified_ns = parent.changed_ns = made.created_ns;
@@ -126,6 +128,29 @@ Status Store::set_owner(const std::string& path, uid_t uid, gid_t gid, const Cre
     return commit_locked(change);
 }
 
+Status Store::set_redundancy(const std::string& path, const Redundancy& wanted, const Cred& who) {
+    MutexLock lock(mutex_);
+    const PathWalk walk(*state_, who);
+    const auto node = walk.find(path);
+    if (!node) return node.error();
+    RETURN_IF_ERROR(walk.must_own(**node, path));
+    auto changed = (*node)->attributes;
+    changed.replicas = wanted.replicas.value_or(changed.replicas);
+    changed.on_loss = wanted.on_loss.value_or(changed.on_loss);
+    if (changed.replicas == 0 || changed.replicas > kCopiesMax)
+        return Error(Code::Invalid, "a file has 1 to " + std::to_string(kCopiesMax) + " copies");
+    std::size_t staying = 0;
+    for (const auto& [id, device] : devices_) staying += allocator_->is_leaving(id) ? 0 : 1;
+    if (changed.replicas > (*node)->attributes.replicas && changed.replicas > staying)
+        return Error(Code::NoSpace, std::to_string(changed.replicas) +
+                                        " copies need as many devices and the pool has " +
+                                        std::to_string(staying) + "; add a device first");
+    changed.changed_ns = now_ns();
+    Change change;
+    change.operations = {op::UpdateInode{changed}};
+    return commit_locked(change);
+}
+
 Status Store::set_modified(const std::string& path, std::uint64_t modified_ns, const Cred& who) {
     MutexLock lock(mutex_);
     const PathWalk walk(*state_, who);
@@ -150,6 +175,11 @@ Result<Attributes> Store::open_file(const std::string& path, base::Access access
         walk.may_access(**node, access == base::Access::Read ? kRead : kRead | kWrite, path));
     ++pins_[(*node)->attributes.inode];
     return (*node)->attributes;
+}
+
+bool Store::is_open(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    return pins_.contains(inode);
 }
 
 Status Store::pin(InodeNo inode) {

@@ -15,6 +15,7 @@ constexpr std::uint32_t kDeviceNameBytesMax = 63;
 void put(Encoder& out, const Attributes& a) {
     out.u64(a.inode.raw()).u8(static_cast<std::uint8_t>(a.type)).u32(a.mode).u32(a.uid).u32(a.gid);
     out.u64(a.size_bytes).u64(a.modified_ns).u64(a.changed_ns).u64(a.created_ns);
+    out.u8(static_cast<std::uint8_t>(a.replicas)).u8(static_cast<std::uint8_t>(a.on_loss));
 }
 
 Attributes get_attributes(Decoder& in) {
@@ -34,6 +35,14 @@ Attributes get_attributes(Decoder& in) {
     a.modified_ns = in.u64();
     a.changed_ns = in.u64();
     a.created_ns = in.u64();
+    a.replicas = in.u8();
+    if (a.replicas == 0 || a.replicas > kCopiesMax) in.fail();
+    const auto on_loss = in.u8();
+    if (on_loss != static_cast<std::uint8_t>(OnLoss::Signal) &&
+        on_loss != static_cast<std::uint8_t>(OnLoss::Rollback))
+        in.fail();
+    else
+        a.on_loss = static_cast<OnLoss>(on_loss);
     return a;
 }
 
@@ -77,11 +86,42 @@ SegmentOwner get_owner(Decoder& in) {
     return owner;
 }
 
+void put(Encoder& out, const LostRange& lost) {
+    out.u64(lost.range.begin()).u64(lost.range.end()).u8(static_cast<std::uint8_t>(lost.kind));
+    out.u32(lost.device.raw()).u64(lost.device_offset).u64(lost.lost_ns);
+}
+
+LostRange get_lost(Decoder& in) {
+    LostRange lost;
+    const auto begin = in.u64();
+    const auto end = in.u64();
+    if (begin > end)
+        in.fail();
+    else
+        lost.range = FileRange(begin, end);
+    const auto kind = in.u8();
+    if (kind < static_cast<std::uint8_t>(FailureKind::PlannedRemoval) ||
+        kind > static_cast<std::uint8_t>(FailureKind::Checksum))
+        in.fail();
+    else
+        lost.kind = static_cast<FailureKind>(kind);
+    lost.device = DeviceId(in.u32());
+    lost.device_offset = in.u64();
+    lost.lost_ns = in.u64();
+    return lost;
+}
+
 base::Uuid get_uuid(Decoder& in) {
     base::Uuid uuid;
     const auto raw = in.raw(uuid.bytes.size());
     std::copy(raw.begin(), raw.end(), uuid.bytes.begin());
     return uuid;
+}
+
+bool get_flag(Decoder& in) {
+    const auto value = in.u8();
+    if (value > 1) in.fail();
+    return value == 1;
 }
 
 struct Fields {
@@ -113,6 +153,16 @@ struct Fields {
     void operator()(const op::AddExtent& o) { put(out, o.extent); }
     void operator()(const op::CutExtent& o) { put(out, o.extent); }
     void operator()(const op::DropExtents& o) { out.u64(o.inode.raw()).u64(o.begin); }
+    void operator()(const op::RenumberExtent& o) {
+        put(out, o.extent);
+        out.u32(o.replica);
+    }
+    void operator()(const op::MarkLost& o) {
+        out.u64(o.inode.raw());
+        put(out, o.lost);
+    }
+    void operator()(const op::ClearLost& o) { out.u64(o.inode.raw()).u64(o.begin).u64(o.end); }
+    void operator()(const op::SetUnsynced& o) { out.u64(o.inode.raw()).u8(o.is_unsynced ? 1 : 0); }
 };
 
 // Function arguments have no fixed order of evaluation, braces have: every field is read in a
@@ -148,6 +198,14 @@ Operation get_operation(Decoder& in) {
             return op::CutExtent{get_extent(in)};
         case 14:
             return op::DropExtents{InodeNo(in.u64()), in.u64()};
+        case 15:
+            return op::RenumberExtent{get_extent(in), in.u32()};
+        case 16:
+            return op::MarkLost{InodeNo(in.u64()), get_lost(in)};
+        case 17:
+            return op::ClearLost{InodeNo(in.u64()), in.u64(), in.u64()};
+        case 18:
+            return op::SetUnsynced{InodeNo(in.u64()), get_flag(in)};
         default:
             in.fail();
             return op::RemoveInode{};
@@ -159,7 +217,8 @@ Operation get_operation(Decoder& in) {
 void encode_operation(Encoder& encoder, const Operation& operation) {
     static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
                       std::is_same_v<std::variant_alternative_t<13, Operation>, op::DropExtents> &&
-                      std::variant_size_v<Operation> == 14,
+                      std::is_same_v<std::variant_alternative_t<17, Operation>, op::SetUnsynced> &&
+                      std::variant_size_v<Operation> == 18,
                   "the kind on media is the index in the variant plus one");
     encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
     std::visit(Fields{encoder}, operation);

@@ -102,12 +102,38 @@ struct DropExtents {  // kind 14
     bool operator==(const DropExtents&) const = default;
 };
 
+// Takes an extent's place in the file over as another replica of the same bytes.
+struct RenumberExtent {  // kind 15
+    Extent extent;
+    std::uint32_t replica = 0;
+    bool operator==(const RenumberExtent&) const = default;
+};
+// Whole pages whose last copy is lost; extents may be there (bad memory) or not.
+struct MarkLost {  // kind 16
+    InodeNo inode;
+    LostRange lost;
+    bool operator==(const MarkLost&) const = default;
+};
+struct ClearLost {  // kind 17
+    InodeNo inode;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    bool operator==(const ClearLost&) const = default;
+};
+// The file's copies may differ: somebody may store into it.
+struct SetUnsynced {  // kind 18
+    InodeNo inode;
+    bool is_unsynced = false;
+    bool operator==(const SetUnsynced&) const = default;
+};
+
 }  // namespace op
 
 using Operation =
     std::variant<op::SetPool, op::SetCounters, op::AddDevice, op::RemoveDevice, op::CreateInode,
                  op::UpdateInode, op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment,
-                 op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents>;
+                 op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents,
+                 op::RenumberExtent, op::MarkLost, op::ClearLost, op::SetUnsynced>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

@@ -27,7 +27,7 @@ SegmentOwner Placement::owner_for_growth(const Allocator& allocator, InodeNo ino
                                          std::uint64_t length) {
     const SegmentOwner exclusive{SegmentOwner::Kind::Exclusive, 0, inode};
     if (allocator.owns_any(exclusive)) return exclusive;
-    const auto device = allocator.roomiest(std::nullopt);
+    const auto device = allocator.roomiest();
     if (device && length >= allocator.segment_bytes(*device) / 2) return exclusive;
     return {SegmentOwner::Kind::SharedByUser, uid, {}};
 }
@@ -85,7 +85,8 @@ Piece Placement::take_at(SegmentKey key, std::uint64_t offset, std::uint64_t fil
 
 std::optional<Piece> Placement::take_behind(const SegmentOwner& owner, const Chunk& chunk,
                                             const Piece& behind) {
-    if (behind.device == excluded_ || allocator_.is_leaving(behind.device)) return std::nullopt;
+    if (excluded_.contains(behind.device) || allocator_.is_leaving(behind.device))
+        return std::nullopt;
     const auto segment_bytes = allocator_.segment_bytes(behind.device);
     const auto begin = behind.device_offset + behind.length;
     const auto offset = begin % segment_bytes;

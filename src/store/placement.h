@@ -31,8 +31,8 @@ struct Piece {
 class Placement {
   public:
     // Nothing goes to `excluded` (nor to leaving devices).
-    explicit Placement(Allocator& allocator, std::optional<DeviceId> excluded = std::nullopt)
-        : allocator_(allocator), excluded_(excluded) {}
+    explicit Placement(Allocator& allocator, DeviceSet excluded = {})
+        : allocator_(allocator), excluded_(std::move(excluded)) {}
 
     // Takes space for the page-aligned range, at places that the owner may have. `behind` is the
     // end of what comes before the range in the file, for a hint. Neighbours that continue each
@@ -65,7 +65,7 @@ class Placement {
                   std::uint64_t length);
 
     Allocator& allocator_;
-    const std::optional<DeviceId> excluded_;
+    const DeviceSet excluded_;
 };
 
 }  // namespace refault::store

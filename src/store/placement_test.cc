@@ -208,7 +208,7 @@ TEST(Placement, NothingOnLeavingOrExcludedDevices) {
     allocator.set_leaving(DeviceId(1), true);
     EXPECT_EQ(allocator.free_bytes(DeviceId(1)), 0u);
     for (const auto& piece :
-         Placement(allocator, DeviceId(2)).place(exclusive(1), FileRange(0, 1 << 20)))
+         Placement(allocator, {DeviceId(2)}).place(exclusive(1), FileRange(0, 1 << 20)))
         EXPECT_EQ(piece.device, DeviceId(3));
 }
 

@@ -119,6 +119,10 @@ std::vector<Bytes> State::image() const {
             for (const auto& extent : device.map.extents(SegmentNo(i))) put(op::AddExtent{extent});
         }
     }
+    for (const auto& [number, node] : inodes_) {
+        for (const auto& lost : node.lost.all()) put(op::MarkLost{number, lost});
+        if (node.is_unsynced) put(op::SetUnsynced{number, true});
+    }
     if (!encoder.data().empty()) records.push_back(encoder.take());
     return records;
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "store/extent_map.h"
+#include "store/lost_map.h"
 #include "store/operation.h"
 #include "store/reverse_map.h"
 
@@ -28,6 +29,8 @@ struct Inode {
     std::string name;
     Attributes attributes;
     ExtentMap extents;
+    LostMap lost;
+    bool is_unsynced = false;            // its copies may differ
     std::unique_ptr<Children> children;  // directories
 
     bool is_directory() const noexcept { return attributes.type == FileType::Directory; }
@@ -79,6 +82,10 @@ class State {
     Status on(const op::AddExtent& o);
     Status on(const op::CutExtent& o);
     Status on(const op::DropExtents& o);
+    Status on(const op::RenumberExtent& o);
+    Status on(const op::MarkLost& o);
+    Status on(const op::ClearLost& o);
+    Status on(const op::SetUnsynced& o);
     Inode* find_inode(InodeNo number);
     ReverseMap* find_map(DeviceId id);
     bool is_above(InodeNo ancestor, InodeNo directory) const;

@@ -211,6 +211,45 @@ Status State::on(const op::DropExtents& o) {
         node->extents.cut(extent);
         find_map(extent.device)->cut(extent);
     }
+    node->lost.clear(FileRange(o.begin, UINT64_MAX));
+    return {};
+}
+
+Status State::on(const op::RenumberExtent& o) {
+    auto to = o.extent;
+    to.replica = o.replica;
+    const auto* node = inode(o.extent.inode);
+    if (node == nullptr || o.replica >= kReplicasMax ||
+        node->extents.overlaps(o.replica, o.extent.file_range()))
+        return misfit(describe(o.extent) + " becomes a replica that is there");
+    RETURN_IF_ERROR(on(op::CutExtent{o.extent}));
+    return on(op::AddExtent{to});
+}
+
+Status State::on(const op::MarkLost& o) {
+    auto* node = find_inode(o.inode);
+    const auto range = o.lost.range;
+    if (node == nullptr || node->is_directory() || range.empty() ||
+        !base::is_aligned(range.begin(), base::kPageBytes) ||
+        !base::is_aligned(range.end(), base::kPageBytes))
+        return misfit("an impossible part of a file is lost");
+    node->lost.add(o.lost);
+    return {};
+}
+
+Status State::on(const op::ClearLost& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || o.begin > o.end || !base::is_aligned(o.begin, base::kPageBytes) ||
+        !base::is_aligned(o.end, base::kPageBytes))
+        return misfit("an impossible part of a file is found again");
+    node->lost.clear(FileRange(o.begin, o.end));
+    return {};
+}
+
+Status State::on(const op::SetUnsynced& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || node->is_directory()) return misfit("copies without a file");
+    node->is_unsynced = o.is_unsynced;
     return {};
 }
 

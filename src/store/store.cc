@@ -45,6 +45,16 @@ Result<SegmentOwner> Store::segment_owner(DeviceId device, SegmentNo segment) co
     return *owner;
 }
 
+std::vector<SegmentNo> Store::segments_in_use(DeviceId device) const {
+    MutexLock lock(mutex_);
+    std::vector<SegmentNo> segments;
+    if (!devices_.contains(device)) return segments;
+    for (const auto& key : allocator_->owned(device))
+        if (!allocator_->is_closing(key) && allocator_->has_file(key))
+            segments.push_back(key.segment);
+    return segments;
+}
+
 std::vector<Located> Store::locate(DeviceId device, DeviceRange range) const {
     std::vector<Located> found;
     MutexLock lock(mutex_);
@@ -83,6 +93,7 @@ std::vector<DeviceUsage> Store::usage() const {
         usage.free_bytes = allocator_->free_bytes(id);
         usage.extents = device.map.extent_count();
         usage.is_leaving = allocator_->is_leaving(id);
+        usage.has_failed = failed_devices_.contains(id);
         usage.has_metadata = std::find(copies.begin(), copies.end(), id) != copies.end();
         all.push_back(std::move(usage));
     }

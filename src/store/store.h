@@ -16,6 +16,7 @@
 // takes that file's layout lock itself: its caller holds none. Nothing here waits for a client.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -96,12 +97,22 @@ class Store {
     Status set_mode(const std::string& path, mode_t mode, const Cred& who);
     Status set_owner(const std::string& path, uid_t uid, gid_t gid, const Cred& who);
     Status set_modified(const std::string& path, std::uint64_t modified_ns, const Cred& who);
+    // How many copies the file is to have and what a loss does; of a directory: for files made in
+    // it from now on. Only notes the wish: see reserve_copies. NoSpace when the pool has fewer
+    // devices than copies.
+    struct Redundancy {
+        std::optional<std::uint32_t> replicas;
+        std::optional<OnLoss> on_loss;
+    };
+    Status set_redundancy(const std::string& path, const Redundancy& wanted, const Cred& who);
     // Resolves and checks permission to read or write the file's bytes, and pins it: it outlives
     // its last name until unpin. Every successful call is paired with one unpin.
     Result<Attributes> open_file(const std::string& path, base::Access access, const Cred& who);
     void unpin(InodeNo inode);
     // One more pin of an inode that is pinned already (by the caller); paired with one unpin.
     Status pin(InodeNo inode);
+    // Whether anybody has it open or mapped.
+    bool is_open(InodeNo inode) const;
     // One path of the inode, or "(unlinked)".
     std::string path_of(InodeNo inode) const;
 
@@ -115,6 +126,8 @@ class Store {
     // Within the size only (resize first). Sets the modification time.
     Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
                               std::span<const std::uint8_t> from);
+    // The range, whole pages, reads as zeros on all copies.
+    Status punch(InodeNo inode, FileRange range);
     Status populate(InodeNo inode, FileRange range);
     // Durable on the medium.
     Status sync(InodeNo inode, FileRange range);
@@ -153,6 +166,53 @@ class Store {
     Status release_moved(std::span<const Move> moves);
     void abort_moves(std::span<const Move> moves);
 
+    // ---- copies (store_copies.cc). Copies of the same bytes never share a device, whatever is
+    // reserved, moved or dropped.
+    // Reserves places for copies of the file that are missing; `short_bytes` is what finds no
+    // place. Copies whose number is too high for what the file is to have: `surplus`.
+    struct CopyPlan {
+        std::vector<Move> moves;
+        std::uint64_t short_bytes = 0;
+        std::vector<Extent> surplus;
+    };
+    Result<CopyPlan> reserve_copies(InodeNo inode, std::uint64_t piece_bytes_max);
+    // Takes copies out of their files; where a primary goes, the next copy becomes it, and where
+    // there is none the range is lost (`lost_as`; without it: Invalid, nothing changes). The space
+    // stays taken until release_moved. The caller holds the layout locks and has fenced the ranges.
+    struct Dropped {
+        Extent extent;
+        std::vector<FileRange> promoted;
+        std::vector<FileRange> lost;
+    };
+    Result<std::vector<Dropped>> drop_copies(std::span<const Extent> copies,
+                                             std::optional<FailureKind> lost_as);
+    // The file's bytes are lost though their extents stay: bad memory.
+    Status mark_lost(const Extent& extent, FailureKind kind);
+    std::vector<LostRange> lost(InodeNo inode, FileRange range) const;
+    // Every lost range of every file, open or not.
+    std::vector<std::pair<InodeNo, LostRange>> all_lost() const;
+    // Gives whole lost pages in the range memory again, all zero. The caller holds the layout lock.
+    Status heal(InodeNo inode, FileRange range);
+    // The copies of the file may differ from now on / are equal. Journalled; free when it is known.
+    Status set_unsynced(InodeNo inode, bool is_unsynced);
+    // Files whose copies are too few, too many, or may differ.
+    struct Attention {
+        InodeNo inode;
+        bool is_unsynced = false;
+        std::uint64_t missing_bytes = 0;
+    };
+    std::vector<Attention> files_that_need_attention() const;
+    // Every file, with its size.
+    std::vector<std::pair<InodeNo, std::uint64_t>> files() const;
+    // From now on the device's memory is not touched, only its books are kept; it is leaving.
+    void set_failed(DeviceId device);
+    // Called, from any thread and under layout locks, when a device gives an error.
+    using MediaErrorSink = std::function<void(DeviceId, DeviceRange, const base::Error&)>;
+    void set_media_error_sink(MediaErrorSink sink);
+    void report_media_error(DeviceId device, DeviceRange range, const base::Error& error) const;
+    // Segments of the device whose file is there, metadata's included.
+    std::vector<SegmentNo> segments_in_use(DeviceId device) const;
+
     // ---- devices.
     // A fresh device (Device::create) joins; writes its label; takes a metadata copy when there are
     // fewer than two.
@@ -167,6 +227,8 @@ class Store {
     Status evacuate_metadata(DeviceId device);
     // Back to two copies when there are two devices that stay.
     Status ensure_metadata_copies();
+    // All copies anew, in fresh segments: for when a part of one is bad.
+    Status rewrite_metadata();
     // Forgets an empty device (no extent, no metadata): journals it, bumps the generation, writes
     // the tombstone label. The caller has proved that nobody maps it. Busy when it still holds
     // something.
@@ -208,7 +270,7 @@ class Store {
     // After the commit: punches what was freed, removes the files of closed segments, and gives the
     // space back.
     Status vacate(Change change) EXCLUDES(mutex_);
-    void punch_freed(Change& change, const Devices& devices) const;
+    void punch_freed(Change& change, const Devices& devices, const DeviceSet& failed) const;
     Change settle_locked(Change& change) REQUIRES(mutex_);
 
     // ---- opening (store_open.cc).
@@ -238,12 +300,26 @@ class Store {
                                           Devices& devices) const;
     Status make_segment_file_locked(SegmentKey key) REQUIRES(mutex_);
     void unplace_locked(std::span<const Piece> pieces) REQUIRES(mutex_);
+    Status read_any_copy(const Extent& primary, const std::vector<Extent>& copies,
+                         const Devices& devices, std::span<std::uint8_t> into) const;
+
+    // ---- copies (store_copies.cc).
+    // Cuts the range where the devices change that have, or are about to get, other copies of it.
+    std::vector<std::pair<FileRange, DeviceSet>> taken_devices_locked(
+        InodeNo inode, FileRange range, std::uint32_t replica,
+        std::span<const Extent> planned) const REQUIRES(mutex_);
+    void drop_copy_locked(const Extent& copy, FailureKind kind, Change& change, Dropped& dropped)
+        REQUIRES(mutex_);
+    Status place_lost_locked(const Inode& node, FileRange range, Change& change,
+                             std::vector<Piece>& pieces) REQUIRES(mutex_);
 
     // ---- moves (store_moves.cc).
     struct MovePlan;
     void plan_moves_locked(const std::vector<Extent>& extents, std::optional<SegmentOwner> owner,
                            std::uint64_t piece_bytes_max, MovePlan& plan) REQUIRES(mutex_);
-    Result<std::vector<Move>> reserve_locked(MovePlan& plan) REQUIRES(mutex_);
+    void plan_piece_locked(const Extent& extent, FileRange range, const SegmentOwner& owner,
+                           std::optional<Piece>& behind, MovePlan& plan) REQUIRES(mutex_);
+    void give_up_plan_locked(const MovePlan& plan) REQUIRES(mutex_);
     bool is_current_locked(const Move& move) const REQUIRES(mutex_);
     std::string staying_room_locked(std::optional<DeviceId> excluded) const REQUIRES(mutex_);
 
@@ -267,6 +343,8 @@ class Store {
     // After a checkpoint that failed, the next one waits until the log has grown to this.
     std::uint64_t checkpoint_retry_bytes_ GUARDED_BY(mutex_) = 0;
     std::size_t known_failed_copies_ GUARDED_BY(mutex_) = 0;
+    DeviceSet failed_devices_ GUARDED_BY(mutex_);
+    MediaErrorSink media_error_sink_ GUARDED_BY(mutex_);
 };
 
 }  // namespace refault::store

@@ -66,20 +66,32 @@ Status Store::grow_locked(const Inode& node, std::uint64_t size_bytes) {
     std::optional<Piece> behind;
     if (const auto last = node.extents.before(attributes.inode, wanted.begin()))
         behind = Piece{last->file_offset, last->device, last->device_offset, last->length};
-    const auto pieces = Placement(*allocator_).place(owner, wanted, behind);
+    std::vector<Piece> pieces;
+    std::vector<Extent> extents;
+    // Where the pool has too few devices the file has fewer copies for now: the resync adds them.
+    for (std::uint32_t replica = 0; replica < attributes.replicas; ++replica) {
+        for (const auto& [part, taken] :
+             taken_devices_locked(attributes.inode, wanted, replica, extents)) {
+            for (const auto& piece : Placement(*allocator_, taken).place(owner, part, behind)) {
+                pieces.push_back(piece);
+                extents.push_back({attributes.inode, piece.file_offset, piece.device,
+                                   piece.device_offset, piece.length, replica});
+                behind = piece;
+            }
+        }
+        behind.reset();
+    }
     std::uint64_t placed = 0;
     Change change;
     Status ready;
     std::set<SegmentKey> owned;
-    for (const auto& piece : pieces) {
-        placed += piece.length;
-        const auto key = segment_key_locked(piece.device, piece.device_offset);
+    for (const auto& extent : extents) {
+        if (extent.replica == 0) placed += extent.length;
+        const auto key = segment_key_locked(extent.device, extent.device_offset);
         if (ready) ready = make_segment_file_locked(key);
         if (!state_->device(key.device)->map.owner(key.segment) && owned.insert(key).second)
             change.operations.push_back(op::OwnSegment{key.device, key.segment, owner});
-        change.operations.push_back(
-            op::AddExtent{{attributes.inode, piece.file_offset, piece.device, piece.device_offset,
-                           piece.length, 0}});
+        change.operations.push_back(op::AddExtent{extent});
     }
     if (placed < wanted.length())
         ready =
@@ -150,6 +162,27 @@ Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset
     return node->extents.overlapping(inode, FileRange::of_length(offset, length));
 }
 
+// From the primary; where that fails, from the copies, and whoever repairs is told.
+Status Store::read_any_copy(const Extent& primary, const std::vector<Extent>& copies,
+                            const Devices& devices, std::span<std::uint8_t> into) const {
+    const auto first = devices.at(primary.device)->read(primary.device_offset, into);
+    if (first) return {};
+    report_media_error(primary.device, primary.device_range(), first.error());
+    std::uint64_t covered = 0;
+    for (const auto& copy : copies) {
+        const auto part = copy.file_range().intersect(primary.file_range());
+        if (copy.replica == 0 || part.empty()) continue;
+        const auto read =
+            devices.at(copy.device)
+                ->read(copy.device_offset + (part.begin() - copy.file_offset),
+                       into.subspan(part.begin() - primary.file_offset, part.length()));
+        if (read) covered += part.length();
+    }
+    // Several copies of one part count too often, never too seldom: with more than two copies the
+    // last word is the repair's.
+    return covered >= primary.length ? Status() : first;
+}
+
 Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
                                 std::span<std::uint8_t> into) const {
     const auto attributes = stat(inode);
@@ -159,11 +192,16 @@ Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
     Devices devices;
     const auto part = file_part(inode, offset, into.size(), devices);
     if (!part) return part.error();
+    if (const auto gone = lost(inode, FileRange::of_length(offset, into.size())); !gone.empty())
+        return Error(Code::Io,
+                     "bytes " + std::to_string(gone.front().range.begin()) + " to " +
+                         std::to_string(gone.front().range.end()) +
+                         " of the file are lost; see: refault lost. Overwriting or punching whole "
+                         "pages clears them");
     for (const auto& extent : *part)
         if (extent.replica == 0)
-            RETURN_IF_ERROR(devices.at(extent.device)
-                                ->read(extent.device_offset,
-                                       into.subspan(extent.file_offset - offset, extent.length)));
+            RETURN_IF_ERROR(read_any_copy(
+                extent, *part, devices, into.subspan(extent.file_offset - offset, extent.length)));
     return into.size();
 }
 
@@ -176,14 +214,34 @@ Result<std::size_t> Store::write(InodeNo inode, std::uint64_t offset,
     Devices devices;
     const auto part = file_part(inode, offset, from.size(), devices);
     if (!part) return part.error();
+    if (!lost(inode, FileRange::of_length(offset, from.size())).empty())
+        return Error(
+            Code::Io,
+            "a part of the page is lost; overwrite whole pages of 4096 bytes, or punch it");
     for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)
-                            ->write(extent.device_offset,
-                                    from.subspan(extent.file_offset - offset, extent.length)));
+        if (const auto written =
+                devices.at(extent.device)
+                    ->write(extent.device_offset,
+                            from.subspan(extent.file_offset - offset, extent.length));
+            !written) {
+            report_media_error(extent.device, extent.device_range(), written.error());
+            return written.error();
+        }
     MutexLock lock(mutex_);
     note_modified_locked(inode);
     if (unsaved_times_.size() > kUnsavedTimesMax) RETURN_IF_ERROR(save_times_locked());
     return from.size();
+}
+
+Status Store::punch(InodeNo inode, FileRange range) {
+    Devices devices;
+    const auto part = file_part(inode, range.begin(), range.length(), devices);
+    if (!part) return part.error();
+    for (const auto& extent : *part)
+        RETURN_IF_ERROR(devices.at(extent.device)->punch(extent.device_range()));
+    MutexLock lock(mutex_);
+    note_modified_locked(inode);
+    return {};
 }
 
 Status Store::populate(InodeNo inode, FileRange range) {

@@ -162,10 +162,10 @@ void Store::close_emptied_locked(Change& change) const {
     std::sort(change.closing.begin(), change.closing.end());
 }
 
-void Store::punch_freed(Change& change, const Devices& devices) const {
+void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet& failed) const {
     for (auto& part : change.freed) {
         const auto& device = devices.at(part.device);
-        if (!part.needs_punch ||
+        if (!part.needs_punch || failed.contains(part.device) ||
             change.is_closing({part.device, device->segment_at(part.range.begin())}))
             continue;
         if (const auto punched = device->punch(part.range); !punched) {
@@ -207,11 +207,13 @@ Change Store::settle_locked(Change& change) {
 Status Store::vacate(Change change) {
     while (!change.freed.empty() || !change.closing.empty()) {
         Devices devices;
+        DeviceSet failed;
         {
             MutexLock lock(mutex_);
             devices = devices_;
+            failed = failed_devices_;
         }
-        punch_freed(change, devices);
+        punch_freed(change, devices, failed);
         MutexLock lock(mutex_);
         auto next = settle_locked(change);
         if (!next.closing.empty()) RETURN_IF_ERROR(commit_locked(next));

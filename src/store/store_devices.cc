@@ -112,7 +112,8 @@ Status Store::remove_device(DeviceId id) {
     ++label.generation;
     label.metadata_epoch = 0;
     label.metadata_segments.clear();
-    if (const auto written = device->write_label(label); !written)
+    const bool has_failed = failed_devices_.erase(id) > 0;
+    if (const auto written = device->write_label(label); !written && !has_failed)
         return written.error().within(
             "the device is out of the pool, but its label does not say so");
     return {};

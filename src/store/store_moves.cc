@@ -11,6 +11,7 @@
 #include "store/change.h"
 #include "store/metadata_log.h"
 #include "store/move_book.h"
+#include "store/move_plan.h"
 #include "store/placement.h"
 #include "store/state.h"
 #include "store/store.h"
@@ -21,17 +22,6 @@ using base::Code;
 using base::Error;
 using base::format_size;
 using base::MutexLock;
-
-struct Store::MovePlan {
-    explicit MovePlan(Allocator& allocator, std::optional<DeviceId> excluded = std::nullopt)
-        : placement(allocator, excluded) {}
-
-    Placement placement;
-    std::vector<std::pair<Move, SegmentOwner>> moves;
-    std::vector<Piece> pieces;
-    std::uint64_t wanted_bytes = 0;
-    std::uint64_t placed_bytes = 0;
-};
 
 // Goes on after a piece found no place, so that the figures in the refusal are true.
 void Store::plan_moves_locked(const std::vector<Extent>& extents, std::optional<SegmentOwner> owner,
@@ -52,28 +42,35 @@ void Store::plan_moves_locked(const std::vector<Extent>& extents, std::optional<
         const auto range = extent.file_range();
         for (auto at = range.begin(); at < range.end();) {
             const auto end = std::min(range.end(), base::align_down(at, step) + step);
-            for (const auto& piece : plan.placement.place(kept, FileRange(at, end), behind)) {
-                Extent from = extent;
-                from.file_offset = piece.file_offset;
-                from.device_offset += piece.file_offset - extent.file_offset;
-                from.length = piece.length;
-                plan.moves.emplace_back(Move{from, piece.device, piece.device_offset}, kept);
-                plan.pieces.push_back(piece);
-                plan.placed_bytes += piece.length;
-                behind = piece;
-            }
+            plan_piece_locked(extent, FileRange(at, end), kept, behind, plan);
             at = end;
         }
     }
 }
 
-Result<std::vector<Move>> Store::reserve_locked(MovePlan& plan) {
-    std::vector<Move> moves;
-    for (const auto& [move, owner] : plan.moves) {
-        moves_->reserve(move, owner);
-        moves.push_back(move);
+// One piece, cut where the devices that have its other copies change.
+void Store::plan_piece_locked(const Extent& extent, FileRange range, const SegmentOwner& owner,
+                              std::optional<Piece>& behind, MovePlan& plan) {
+    const auto replica = plan.copy_as.value_or(extent.replica);
+    for (auto& [part, taken] : taken_devices_locked(extent.inode, range, replica, {})) {
+        taken.insert(plan.excluded.begin(), plan.excluded.end());
+        for (const auto& piece : Placement(*allocator_, taken).place(owner, part, behind)) {
+            Extent from = extent;
+            from.file_offset = piece.file_offset;
+            from.device_offset += piece.file_offset - extent.file_offset;
+            from.length = piece.length;
+            plan.moves.push_back({from, piece.device, piece.device_offset, plan.copy_as});
+            moves_->reserve(plan.moves.back(), owner);
+            plan.pieces.push_back(piece);
+            plan.placed_bytes += piece.length;
+            behind = piece;
+        }
     }
-    return moves;
+}
+
+void Store::give_up_plan_locked(const MovePlan& plan) {
+    for (const auto& move : plan.moves) moves_->forget(move);
+    unplace_locked(plan.pieces);
 }
 
 std::string Store::staying_room_locked(std::optional<DeviceId> excluded) const {
@@ -100,16 +97,19 @@ Result<std::vector<Move>> Store::reserve_evacuation(DeviceId device,
         return std::tuple(a.inode, a.replica, a.file_offset) <
                std::tuple(b.inode, b.replica, b.file_offset);
     });
-    MovePlan plan(*allocator_, device);
+    MovePlan plan;
+    plan.excluded = {device};
     plan_moves_locked(extents, std::nullopt, piece_bytes_max, plan);
     if (plan.placed_bytes < plan.wanted_bytes) {
-        unplace_locked(plan.pieces);
+        give_up_plan_locked(plan);
         return Error(Code::NoSpace,
                      "device " + known->name + " holds " + format_size(plan.wanted_bytes) +
                          " but the devices that stay have room for only " +
-                         format_size(plan.placed_bytes) + " of it; add a device or free space");
+                         format_size(plan.placed_bytes) +
+                         " of it (copies of the same bytes never share a device); add a device or "
+                         "free space");
     }
-    return reserve_locked(plan);
+    return std::move(plan.moves);
 }
 
 Result<std::vector<Move>> Store::reserve_isolation(InodeNo inode, std::uint64_t piece_bytes_max) {
@@ -124,25 +124,33 @@ Result<std::vector<Move>> Store::reserve_isolation(InodeNo inode, std::uint64_t 
             SegmentOwner::Kind::SharedByUser)
             shared.push_back(extent);
     }
-    MovePlan plan(*allocator_);
+    MovePlan plan;
     plan_moves_locked(shared, SegmentOwner{SegmentOwner::Kind::Exclusive, 0, inode},
                       piece_bytes_max, plan);
     if (plan.placed_bytes < plan.wanted_bytes) {
-        unplace_locked(plan.pieces);
+        give_up_plan_locked(plan);
         return Error(Code::NoSpace, "the file needs segments of its own for " +
                                         format_size(plan.wanted_bytes) + " but the pool has only " +
                                         staying_room_locked(std::nullopt) +
                                         " of free segments; add a device or remove files");
     }
-    return reserve_locked(plan);
+    return std::move(plan.moves);
 }
 
 bool Store::is_current_locked(const Move& move) const {
     if (moves_->find(move) == nullptr) return false;
     const auto* node = state_->inode(move.from.inode);
     const auto* target = state_->device(move.to_device);
-    return node != nullptr && node->extents.holds(move.from) && target != nullptr &&
-           !allocator_->is_leaving(move.to_device);
+    if (node == nullptr || !node->extents.holds(move.from) || target == nullptr ||
+        allocator_->is_leaving(move.to_device))
+        return false;
+    // Another operation may have made a copy of these bytes meanwhile.
+    const auto range = move.from.file_range();
+    for (const auto& copy : node->extents.overlapping(move.from.inode, range))
+        if (move.copy_as ? copy.replica == *move.copy_as || copy.device == move.to_device
+                         : copy.replica != move.from.replica && copy.device == move.to_device)
+            return false;
+    return true;
 }
 
 bool Store::is_current(const Move& move) const {
@@ -160,8 +168,11 @@ Result<Move> Store::reserve_again(const Move& move) {
         if (reserved == nullptr || node == nullptr || !node->extents.holds(move.from))
             return Error(Code::Busy, "the extent has changed since its move was planned");
         const auto owner = reserved->owner;
-        const auto piece =
-            Placement(*allocator_, move.from.device).place_whole(owner, move.from.file_range());
+        DeviceSet taken{move.from.device};
+        for (const auto& [part, devices] : taken_devices_locked(
+                 move.from.inode, move.from.file_range(), move.target_replica(), {}))
+            taken.insert(devices.begin(), devices.end());
+        const auto piece = Placement(*allocator_, taken).place_whole(owner, move.from.file_range());
         if (!piece)
             return Error(Code::NoSpace, "a part of " + state_->path_of(move.from.inode) + " with " +
                                             format_size(move.from.length) +
@@ -209,13 +220,14 @@ Status Store::commit_moves(std::span<const Move> moves) {
         Extent to = move.from;
         to.device = move.to_device;
         to.device_offset = move.to_offset;
-        change.operations.push_back(op::CutExtent{move.from});
+        to.replica = move.target_replica();
+        if (!move.copy_as) change.operations.push_back(op::CutExtent{move.from});
         change.operations.push_back(op::AddExtent{to});
     }
     RETURN_IF_ERROR(append_and_apply_locked(change));
     for (const auto& move : moves) {
         moves_->forget(move);
-        moves_->retire(move.from);
+        if (!move.copy_as) moves_->retire(move.from);
     }
     checkpoint_if_due_locked();
     return {};
@@ -227,7 +239,8 @@ Status Store::release_moved(std::span<const Move> moves) {
         MutexLock lock(mutex_);
         for (const auto& move : moves)
             if (moves_->take_retired(move.from))
-                change.freed.push_back({move.from.device, move.from.device_range()});
+                change.freed.push_back({move.from.device, move.from.device_range(),
+                                        !failed_devices_.contains(move.from.device)});
         close_emptied_locked(change);
         if (const auto closed = commit_locked(change); !closed) {
             // Without the journal no segment is closed; the space in it can still be used by its

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,7 +23,14 @@ using base::FileRange;
 using base::InodeNo;
 using base::SegmentNo;
 
+using DeviceSet = std::set<DeviceId>;
+
 enum class FileType : std::uint8_t { Regular = 1, Directory = 2 };
+
+// What happens when the copy that survives may lack stores that were not persisted:
+//  - Signal: who made the stores gets SIGBUS there until it accepts the older bytes;
+//  - Rollback: the older bytes come back without a word to the program.
+enum class OnLoss : std::uint8_t { Signal = 1, Rollback = 2 };
 
 struct Attributes {
     InodeNo inode;
@@ -34,6 +43,8 @@ struct Attributes {
     std::uint64_t modified_ns = 0;  // since the epoch
     std::uint64_t changed_ns = 0;
     std::uint64_t created_ns = 0;
+    std::uint32_t replicas = 1;  // copies that the file is to have; of a directory: for new files
+    OnLoss on_loss = OnLoss::Signal;
 };
 
 struct DirectoryEntry {
@@ -43,6 +54,8 @@ struct DirectoryEntry {
 
 // More copies of a file than anybody keeps; what lies beyond on media is damage.
 inline constexpr std::uint32_t kReplicasMax = 8;
+// How many copies a file may ask for.
+inline constexpr std::uint32_t kCopiesMax = 4;
 
 // A contiguous run of a device that holds a contiguous run of a file. Never crosses a segment
 // boundary.
@@ -81,12 +94,36 @@ struct Located {
     std::uint32_t replica = 0;
 };
 
+// Why bytes were lost.
+enum class FailureKind : std::uint8_t {
+    PlannedRemoval = 1,
+    SurpriseRemoval = 2,  // the device, or a part of it, is not there any more
+    Poison = 3,           // the memory is there and bad
+    InputOutput = 4,      // a read or write gave an error
+    Checksum = 5,         // the bytes are not those that were written
+};
+
+// A part of a file whose last copy is lost: pages that give SIGBUS and EIO until they are
+// overwritten or punched.
+struct LostRange {
+    FileRange range;
+    FailureKind kind = FailureKind::Poison;
+    DeviceId device;  // where the last copy was; may have left the pool since
+    std::uint64_t device_offset = 0;
+    std::uint64_t lost_ns = 0;  // since the epoch
+    bool operator==(const LostRange&) const = default;
+};
+
 // An extent (or a part of one) on its way to a reserved place. Made by Store::reserve_*, ended by
 // exactly one of commit_moves + release_moved, or abort_moves.
 struct Move {
     Extent from;
     DeviceId to_device;
     std::uint64_t to_offset = 0;
+    // Set: the bytes also stay where they are, and the target becomes this replica of them.
+    std::optional<std::uint32_t> copy_as;
+
+    std::uint32_t target_replica() const { return copy_as.value_or(from.replica); }
 };
 
 struct DeviceUsage {
@@ -98,6 +135,7 @@ struct DeviceUsage {
     std::uint64_t free_bytes = 0;      // what new data may take (metadata's reserve is not counted)
     std::uint64_t extents = 0;
     bool is_leaving = false;
+    bool has_failed = false;
     bool has_metadata = false;
 };
 

@@ -27,9 +27,15 @@ enum class Type : std::uint16_t {
     MakeDirectory = 26,
     RemoveDirectory = 27,
     Rename = 28,
+    Accept = 29,
+    SetNotice = 30,
+    Punch = 31,
     Doorbell = 64,
     Fetch = 65,
     Places = 66,
+    Fault = 67,
+    Verdict = 68,
+    Notice = 69,
 };
 
 // An encoder with the header in it.

@@ -5,6 +5,9 @@
 //                     client -> daemon   Fetch{placed}: "what you sent as `placed` is in force;
 //                     what is stale now?" daemon -> client   Places{sequence, places}: map these;
 //                     none: all is in place
+//                     client -> daemon   Fault{ticket, address}: "I got SIGBUS here"
+//                     daemon -> client   Verdict{ticket, answer}, when the range is resolved
+//                     daemon -> client   Notice{address, length}: lost, for who wants to know early
 //
 // Places are fetched, never sent ahead: a place that waits in a queue could be outdated when it is
 // read. Both channels are SOCK_SEQPACKET; a message is a header (magic, version, type) and fields
@@ -30,8 +33,9 @@ using base::Access;
 using base::Bytes;
 using base::MappingId;
 using base::Result;
+using base::Status;
 
-inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::uint16_t kProtocolVersion = 2;
 inline constexpr std::size_t kMessageBytesMax = 64 * 1024;
 inline constexpr std::uint32_t kPathBytesMax = 4096;
 // Places in one message; each may need a descriptor, of which 253 fit in one message.
@@ -114,8 +118,30 @@ struct Rename {
     bool operator==(const Rename&) const = default;
 };
 
-using Request = std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map,
-                             Unmap, List, Unlink, MakeDirectory, RemoveDirectory, Rename>;
+// The program goes on with what the surviving copy has, though it may be older than its own stores.
+// A range of the mapping, in whole pages from its beginning.
+struct Accept {
+    MappingId mapping;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    bool operator==(const Accept&) const = default;
+};
+// early: a loss is told at once (Notice) to everybody who maps it, not only to who touches it.
+struct SetNotice {
+    bool early = false;
+    bool operator==(const SetNotice&) const = default;
+};
+// Whole pages of the file become zeros; what was lost there can be used again.
+struct Punch {
+    std::uint32_t handle = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    bool operator==(const Punch&) const = default;
+};
+
+using Request =
+    std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map, Unmap, List,
+                 Unlink, MakeDirectory, RemoveDirectory, Rename, Accept, SetNotice, Punch>;
 
 struct FileInfo {
     std::uint64_t inode = 0;
@@ -168,7 +194,54 @@ struct Fetch {
     bool operator==(const Fetch&) const = default;
 };
 
+// "I got SIGBUS at this address." The ticket is the client's own; the Verdict carries it back.
+struct Fault {
+    std::uint32_t ticket = 0;
+    std::uint64_t address = 0;
+    bool is_poison = false;        // the kernel said BUS_MCEERR_AR or BUS_MCEERR_AO
+    std::uint8_t length_log2 = 0;  // of what the kernel says is bad; 0: not said
+    bool operator==(const Fault&) const = default;
+};
+
+enum class Answer : std::uint8_t {
+    Retry = 0,      // mapped again, or about to be: touch it anew
+    Lost = 1,       // no copy is left
+    Stale = 2,      // the copy may be older than the program's stores; see Accept
+    BeyondEnd = 3,  // of the file
+    NoCopy = 4,     // this replica is not there
+    NotOurs = 5,    // no mapping of this session
+};
+struct Verdict {
+    std::uint32_t ticket = 0;
+    Answer answer = Answer::Retry;
+    std::uint64_t address = 0;  // of the affected range, whole pages
+    std::uint64_t length = 0;
+    bool operator==(const Verdict&) const = default;
+};
+
+struct Notice {
+    std::uint64_t address = 0;
+    std::uint64_t length = 0;
+    Answer what = Answer::Lost;  // Lost or Stale
+    bool operator==(const Notice&) const = default;
+};
+
+// What lies at a place. Without a segment every touch is SIGBUS.
+enum class PlaceKind : std::uint8_t {
+    Segment = 0,
+    BeyondEnd = 1,
+    Lost = 2,
+    Stale = 3,   // held back until the program accepts the older bytes
+    NoCopy = 4,  // the file has no such replica here
+};
+
 inline constexpr std::uint16_t kNoDescriptor = 0xffff;
+// Replicas of a file that a client can map: 0 is the primary, at the mapping's own addresses.
+// Replica r of a writable mapping is mapped r * mirror_stride(length) behind it, for persisting.
+inline constexpr std::uint32_t kReplicasMax = 4;
+constexpr std::uint64_t mirror_stride(std::uint64_t length) {
+    return base::align_up(length, base::kHugePageBytes);
+}
 
 // address, length and segment_offset are whole pages; a decoded place is not empty and does not
 // overflow.
@@ -176,11 +249,14 @@ struct Place {
     MappingId mapping;
     std::uint64_t address = 0;
     std::uint64_t length = 0;
-    // Index among the message's descriptors; kNoDescriptor: beyond the end of the file, a touch is
-    // SIGBUS.
+    // Index among the message's descriptors; kNoDescriptor, and only then, when kind is not
+    // Segment.
     std::uint16_t descriptor = kNoDescriptor;
     std::uint64_t segment_offset = 0;
     Access access = Access::Read;
+    PlaceKind kind = PlaceKind::Segment;
+    std::uint8_t replica = 0;
+    bool needs_sync = false;  // stores are durable only after msync
     bool operator==(const Place&) const = default;
 };
 
@@ -190,16 +266,25 @@ struct Places {
     bool operator==(const Places&) const = default;
 };
 
-using PagerMessage = std::variant<Doorbell, Fetch, Places>;
+using PagerMessage = std::variant<Doorbell, Fetch, Places, Fault, Verdict, Notice>;
 Bytes encode(const PagerMessage& message);
 Result<PagerMessage> decode_pager_message(std::span<const std::uint8_t> bytes);
 
 // The client's side again, for a pager that must not allocate: neither does, unless decoding fails.
-enum class FromDaemon { Doorbell, Places };
-// Fills `places` when it is Places; allocates nothing when it has room for kPlacesMax. Corrupt for
-// Fetch.
-Result<FromDaemon> decode_from_daemon(std::span<const std::uint8_t> bytes, Places& places);
+struct FromDaemon {
+    enum class Kind { Doorbell, Places, Verdict, Notice };
+    Kind kind = Kind::Doorbell;
+    Places places;
+    Verdict verdict;
+    Notice notice;
+};
+// Fills the member that `kind` names; allocates nothing when `places` has room for kPlacesMax.
+// Corrupt for what a client sends.
+Status decode_from_daemon(std::span<const std::uint8_t> bytes, FromDaemon& into);
 inline constexpr std::size_t kFetchBytes = 16;
 std::array<std::uint8_t, kFetchBytes> encode_fetch(const Fetch& fetch);
+// The same for a signal handler.
+inline constexpr std::size_t kFaultBytes = 22;
+std::array<std::uint8_t, kFaultBytes> encode_fault(const Fault& fault);
 
 }  // namespace refault::wire

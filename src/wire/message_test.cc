@@ -32,8 +32,11 @@ const std::vector<Request>& every_request() {
         MakeDirectory{"/d", 0711},
         RemoveDirectory{"/d"},
         Rename{"/from", "/to"},
+        Accept{MappingId(7), 4096, 8192},
+        SetNotice{true},
+        Punch{9, 4096, 8192},
     };
-    static_assert(std::variant_size_v<Request> == 13);
+    static_assert(std::variant_size_v<Request> == 16);
     return requests;
 }
 
@@ -52,9 +55,15 @@ const std::vector<Reply>& every_reply() {
 }
 
 Place some_place(std::uint64_t salt) {
-    return {MappingId(salt),   0x7f0000000000 + salt * 4096,
-            (salt + 1) * 4096, static_cast<std::uint16_t>(salt % 3 == 0 ? kNoDescriptor : salt),
-            salt * 8192,       salt % 2 == 0 ? Access::Read : Access::ReadWrite};
+    return {MappingId(salt),
+            0x7f0000000000 + salt * 4096,
+            (salt + 1) * 4096,
+            static_cast<std::uint16_t>(salt % 3 == 0 ? kNoDescriptor : salt),
+            salt * 8192,
+            salt % 2 == 0 ? Access::Read : Access::ReadWrite,
+            salt % 3 == 0 ? static_cast<PlaceKind>(1 + salt % 4) : PlaceKind::Segment,
+            static_cast<std::uint8_t>(salt % kReplicasMax),
+            salt % 2 == 0};
 }
 
 Places full_places() {
@@ -64,10 +73,15 @@ Places full_places() {
 }
 
 const std::vector<PagerMessage>& every_pager_message() {
-    static const std::vector<PagerMessage> messages{
-        Doorbell{}, Fetch{0x8877665544332211}, Places{3, {}},
-        Places{4, {some_place(1), some_place(3)}}, full_places()};
-    static_assert(std::variant_size_v<PagerMessage> == 3);
+    static const std::vector<PagerMessage> messages{Doorbell{},
+                                                    Fetch{0x8877665544332211},
+                                                    Places{3, {}},
+                                                    Places{4, {some_place(1), some_place(3)}},
+                                                    full_places(),
+                                                    Fault{7, 0x7f0000001234, true, 21},
+                                                    Verdict{7, Answer::Stale, 0x7f0000001000, 4096},
+                                                    Notice{0x7f0000001000, 8192, Answer::Lost}};
+    static_assert(std::variant_size_v<PagerMessage> == 6);
     return messages;
 }
 
@@ -95,14 +109,29 @@ int check_one(Input bytes, const Result<Message>& decoded) {
     return 0;
 }
 
+PagerMessage as_message(const FromDaemon& from_daemon) {
+    switch (from_daemon.kind) {
+        case FromDaemon::Kind::Doorbell:
+            return Doorbell{};
+        case FromDaemon::Kind::Places:
+            return from_daemon.places;
+        case FromDaemon::Kind::Verdict:
+            return from_daemon.verdict;
+        case FromDaemon::Kind::Notice:
+            return from_daemon.notice;
+    }
+    return Doorbell{};
+}
+
 int accepted_by(Input bytes) {
-    Places into;
+    FromDaemon into;
     auto from_daemon = decode_from_daemon(bytes, into);
     auto pager_message = decode_pager_message(bytes);
-    const bool is_fetch = pager_message && std::holds_alternative<Fetch>(*pager_message);
-    EXPECT_EQ(from_daemon.ok(), pager_message.ok() && !is_fetch);
-    if (from_daemon && *from_daemon == FromDaemon::Places) {
-        EXPECT_EQ(PagerMessage(into), *pager_message);
+    const bool is_from_client = pager_message && (std::holds_alternative<Fetch>(*pager_message) ||
+                                                  std::holds_alternative<Fault>(*pager_message));
+    EXPECT_EQ(from_daemon.ok(), pager_message.ok() && !is_from_client);
+    if (from_daemon) {
+        EXPECT_EQ(as_message(into), *pager_message);
     }
     return check_one(bytes, decode_hello(bytes)) + check_one(bytes, decode_request(bytes)) +
            check_one(bytes, decode_reply(bytes)) + check_one(bytes, pager_message);
@@ -148,11 +177,18 @@ TEST(Message, TheAllocationFreeSideSpeaksTheSameBytes) {
         const auto bytes = encode_fetch({placed});
         EXPECT_EQ(Bytes(bytes.begin(), bytes.end()), encode(PagerMessage(Fetch{placed})));
     }
-    Places into{9, {some_place(1)}};
-    EXPECT_EQ(*decode_from_daemon(encode(PagerMessage(Doorbell{})), into), FromDaemon::Doorbell);
-    EXPECT_EQ(*decode_from_daemon(encode(PagerMessage(full_places())), into), FromDaemon::Places);
-    EXPECT_EQ(into, full_places());
+    const Fault fault{0x01234567, 0x0123456789abcdef, true, 12};
+    const auto bytes = encode_fault(fault);
+    EXPECT_EQ(Bytes(bytes.begin(), bytes.end()), encode(PagerMessage(fault)));
+    FromDaemon into;
+    into.places = {9, {some_place(1)}};
+    ASSERT_TRUE(decode_from_daemon(encode(PagerMessage(Doorbell{})), into));
+    EXPECT_EQ(into.kind, FromDaemon::Kind::Doorbell);
+    ASSERT_TRUE(decode_from_daemon(encode(PagerMessage(full_places())), into));
+    EXPECT_EQ(into.kind, FromDaemon::Kind::Places);
+    EXPECT_EQ(into.places, full_places());
     EXPECT_EQ(decode_from_daemon(encode_fetch({1}), into).error().code(), Code::Corrupt);
+    EXPECT_EQ(decode_from_daemon(bytes, into).error().code(), Code::Corrupt);
 }
 
 TEST(Message, EachIsAcceptedByOneDecoderOnly) {

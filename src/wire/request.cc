@@ -52,6 +52,16 @@ void put(Encoder& out, const Rename& m) {
     out.text(m.from).text(m.to);
 }
 
+void put(Encoder& out, const Accept& m) {
+    out.u64(m.mapping.raw()).u64(m.offset).u64(m.length);
+}
+void put(Encoder& out, const SetNotice& m) {
+    encode_bool(out, m.early);
+}
+void put(Encoder& out, const Punch& m) {
+    out.u32(m.handle).u64(m.offset).u64(m.length);
+}
+
 Type type_of(const CreateFile&) {
     return Type::CreateFile;
 }
@@ -90,6 +100,15 @@ Type type_of(const RemoveDirectory&) {
 }
 Type type_of(const Rename&) {
     return Type::Rename;
+}
+Type type_of(const Accept&) {
+    return Type::Accept;
+}
+Type type_of(const SetNotice&) {
+    return Type::SetNotice;
+}
+Type type_of(const Punch&) {
+    return Type::Punch;
 }
 
 Map take_map(Decoder& in) {
@@ -133,6 +152,12 @@ Result<Request> take_request(Type type, Decoder& in) {
             return Request(RemoveDirectory{in.text(kPath)});
         case Type::Rename:
             return Request(Rename{in.text(kPath), in.text(kPath)});
+        case Type::Accept:
+            return Request(Accept{MappingId(in.u64()), in.u64(), in.u64()});
+        case Type::SetNotice:
+            return Request(SetNotice{decode_bool(in)});
+        case Type::Punch:
+            return Request(Punch{in.u32(), in.u64(), in.u64()});
         default:
             return Error(Code::Corrupt, "a message of an unknown type where a request was due");
     }

@@ -1,0 +1,138 @@
+// Copying to the copies.
+#include "client/mirrors.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "client/guard.h"
+
+namespace refault::client {
+
+using base::Code;
+using base::Error;
+using base::kPageBytes;
+using base::Status;
+
+namespace {
+
+// A program that goes on storing while it persists cannot be caught up with.
+constexpr int kComparesMax = 8;
+
+void* pointer(std::uint64_t address) {
+    return reinterpret_cast<void*>(static_cast<std::uintptr_t>(address));
+}
+
+Status lost_error(wire::Answer answer) {
+    if (answer == wire::Answer::Stale)
+        return Error(Code::Busy,
+                     "the copy of these bytes may be older than what was stored; see rf_accept",
+                     ESTALE);
+    return Error(Code::Io, "these bytes are lost; see: refault lost", EIO);
+}
+
+}  // namespace
+
+Mirrors::Mirrors(std::uint64_t address, std::uint64_t length) : address_(address), length_(length) {
+    const auto words = (length / kPageBytes + 63) / 64;
+    for (auto& present : present_) present = Words(words);
+}
+
+void Mirrors::set_present(std::uint32_t replica, base::AddressRange at) {
+    change(replica, at, true);
+}
+
+void Mirrors::clear_present(std::uint32_t replica, base::AddressRange at) {
+    change(replica, at, false);
+}
+
+void Mirrors::change(std::uint32_t replica, base::AddressRange at, bool present) {
+    auto& words = present_[replica - 1];
+    const auto first = (at.begin() - region(replica)) / kPageBytes;
+    std::int64_t changed = 0;
+    for (auto page = first; page < first + at.length() / kPageBytes; ++page) {
+        const auto bit = std::uint64_t{1} << (page % 64);
+        auto& word = words[page / 64];
+        const auto before = present ? word.fetch_or(bit) : word.fetch_and(~bit);
+        if (((before & bit) != 0) != present) ++changed;
+    }
+    present_pages_[replica - 1].fetch_add(static_cast<std::uint64_t>(present ? changed : -changed));
+}
+
+bool Mirrors::has_page(std::uint32_t replica, std::uint64_t page) const noexcept {
+    return (present_[replica - 1][page / 64].load() >> (page % 64) & 1) != 0;
+}
+
+Status Mirrors::persist(std::uint64_t offset, std::uint64_t length) {
+    if (length == 0) return {};
+    const auto end = offset + length;
+    const bool has_copies = std::any_of(present_pages_.begin(), present_pages_.end(),
+                                        [](const auto& pages) { return pages.load() > 0; });
+    for (auto at = offset; has_copies && at < end;) {
+        const auto next = std::min(end, base::align_down(at, kChunkBytes) + kChunkBytes);
+        std::lock_guard lock(stripes_[at / kChunkBytes % kStripes]);
+        RETURN_IF_ERROR(persist_chunk(at, next));
+        at = next;
+    }
+    return needs_sync_.load(std::memory_order_relaxed) ? sync(offset, end) : Status();
+}
+
+Status Mirrors::persist_chunk(std::uint64_t begin, std::uint64_t end) {
+    for (std::uint32_t replica = 1; replica <= kReplicas; ++replica) {
+        if (present_pages_[replica - 1].load() == 0) continue;
+        // Runs of pages that are there:   |==|==|  |==|
+        for (auto at = begin; at < end;) {
+            const auto page_end = [](std::uint64_t where) {
+                return base::align_down(where, kPageBytes) + kPageBytes;
+            };
+            if (!has_page(replica, at / kPageBytes)) {
+                at = std::min(end, page_end(at));
+                continue;
+            }
+            auto run_end = std::min(end, page_end(at));
+            while (run_end < end && has_page(replica, run_end / kPageBytes))
+                run_end = std::min(end, page_end(run_end));
+            RETURN_IF_ERROR(copy_run(replica, at, run_end));
+            at = run_end;
+        }
+    }
+    return {};
+}
+
+// The memory on either side may go while it is copied. A copy that is gone is no failure: the
+// daemon has counted it out before it answered.
+Status Mirrors::copy_run(std::uint32_t replica, std::uint64_t begin, std::uint64_t end) {
+    const void* const from = pointer(address_ + begin);
+    void* const to = pointer(region(replica) + begin);
+    const auto length = end - begin;
+    Guard guard;
+    if (sigsetjmp(guard.jump, 0) != 0) {
+        guard.leave();
+        const auto hit = guard.hit.address;
+        const bool is_primary = hit >= address_ && hit < address_ + length_;
+        if (is_primary) return lost_error(guard.hit.answer);
+        return {};
+    }
+    guard.enter();
+    std::memcpy(to, from, length);
+    for (int i = 0; i < kComparesMax && std::memcmp(to, from, length) != 0; ++i)
+        std::memcpy(to, from, length);
+    guard.leave();
+    return {};
+}
+
+Status Mirrors::sync(std::uint64_t begin, std::uint64_t end) {
+    const auto first = base::align_down(begin, kPageBytes);
+    if (::msync(pointer(address_ + first), end - first, MS_SYNC) != 0)
+        return base::sys_error("msync");
+    for (std::uint32_t replica = 1; replica <= kReplicas; ++replica)
+        if (present_pages_[replica - 1].load() > 0 &&
+            ::msync(pointer(region(replica) + first), end - first, MS_SYNC) != 0 && errno != ENOMEM)
+            return base::sys_error("msync of a copy");
+    return {};
+}
+
+}  // namespace refault::client

@@ -1,0 +1,164 @@
+// The requests about failures, redundancy and what is lost.
+#include <unistd.h>
+
+#include "daemon/control_api.h"
+#include "daemon/failure_views.h"
+#include "daemon/json_views.h"
+
+namespace refault::daemon {
+
+using base::Code;
+using base::Error;
+
+namespace {
+
+base::Cred daemon_user() {
+    return base::Cred{::geteuid(), ::getegid(), {}, 0};
+}
+
+Result<store::Store::Redundancy> redundancy_of(const Json& body) {
+    store::Store::Redundancy wanted;
+    if (body.contains("replicas")) {
+        auto replicas = number_field(body, "replicas");
+        if (!replicas) return replicas.error();
+        if (*replicas == 0 || *replicas > store::kCopiesMax)
+            return Error(Code::Invalid, "'replicas' is 1 to " + std::to_string(store::kCopiesMax));
+        wanted.replicas = static_cast<std::uint32_t>(*replicas);
+    }
+    if (body.contains("on_loss")) {
+        auto on_loss = text_field(body, "on_loss");
+        if (!on_loss) return on_loss.error();
+        if (*on_loss != "signal" && *on_loss != "rollback")
+            return Error(Code::Invalid, "'on_loss' is signal or rollback");
+        wanted.on_loss = *on_loss == "signal" ? store::OnLoss::Signal : store::OnLoss::Rollback;
+    }
+    if (!wanted.replicas && !wanted.on_loss)
+        return Error(Code::Invalid, "nothing to set: give 'replicas' or 'on_loss'");
+    return wanted;
+}
+
+// The part of the device that failed: "offset" and "length", or "all".
+Result<base::DeviceRange> range_of(const Json& body, Pool& pool, const std::string& name) {
+    auto id = pool.store().find_device(name);
+    if (!id) return id.error();
+    auto device = pool.store().device(*id);
+    if (!device) return device.error();
+    const auto capacity = (*device)->capacity_bytes();
+    auto is_all = flag_field(body, "all");
+    if (!is_all) return is_all.error();
+    if (*is_all) return base::DeviceRange(0, capacity);
+    auto offset = number_field(body, "offset");
+    if (!offset) return offset.error();
+    auto length = number_field(body, "length");
+    if (!length) return length.error();
+    if (*length == 0 || *offset >= capacity || *length > capacity - *offset)
+        return Error(Code::Invalid, "the range is empty or ends beyond the device's " +
+                                        std::to_string(capacity) + " bytes");
+    const auto range = base::DeviceRange::of_length(*offset, *length);
+    if (range == base::DeviceRange(0, capacity))
+        return Error(Code::Invalid, "that is all of the device: say so with 'all'");
+    return range;
+}
+
+Result<Json> fail(Pool& pool, const std::string& name, const Json& body) {
+    auto range = range_of(body, pool, name);
+    if (!range) return range.error();
+    auto kind =
+        std::optional(*range == base::DeviceRange(0, range->end()) && body.value("all", false)
+                          ? failure::FailureKind::SurpriseRemoval
+                          : failure::FailureKind::Poison);
+    if (body.contains("kind")) {
+        auto text = text_field(body, "kind");
+        if (!text) return text.error();
+        kind = failure::kind_of(*text);
+        if (!kind)
+            return Error(Code::Invalid,
+                         "'kind' is poison, surprise-removal, io-error, checksum or "
+                         "planned-removal");
+    }
+    auto record = pool.notify_failure(name, *range, *kind);
+    if (!record) return record.error();
+    for (const auto& one : pool.failures().records())
+        if (one.number == *record) return to_json(one);
+    return Json{{"failure", *record}};
+}
+
+}  // namespace
+
+void ControlApi::add_failure_routes(std::map<std::string, Handler>& routes) {
+    using Action = std::function<Result<Json>(Pool&, const ApiRequest&)>;
+    const auto with_pool = [this](Action action) -> Handler {
+        return [this, action = std::move(action)](const ApiRequest& request) -> Result<Json> {
+            auto open = pool();
+            if (!open) return open.error();
+            return action(**open, request);
+        };
+    };
+    routes["POST /v1/devices/*/fail"] =
+        with_pool([](Pool& pool, const ApiRequest& request) -> Result<Json> {
+            auto body = parse_body(request.body, {"offset", "length", "all", "kind"});
+            if (!body) return body.error();
+            return fail(pool, request.name, *body);
+        });
+    routes["GET /v1/failures"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        Json records = Json::array();
+        for (const auto& record : pool.failures().records()) records.push_back(to_json(record));
+        Json retired = Json::array();
+        for (const auto& one : pool.retired())
+            retired.push_back({{"device", one.device.raw()},
+                               {"device_begin", one.range.begin()},
+                               {"device_end", one.range.end()},
+                               {"failures", one.failures}});
+        return Json{{"failures", std::move(records)},
+                    {"windows", to_json(pool.failures().windows())},
+                    {"retire_after", failure::Recovery::kRetireAfter},
+                    {"retired", std::move(retired)}};
+    });
+    routes["GET /v1/lost"] =
+        with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> { return lost_json(pool); });
+    routes["GET /v1/resync"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        return to_json(pool.resync().status());
+    });
+    routes["POST /v1/scrub"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        RETURN_IF_ERROR(pool.scrub().start());
+        return Json{{"accepted", "scrub"}};
+    });
+    routes["GET /v1/scrub"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        return to_json(pool.scrub().status());
+    });
+    routes["POST /v1/scrub/cancel"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        RETURN_IF_ERROR(pool.scrub().cancel());
+        return Json{{"cancelled", "scrub"}};
+    });
+    routes["POST /v1/files/set"] =
+        with_pool([](Pool& pool, const ApiRequest& request) -> Result<Json> {
+            auto body = parse_body(request.body, {"path", "replicas", "on_loss"});
+            if (!body) return body.error();
+            auto path = text_field(*body, "path");
+            if (!path) return path.error();
+            auto wanted = redundancy_of(*body);
+            if (!wanted) return wanted.error();
+            RETURN_IF_ERROR(pool.store().set_redundancy(*path, *wanted, daemon_user()));
+            pool.resync().kick();
+            auto attributes = pool.store().stat(*path, daemon_user());
+            if (!attributes) return attributes.error();
+            return to_json(*attributes);
+        });
+    routes["POST /v1/files/punch"] =
+        with_pool([](Pool& pool, const ApiRequest& request) -> Result<Json> {
+            auto body = parse_body(request.body, {"path", "offset", "length"});
+            if (!body) return body.error();
+            auto path = text_field(*body, "path");
+            if (!path) return path.error();
+            auto offset = number_field(*body, "offset");
+            if (!offset) return offset.error();
+            auto length = number_field(*body, "length");
+            if (!length) return length.error();
+            auto attributes = pool.store().stat(*path, daemon_user());
+            if (!attributes) return attributes.error();
+            RETURN_IF_ERROR(pool.files().punch(attributes->inode, *offset, *length));
+            return Json{{"path", *path}, {"offset", *offset}, {"length", *length}};
+        });
+}
+
+}  // namespace refault::daemon

@@ -1,0 +1,198 @@
+// Records and histograms.
+#include "failure/failure_book.h"
+
+#include <algorithm>
+
+namespace refault::failure {
+
+using base::MutexLock;
+using std::chrono::steady_clock;
+
+namespace {
+
+constexpr std::size_t kRecordsMax = 256;
+constexpr std::size_t kPartsMax = 4096;
+constexpr std::size_t kSignalsMax = 1024;
+
+constexpr std::array<std::pair<FailureKind, std::string_view>, 5> kKinds{{
+    {FailureKind::PlannedRemoval, "planned-removal"},
+    {FailureKind::SurpriseRemoval, "surprise-removal"},
+    {FailureKind::Poison, "poison"},
+    {FailureKind::InputOutput, "io-error"},
+    {FailureKind::Checksum, "checksum"},
+}};
+
+std::uint64_t wall_clock_ns() {
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                          std::chrono::system_clock::now().time_since_epoch())
+                                          .count());
+}
+
+}  // namespace
+
+std::string_view kind_name(FailureKind kind) noexcept {
+    for (const auto& [known, name] : kKinds)
+        if (known == kind) return name;
+    return "unknown";
+}
+
+std::optional<FailureKind> kind_of(std::string_view name) noexcept {
+    for (const auto& [kind, known] : kKinds)
+        if (known == name) return kind;
+    return std::nullopt;
+}
+
+std::string_view outcome_name(Outcome outcome) noexcept {
+    switch (outcome) {
+        case Outcome::Repaired:
+            return "repaired";
+        case Outcome::Promoted:
+            return "promoted";
+        case Outcome::CopyDropped:
+            return "copy-dropped";
+        case Outcome::Lost:
+            return "lost";
+        case Outcome::Metadata:
+            return "metadata-rewritten";
+    }
+    return "unknown";
+}
+
+void Histogram::add(double ms) {
+    std::size_t at = 0;
+    while (at < kBoundsMs.size() && ms > kBoundsMs[at]) ++at;
+    ++counts[at];
+    ++total;
+    sum_ms += ms;
+}
+
+double FailureBook::ms_since(steady_clock::time_point since) {
+    return std::chrono::duration<double, std::milli>(steady_clock::now() - since).count();
+}
+
+FailureBook::Kept* FailureBook::find_locked(std::uint64_t number) {
+    for (auto& kept : kept_)
+        if (kept.record.number == number) return &kept;
+    return nullptr;
+}
+
+std::uint64_t FailureBook::open(const std::string& device, base::DeviceRange range,
+                                FailureKind kind) {
+    std::uint64_t number = 0;
+    {
+        MutexLock lock(mutex_);
+        Kept kept;
+        kept.since = steady_clock::now();
+        number = kept.record.number = next_++;
+        kept.record.device = device;
+        kept.record.range = range;
+        kept.record.kind = kind;
+        kept.record.noticed_ns = wall_clock_ns();
+        kept_.push_back(std::move(kept));
+        if (kept_.size() > kRecordsMax) kept_.pop_front();
+    }
+    events_.publish({"failure-noticed",
+                     {{"failure", number},
+                      {"device", device},
+                      {"kind", std::string(kind_name(kind))},
+                      {"device_offset", range.begin()},
+                      {"length_bytes", range.length()}}});
+    return number;
+}
+
+void FailureBook::add_part(std::uint64_t number, FailedPart part) {
+    if (part.outcome == Outcome::Lost)
+        events_.publish({"file-range-lost",
+                         {{"failure", number},
+                          {"inode", part.inode.raw()},
+                          {"path", part.path},
+                          {"file_offset", part.file_range.begin()},
+                          {"length_bytes", part.file_range.length()},
+                          {"was_open", part.was_open}}});
+    MutexLock lock(mutex_);
+    auto* kept = find_locked(number);
+    if (kept == nullptr) return;
+    // What is lost is never left out for what is not.
+    if (kept->record.parts.size() < kPartsMax || part.outcome == Outcome::Lost)
+        kept->record.parts.push_back(std::move(part));
+    else
+        ++kept->record.parts_left_out;
+}
+
+void FailureBook::unmapped(std::uint64_t number) {
+    MutexLock lock(mutex_);
+    auto* kept = find_locked(number);
+    if (kept == nullptr || kept->record.unmapped_ms >= 0) return;
+    kept->record.unmapped_ms = ms_since(kept->since);
+    windows_.unmapped.add(kept->record.unmapped_ms);
+}
+
+void FailureBook::repaired(std::uint64_t number) {
+    double ms = 0;
+    {
+        MutexLock lock(mutex_);
+        auto* kept = find_locked(number);
+        if (kept == nullptr || kept->record.repaired_ms >= 0) return;
+        ms = kept->record.repaired_ms = ms_since(kept->since);
+        windows_.repaired.add(ms);
+        if (!kept->record.signalled.empty()) {
+            windows_.first_signal.add(kept->record.signalled.front().at_ms);
+            windows_.last_signal.add(kept->record.signalled.back().at_ms);
+        }
+    }
+    events_.publish({"failure-repaired", {{"failure", number}, {"after_ms", ms}}});
+}
+
+void FailureBook::proven(std::uint64_t number) {
+    MutexLock lock(mutex_);
+    auto* kept = find_locked(number);
+    if (kept == nullptr || kept->record.proven_ms >= 0) return;
+    kept->record.proven_ms = ms_since(kept->since);
+    windows_.proven.add(kept->record.proven_ms);
+}
+
+void FailureBook::all_repaired() {
+    std::vector<std::uint64_t> open;
+    {
+        MutexLock lock(mutex_);
+        for (const auto& kept : kept_)
+            if (kept.record.repaired_ms < 0 && kept.record.unmapped_ms >= 0)
+                open.push_back(kept.record.number);
+    }
+    for (const auto number : open) repaired(number);
+}
+
+void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pid,
+                            std::uint64_t address, const std::string& why) {
+    {
+        MutexLock lock(mutex_);
+        for (auto& kept : kept_) {
+            const auto& parts = kept.record.parts;
+            const bool is_about = std::any_of(parts.begin(), parts.end(), [&](const auto& part) {
+                return part.inode == inode && part.file_range.overlaps(range);
+            });
+            if (is_about && kept.record.signalled.size() < kSignalsMax)
+                kept.record.signalled.push_back({pid, address, why, ms_since(kept.since)});
+        }
+    }
+    events_.publish({"process-signalled",
+                     {{"pid", std::uint64_t(pid)},
+                      {"inode", inode.raw()},
+                      {"file_offset", range.begin()},
+                      {"address", address},
+                      {"why", why}}});
+}
+
+std::vector<FailureRecord> FailureBook::records() const {
+    MutexLock lock(mutex_);
+    std::vector<FailureRecord> all;
+    for (const auto& kept : kept_) all.push_back(kept.record);
+    return all;
+}
+
+Windows FailureBook::windows() const {
+    MutexLock lock(mutex_);
+    return windows_;
+}
+
+}  // namespace refault::failure

@@ -1,0 +1,248 @@
+// The queue, and what is done with each item.
+#include "failure/failure_service.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace refault::failure {
+
+using base::Code;
+using base::DeviceId;
+using base::DeviceRange;
+using base::Error;
+using base::MutexLock;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using wire::Answer;
+using wire::Verdict;
+
+namespace {
+
+// A fault whose place is on the way is looked at again after this long.
+constexpr milliseconds kFaultInterval{1};
+// After this long a pager does not come: the client tries again by itself.
+constexpr milliseconds kFaultPatience{5000};
+// A client may ask about memory that looks well here, because it saw an older place. If it goes on
+// asking, the memory is bad in a way that only a mapping shows.
+constexpr std::uint32_t kLooksWellMax = 8;
+constexpr std::size_t kFaultsMax = 65536;
+
+}  // namespace
+
+FailureService::FailureService(store::Store& store, session::Registry& registry, Recovery& recovery,
+                               Resync& resync, FailureBook& book, base::EventSink& events,
+                               std::function<void(DeviceId)> on_device_lost)
+    : store_(store),
+      registry_(registry),
+      recovery_(recovery),
+      resync_(resync),
+      book_(book),
+      events_(events),
+      on_device_lost_(std::move(on_device_lost)) {
+    store_.set_media_error_sink(
+        [this](DeviceId device, DeviceRange, const Error&) { suspect(device); });
+}
+
+FailureService::~FailureService() {
+    store_.set_media_error_sink({});
+    {
+        MutexLock lock(mutex_);
+        must_stop_ = true;
+        changed_.notify_all();
+    }
+    thread_.join();
+}
+
+void FailureService::start() {
+    thread_ = base::NamedThread("failures", [this] { run(); });
+}
+
+void FailureService::push(Item item) {
+    MutexLock lock(mutex_);
+    queue_.push_back(std::move(item));
+    changed_.notify_all();
+}
+
+void FailureService::notify_failure(DeviceId device, DeviceRange range, FailureKind kind) {
+    push(Failure{device, range, kind, 0});
+}
+
+void FailureService::suspect(DeviceId device) {
+    MutexLock lock(mutex_);
+    for (const auto& item : queue_)
+        if (const auto* known = std::get_if<Suspicion>(&item); known && known->device == device)
+            return;
+    queue_.emplace_back(Suspicion{device});
+    changed_.notify_all();
+}
+
+Result<std::uint64_t> FailureService::fail(DeviceId device, DeviceRange range, FailureKind kind) {
+    MutexLock lock(mutex_);
+    const auto ticket = next_ticket_++;
+    tickets_[ticket];
+    queue_.emplace_back(Failure{device, range, kind, ticket});
+    changed_.notify_all();
+    while (!tickets_[ticket] && !must_stop_) changed_.wait(mutex_);
+    const auto done = tickets_.extract(ticket).mapped();
+    if (!done) return Error(Code::Cancelled, "the daemon is ending");
+    if (!done->status) return done->status.error();
+    return done->record;
+}
+
+void FailureService::fault(const std::shared_ptr<session::Session>& session,
+                           const wire::Fault& fault) {
+    const auto now = steady_clock::now();
+    MutexLock lock(mutex_);
+    // A client that floods us waits for its own answers.
+    if (waiting_.size() >= kFaultsMax) return;
+    waiting_.push_back({session, fault, now, now, 0});
+    changed_.notify_all();
+}
+
+void FailureService::writer_gone(base::InodeNo) {
+    resync_.kick();
+}
+
+std::optional<FailureService::Item> FailureService::next() {
+    MutexLock lock(mutex_);
+    for (;;) {
+        if (must_stop_) return std::nullopt;
+        if (!queue_.empty()) {
+            auto item = std::move(queue_.front());
+            queue_.pop_front();
+            return item;
+        }
+        const auto now = steady_clock::now();
+        auto wake = steady_clock::time_point::max();
+        for (auto at = waiting_.begin(); at != waiting_.end(); ++at) {
+            if (at->not_before <= now) {
+                Item item = std::move(*at);
+                waiting_.erase(at);
+                return item;
+            }
+            wake = std::min(wake, at->not_before);
+        }
+        if (wake == steady_clock::time_point::max())
+            changed_.wait(mutex_);
+        else
+            (void)changed_.wait_until(mutex_, wake);
+    }
+}
+
+void FailureService::run() {
+    while (auto item = next()) std::visit([this](auto& typed) { handle(typed); }, *item);
+}
+
+void FailureService::handle(const Failure& failure) {
+    auto done = recover(failure);
+    if (!done.status)
+        base::log_line(base::LogLevel::Error,
+                       "a failure could not be dealt with: " + done.status.error().message());
+    if (failure.ticket == 0) return;
+    MutexLock lock(mutex_);
+    tickets_[failure.ticket] = std::move(done);
+    changed_.notify_all();
+}
+
+FailureService::Done FailureService::recover(const Failure& failure) {
+    auto device = store_.device(failure.device);
+    if (!device) return {device.error(), 0};
+    const DeviceRange whole(0, (*device)->capacity_bytes());
+    const DeviceRange pages(base::align_down(failure.range.begin(), base::kPageBytes),
+                            base::align_up(failure.range.end(), base::kPageBytes));
+    const auto range = pages.intersect(whole);
+    if (range.empty()) return {Error(Code::Invalid, "the range lies beyond the device"), 0};
+    Done done;
+    done.record = book_.open((*device)->name(), range, failure.kind);
+    if (range == whole) {
+        done.status = recovery_.recover_device(failure.device, failure.kind, done.record);
+        on_device_lost_(failure.device);
+        events_.publish({"device-lost", {{"device", (*device)->name()}}});
+    } else {
+        done.status = recovery_.recover_range(failure.device, range, failure.kind, done.record);
+    }
+    resync_.kick();
+    return done;
+}
+
+void FailureService::handle(const Suspicion& suspicion) {
+    (void)examine(suspicion.device);
+}
+
+// What a client can do to its own segments (cut them) is not taken for the end of the device.
+bool FailureService::examine(DeviceId id) {
+    auto device = store_.device(id);
+    if (!device) return false;
+    std::vector<base::SegmentNo> damaged;
+    std::size_t gone = 0;
+    const auto segments = store_.segments_in_use(id);
+    for (const auto segment : segments) {
+        const auto health = (*device)->probe_segment(segment);
+        if (health == device::SegmentHealth::Whole) continue;
+        damaged.push_back(segment);
+        if (health == device::SegmentHealth::Gone) ++gone;
+    }
+    const bool is_lost =
+        !(*device)->is_reachable() || (!segments.empty() && gone == segments.size());
+    if (is_lost) {
+        handle(Failure{id, DeviceRange(0, (*device)->capacity_bytes()),
+                       FailureKind::SurpriseRemoval, 0});
+        return true;
+    }
+    for (const auto segment : damaged) {
+        // Released meanwhile by its owner: not damaged.
+        const auto now = store_.segments_in_use(id);
+        if (std::find(now.begin(), now.end(), segment) == now.end()) continue;
+        handle(Failure{id, (*device)->segment_range(segment), FailureKind::SurpriseRemoval, 0});
+    }
+    return !damaged.empty();
+}
+
+void FailureService::handle(WaitingFault waiting) {
+    if (const auto verdict = judge(waiting)) return waiting.session->tell(*verdict);
+    ++waiting.rounds;
+    waiting.not_before = steady_clock::now() + kFaultInterval;
+    MutexLock lock(mutex_);
+    waiting_.push_back(std::move(waiting));
+}
+
+std::optional<Verdict> FailureService::judge(const WaitingFault& waiting) {
+    const auto& fault = waiting.fault;
+    const auto touched = registry_.find_touched(waiting.session->id(), fault.address);
+    if (!touched) return Verdict{fault.ticket, Answer::NotOurs, 0, 0};
+    auto answer = judge_memory(waiting, *touched);
+    if (!answer && steady_clock::now() - waiting.since > kFaultPatience) answer = Answer::Retry;
+    if (!answer) return std::nullopt;
+    if (*answer == Answer::Lost || *answer == Answer::Stale)
+        book_.signalled(touched->inode, touched->page, waiting.session->cred().pid, fault.address,
+                        *answer == Answer::Lost ? "lost" : "stale");
+    return Verdict{fault.ticket, *answer, touched->addresses.begin(), touched->addresses.length()};
+}
+
+std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,
+                                                   const session::Registry::Touched& touched) {
+    if (touched.lags && !touched.is_beyond) return std::nullopt;
+    const auto extents = store_.extents(touched.inode, touched.page);
+    const auto at = std::find_if(extents.begin(), extents.end(), [&](const store::Extent& extent) {
+        return extent.replica == touched.replica;
+    });
+    if (touched.replica > 0 && at == extents.end()) return Answer::NoCopy;
+    if (!store_.lost(touched.inode, touched.page).empty())
+        return touched.replica > 0 ? Answer::NoCopy : Answer::Lost;
+    if (touched.is_suspended) return Answer::Stale;
+    if (touched.is_beyond || at == extents.end()) return Answer::BeyondEnd;
+    const auto& fault = waiting.fault;
+    if (fault.is_poison && waiting.rounds == 0) {
+        const auto length = std::max<std::uint64_t>(base::kPageBytes, 1ull << fault.length_log2);
+        const auto begin = base::align_down(at->device_offset, length);
+        handle(Failure{at->device, DeviceRange::of_length(begin, length), FailureKind::Poison, 0});
+        return std::nullopt;
+    }
+    if (examine(at->device)) return std::nullopt;
+    if (waiting.rounds < kLooksWellMax)
+        return waiting.rounds == 0 ? std::optional<Answer>() : Answer::Retry;
+    return Answer::Retry;
+}
+
+}  // namespace refault::failure

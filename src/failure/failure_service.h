@@ -1,0 +1,104 @@
+// The one entry point for everything that fails, and the desk where clients hand in their SIGBUS.
+// Whoever notices first starts the pipeline: a client's fault, the daemon's own error, the watch on
+// the devices, an operator.
+//
+//   notify_failure ----+
+//   media error -------+--> queue --> thread "failures": examine, recover, answer who waits
+//   client's SIGBUS ---+                         |
+//   watch -------------+                         +--> resync (what has fewer copies now)
+//
+// Thread-safe. Its lock is a leaf, and is not held while anything is recovered.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <variant>
+
+#include "base/mutex.h"
+#include "base/thread.h"
+#include "failure/recovery.h"
+#include "failure/resync.h"
+#include "session/fault_desk.h"
+
+namespace refault::failure {
+
+class FailureService final : public session::FaultDesk {
+  public:
+    // `on_device_lost` is called from the thread "failures" when a device has left the pool's books
+    // without having been asked.
+    FailureService(store::Store& store, session::Registry& registry, Recovery& recovery,
+                   Resync& resync, FailureBook& book, base::EventSink& events,
+                   std::function<void(base::DeviceId)> on_device_lost);
+    ~FailureService() override;
+    void start();
+
+    // Never waits. A range that is the whole device means that the device is gone; a part of one is
+    // bad or missing memory on a device that stays.
+    void notify_failure(base::DeviceId device, base::DeviceRange range, FailureKind kind);
+    // The same, and waits until it is recovered or lost; returns the number of the record.
+    Result<std::uint64_t> fail(base::DeviceId device, base::DeviceRange range, FailureKind kind);
+    // Something about the device is odd: looks at all of it.
+    void suspect(base::DeviceId device);
+
+    void fault(const std::shared_ptr<session::Session>& session, const wire::Fault& fault) override;
+    void writer_gone(base::InodeNo inode) override;
+
+  private:
+    struct Failure {
+        base::DeviceId device;
+        base::DeviceRange range;
+        FailureKind kind = FailureKind::Poison;
+        std::uint64_t ticket = 0;  // of who waits
+    };
+    struct Suspicion {
+        base::DeviceId device;
+    };
+    struct WaitingFault {
+        std::shared_ptr<session::Session> session;
+        wire::Fault fault;
+        std::chrono::steady_clock::time_point since;
+        std::chrono::steady_clock::time_point not_before;
+        std::uint32_t rounds = 0;
+    };
+    using Item = std::variant<Failure, Suspicion, WaitingFault>;
+    struct Done {
+        Status status;
+        std::uint64_t record = 0;
+    };
+
+    void run();
+    std::optional<Item> next();
+    void push(Item item);
+    void handle(const Failure& failure);
+    void handle(const Suspicion& suspicion);
+    void handle(WaitingFault fault);
+    Done recover(const Failure& failure);
+    // The answer, or nothing when the fault has to wait: for a pager, or for what it has set off.
+    std::optional<wire::Verdict> judge(const WaitingFault& waiting);
+    std::optional<wire::Answer> judge_memory(const WaitingFault& waiting,
+                                             const session::Registry::Touched& touched);
+    // Looks at every segment; recovers what is not whole. True when anything was wrong.
+    bool examine(base::DeviceId device);
+
+    store::Store& store_;
+    session::Registry& registry_;
+    Recovery& recovery_;
+    Resync& resync_;
+    FailureBook& book_;
+    base::EventSink& events_;
+    const std::function<void(base::DeviceId)> on_device_lost_;
+    mutable base::Mutex mutex_;
+    base::CondVar changed_;
+    std::deque<Item> queue_ GUARDED_BY(mutex_);
+    std::deque<WaitingFault> waiting_ GUARDED_BY(mutex_);
+    std::map<std::uint64_t, std::optional<Done>> tickets_ GUARDED_BY(mutex_);
+    std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 1;
+    bool must_stop_ GUARDED_BY(mutex_) = false;
+    base::NamedThread thread_;
+};
+
+}  // namespace refault::failure

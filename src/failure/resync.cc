@@ -1,0 +1,301 @@
+// The background rounds.
+#include "failure/resync.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace refault::failure {
+
+using base::Code;
+using base::FileRange;
+using base::InodeNo;
+using base::MutexLock;
+using session::FenceTarget;
+using session::Registry;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+using store::Extent;
+using store::Move;
+
+namespace {
+
+constexpr std::uint64_t kPieceBytes = 4ull << 20;
+constexpr std::size_t kBatchMovesMax = 16;
+constexpr milliseconds kFencePatience{100};
+// Copies that found no place, or files that were busy, are tried again this often.
+constexpr seconds kRetryInterval{2};
+constexpr std::size_t kCompareBytes = 256 * 1024;
+
+}  // namespace
+
+Resync::Resync(store::Store& store, Registry& registry, session::WriteBarrier& barrier,
+               Mover& mover, Recovery& recovery, FailureBook& book, base::EventSink& events)
+    : store_(store),
+      registry_(registry),
+      barrier_(barrier),
+      mover_(mover),
+      recovery_(recovery),
+      book_(book),
+      events_(events) {}
+
+Resync::~Resync() {
+    {
+        MutexLock lock(mutex_);
+        must_stop_ = true;
+        changed_.notify_all();
+    }
+    thread_.join();
+}
+
+void Resync::start() {
+    thread_ = base::NamedThread("resync", [this] { run(); });
+    kick();
+}
+
+void Resync::kick() {
+    MutexLock lock(mutex_);
+    is_kicked_ = true;
+    status_.is_running = true;
+    changed_.notify_all();
+}
+
+ResyncStatus Resync::status() const {
+    MutexLock lock(mutex_);
+    return status_;
+}
+
+bool Resync::wait_until_idle(steady_clock::time_point deadline) const {
+    MutexLock lock(mutex_);
+    while (status_.is_running && !must_stop_)
+        if (!changed_.wait_until(mutex_, deadline) && status_.is_running) return false;
+    return true;
+}
+
+bool Resync::must_stop() const {
+    MutexLock lock(mutex_);
+    return must_stop_;
+}
+
+void Resync::note_progress(std::uint64_t bytes) {
+    MutexLock lock(mutex_);
+    status_.bytes_done = std::min(status_.bytes_done + bytes, status_.bytes_total);
+}
+
+void Resync::run() {
+    bool has_more = false;
+    for (;;) {
+        {
+            MutexLock lock(mutex_);
+            const auto retry = steady_clock::now() + kRetryInterval;
+            while (!is_kicked_ && !must_stop_) {
+                if (!has_more)
+                    changed_.wait(mutex_);
+                else if (!changed_.wait_until(mutex_, retry))
+                    break;
+            }
+            if (must_stop_) return;
+            is_kicked_ = false;
+            status_.is_running = true;
+            status_.bytes_total = status_.bytes_done = 0;
+        }
+        while (work() == Did::Something && !must_stop()) {
+        }
+        const auto left = store_.files_that_need_attention();
+        // What somebody stores into may differ: that is its normal state.
+        const auto open = std::count_if(left.begin(), left.end(), [&](const auto& file) {
+            return file.missing_bytes > 0 || !registry_.has_writers(file.inode);
+        });
+        has_more = open > 0;
+        if (!has_more) book_.all_repaired();
+        MutexLock lock(mutex_);
+        status_.is_running = is_kicked_;
+        status_.path.clear();
+        status_.files_left = static_cast<std::uint64_t>(open);
+        status_.bytes_done = status_.bytes_total;
+        changed_.notify_all();
+    }
+}
+
+Resync::Did Resync::work() {
+    const auto files = store_.files_that_need_attention();
+    std::uint64_t missing = 0;
+    for (const auto& file : files) missing += file.missing_bytes;
+    {
+        MutexLock lock(mutex_);
+        status_.files_left = files.size();
+        status_.bytes_total = std::max(status_.bytes_total, status_.bytes_done + missing);
+        status_.short_bytes = 0;
+    }
+    auto did = Did::Nothing;
+    for (const auto& file : files) {
+        if (must_stop()) break;
+        const auto path = store_.path_of(file.inode);
+        {
+            MutexLock lock(mutex_);
+            status_.path = path;
+        }
+        if (make_copies(file.inode) == Did::Something) did = Did::Something;
+        if (file.is_unsynced && make_equal(file.inode) == Did::Something) did = Did::Something;
+    }
+    return did;
+}
+
+Resync::Did Resync::make_copies(InodeNo inode) {
+    auto plan = store_.reserve_copies(inode, kPieceBytes);
+    if (!plan) return Did::Nothing;
+    if (!plan->surplus.empty())
+        base::discard(recovery_.drop_surplus(plan->surplus), "tried again in the next round");
+    {
+        MutexLock lock(mutex_);
+        status_.short_bytes += plan->short_bytes;
+    }
+    if (plan->moves.empty()) return plan->surplus.empty() ? Did::Nothing : Did::Something;
+    // From now on a store may be in one copy and not yet in the other.
+    if (registry_.has_writers(inode)) base::discard(store_.set_unsynced(inode, true), "told below");
+    events_.publish(
+        {"resync-started",
+         {{"path", store_.path_of(inode)}, {"moves", std::uint64_t(plan->moves.size())}}});
+    std::uint64_t done_bytes = 0;
+    auto& moves = plan->moves;
+    for (std::size_t i = 0; i < moves.size();) {
+        // One replica at a time: two fences on one range would wait for each other.
+        std::size_t end = i + 1;
+        while (end < moves.size() && end - i < kBatchMovesMax &&
+               moves[end].copy_as == moves[i].copy_as)
+            ++end;
+        const std::span<const Move> batch(moves.data() + i, end - i);
+        i = end;
+        if (must_stop()) {
+            store_.abort_moves(batch);
+            continue;
+        }
+        auto outcome = mover_.move_batch(batch);
+        if (!outcome) {
+            base::log_line(base::LogLevel::Warning,
+                           "copies are made later: " + outcome.error().message());
+            continue;
+        }
+        store_.abort_moves(outcome->later);
+        done_bytes += outcome->bytes_moved;
+        note_progress(outcome->bytes_moved);
+        // Equal again once it answers.
+        if (outcome->has_laggards) base::discard(store_.set_unsynced(inode, true), "as above");
+    }
+    if (done_bytes == 0) return Did::Nothing;
+    events_.publish({"resync-done", {{"path", store_.path_of(inode)}, {"bytes", done_bytes}}});
+    return Did::Something;
+}
+
+Resync::Did Resync::make_equal(InodeNo inode) {
+    if (registry_.has_writers(inode)) return Did::Nothing;
+    const auto attributes = store_.stat(inode);
+    if (!attributes) return Did::Nothing;
+    std::uint64_t differing = 0;
+    const auto size = base::align_up(attributes->size_bytes, base::kPageBytes);
+    for (std::uint64_t at = 0; at < size; at += kPieceBytes) {
+        if (must_stop()) return Did::Nothing;
+        const auto done =
+            equalise(inode, FileRange(at, std::min(at + kPieceBytes, size)), differing);
+        if (!done) return Did::Nothing;
+    }
+    // A writer that came meanwhile has set the mark for itself.
+    if (registry_.has_writers(inode)) return Did::Nothing;
+    if (!store_.set_unsynced(inode, false)) return Did::Nothing;
+    if (differing > 0)
+        events_.publish(
+            {"copies-made-equal", {{"path", store_.path_of(inode)}, {"bytes", differing}}});
+    return Did::Something;
+}
+
+Status Resync::equalise(InodeNo inode, FileRange range, std::uint64_t& differing) {
+    auto targets = registry_.fence(inode, range, steady_clock::now() + kFencePatience);
+    if (!targets) return targets.error();
+    Status result;
+    {
+        auto layout = store_.lock_layout(inode);
+        const auto extents = store_.extents(inode, range);
+        const bool has_copies = std::any_of(extents.begin(), extents.end(),
+                                            [](const Extent& e) { return e.replica > 0; });
+        if (has_copies) {
+            (void)barrier_.close(*targets);
+            for (const auto& primary : extents)
+                for (const auto& copy : extents)
+                    if (result && primary.replica == 0 && copy.replica > 0)
+                        result = equalise_copy(primary, copy, differing);
+            barrier_.open(*targets);
+        }
+    }
+    registry_.lift(inode, range, /*moved=*/0);
+    return result;
+}
+
+Status Resync::equalise_copy(const Extent& primary, const Extent& copy, std::uint64_t& differing) {
+    const auto part = primary.file_range().intersect(copy.file_range());
+    if (part.empty()) return {};
+    auto from = store_.device(primary.device);
+    if (!from) return from.error();
+    auto to = store_.device(copy.device);
+    if (!to) return to.error();
+    std::vector<std::uint8_t> wanted(kCompareBytes), found(kCompareBytes);
+    for (auto at = part.begin(); at < part.end(); at += kCompareBytes) {
+        const auto length = std::min<std::uint64_t>(kCompareBytes, part.end() - at);
+        const auto from_at = primary.device_offset + (at - primary.file_offset);
+        const auto to_at = copy.device_offset + (at - copy.file_offset);
+        const std::span<std::uint8_t> left(wanted.data(), length), right(found.data(), length);
+        if (const auto read = (*from)->read(from_at, left); !read) {
+            store_.report_media_error(primary.device, base::DeviceRange::of_length(from_at, length),
+                                      read.error());
+            return read;
+        }
+        const auto read = (*to)->read(to_at, right);
+        if (read && std::equal(left.begin(), left.end(), right.begin())) continue;
+        differing += length;
+        if (const auto written = (*to)->write(to_at, left); !written) {
+            store_.report_media_error(copy.device, base::DeviceRange::of_length(to_at, length),
+                                      written.error());
+            return written;
+        }
+    }
+    return (*to)->sync(copy.device_range());
+}
+
+ScrubReport Resync::scrub(const std::function<bool(std::uint64_t, std::uint64_t)>& progress) {
+    ScrubReport report;
+    std::vector<std::pair<InodeNo, std::uint64_t>> files;
+    std::uint64_t total = 0;
+    for (const auto& [inode, size_bytes] : store_.files()) {
+        files.emplace_back(inode, base::align_up(size_bytes, base::kPageBytes));
+        total += files.back().second;
+    }
+    for (const auto& [inode, size] : files) {
+        ++report.files;
+        for (std::uint64_t at = 0; at < size; at += kPieceBytes) {
+            const FileRange piece(at, std::min(at + kPieceBytes, size));
+            for (const auto& lost : store_.lost(inode, piece))
+                report.lost_bytes += lost.range.length();
+            for (const auto& extent : store_.extents(inode, piece)) {
+                auto device = store_.device(extent.device);
+                std::vector<std::uint8_t> bytes(extent.length);
+                if (!device || !store_.lost(inode, extent.file_range()).empty()) continue;
+                if (const auto read = (*device)->read(extent.device_offset, bytes); !read) {
+                    ++report.errors;
+                    store_.report_media_error(extent.device, extent.device_range(), read.error());
+                }
+            }
+            if (!equalise(inode, piece, report.differing_bytes)) ++report.errors;
+            report.bytes_read += piece.length();
+            if (progress(report.bytes_read, total) && !must_stop()) continue;
+            report.was_cancelled = true;
+            return report;
+        }
+    }
+    events_.publish({"scrub-done",
+                     {{"bytes", report.bytes_read},
+                      {"differing_bytes", report.differing_bytes},
+                      {"errors", report.errors}}});
+    return report;
+}
+
+}  // namespace refault::failure

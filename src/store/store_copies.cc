@@ -1,0 +1,305 @@
+// Copies: where they may lie, making missing ones, dropping those that failed, and what is lost.
+//
+//   file       0 .......... 8M ......... 16M
+//   primary    [==== a ====)[==== b ====)
+//   replica 1  [=== b ===)[====== c ====)      same bytes, never the same device
+//
+//   a fails:   replica 1 is renumbered to 0 where a was; the range has one copy until the resync
+//   makes another. Primaries therefore cover every byte that is not lost.
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/range_set.h"
+#include "store/change.h"
+#include "store/clock.h"
+#include "store/move_book.h"
+#include "store/move_plan.h"
+#include "store/placement.h"
+#include "store/state.h"
+#include "store/store.h"
+
+namespace refault::store {
+
+using base::Code;
+using base::Error;
+using base::kPageBytes;
+using base::MutexLock;
+
+std::vector<std::pair<FileRange, DeviceSet>> Store::taken_devices_locked(
+    InodeNo inode, FileRange range, std::uint32_t replica, std::span<const Extent> planned) const {
+    std::vector<Extent> others;
+    const auto note = [&](const Extent& extent) {
+        if (extent.replica != replica && extent.file_range().overlaps(range))
+            others.push_back(extent);
+    };
+    if (const auto* node = state_->inode(inode))
+        for (const auto& extent : node->extents.overlapping(inode, range)) note(extent);
+    for (const auto& extent : moves_->targets_of(inode, range)) note(extent);
+    for (const auto& extent : planned) note(extent);
+    std::set<std::uint64_t> borders{range.end()};
+    for (const auto& extent : others)
+        for (const auto at : {extent.file_range().begin(), extent.file_range().end()})
+            if (range.contains(at)) borders.insert(at);
+    std::vector<std::pair<FileRange, DeviceSet>> parts;
+    auto begin = range.begin();
+    for (const auto end : borders) {
+        if (end == begin) continue;
+        DeviceSet devices;
+        for (const auto& extent : others)
+            if (extent.file_range().overlaps(FileRange(begin, end))) devices.insert(extent.device);
+        if (!parts.empty() && parts.back().second == devices)
+            parts.back().first = FileRange(parts.back().first.begin(), end);
+        else
+            parts.emplace_back(FileRange(begin, end), std::move(devices));
+        begin = end;
+    }
+    return parts;
+}
+
+Result<Store::CopyPlan> Store::reserve_copies(InodeNo inode, std::uint64_t piece_bytes_max) {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    if (node == nullptr)
+        return Error(Code::NotFound, "there is no file with inode " + std::to_string(inode.raw()));
+    CopyPlan result;
+    const auto all = node->extents.overlapping(inode, FileRange(0, UINT64_MAX));
+    for (const auto& extent : all)
+        if (extent.replica >= node->attributes.replicas) result.surplus.push_back(extent);
+    for (std::uint32_t replica = 1; replica < node->attributes.replicas; ++replica) {
+        base::RangeSet present;
+        for (const auto& extent : all)
+            if (extent.replica == replica) present.add(extent.file_range());
+        for (const auto& coming : moves_->targets_of(inode, FileRange(0, UINT64_MAX)))
+            if (coming.replica == replica) present.add(coming.file_range());
+        for (const auto& lost : node->lost.all()) present.add(lost.range);
+        std::vector<Extent> missing;
+        for (const auto& extent : all) {
+            if (extent.replica != 0) continue;
+            for (const auto gap : present.gaps(extent.file_range())) {
+                auto part = extent;
+                part.device_offset += gap.begin() - extent.file_offset;
+                part.file_offset = gap.begin();
+                part.length = gap.length();
+                missing.push_back(part);
+            }
+        }
+        MovePlan plan;
+        plan.copy_as = replica;
+        plan_moves_locked(missing, std::nullopt, piece_bytes_max, plan);
+        result.short_bytes += plan.wanted_bytes - plan.placed_bytes;
+        result.moves.insert(result.moves.end(), plan.moves.begin(), plan.moves.end());
+    }
+    return result;
+}
+
+// The part of the primary that another copy covers is renumbered, the rest is lost.
+void Store::drop_copy_locked(const Extent& copy, FailureKind kind, Change& change,
+                             Dropped& dropped) {
+    change.operations.push_back(op::CutExtent{copy});
+    if (copy.replica != 0) return;
+    const auto* node = state_->inode(copy.inode);
+    base::RangeSet open;
+    open.add(copy.file_range());
+    // What was lost before on bad memory stays as it was recorded.
+    for (const auto& lost : node->lost.overlapping(copy.file_range())) open.subtract(lost.range);
+    for (const auto& other : node->extents.overlapping(copy.inode, copy.file_range())) {
+        if (other.replica == 0) continue;
+        for (const auto part : open.parts(other.file_range())) {
+            auto heir = other;
+            heir.device_offset += part.begin() - other.file_offset;
+            heir.file_offset = part.begin();
+            heir.length = part.length();
+            change.operations.push_back(op::RenumberExtent{heir, 0});
+            dropped.promoted.push_back(part);
+        }
+        open.subtract(other.file_range());
+    }
+    for (const auto part : open.parts()) {
+        change.operations.push_back(
+            op::MarkLost{copy.inode,
+                         {part, kind, copy.device,
+                          copy.device_offset + (part.begin() - copy.file_offset), now_ns()}});
+        dropped.lost.push_back(part);
+    }
+}
+
+Result<std::vector<Store::Dropped>> Store::drop_copies(std::span<const Extent> copies,
+                                                       std::optional<FailureKind> lost_as) {
+    MutexLock lock(mutex_);
+    std::vector<Dropped> all;
+    Change change;
+    // One at a time where a file loses two copies of the same bytes: the second sees what the
+    // first has left.
+    for (const auto& copy : copies) {
+        const auto* node = state_->inode(copy.inode);
+        if (node == nullptr || !node->extents.holds(copy)) continue;
+        Dropped dropped{copy, {}, {}};
+        drop_copy_locked(copy, lost_as.value_or(FailureKind::PlannedRemoval), change, dropped);
+        if (!lost_as && !dropped.lost.empty())
+            return Error(Code::Invalid, "the last copy of a part of " +
+                                            state_->path_of(copy.inode) + " would be dropped");
+        RETURN_IF_ERROR(append_and_apply_locked(change));
+        moves_->retire(copy);
+        change = {};
+        all.push_back(std::move(dropped));
+    }
+    checkpoint_if_due_locked();
+    return all;
+}
+
+Status Store::mark_lost(const Extent& extent, FailureKind kind) {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(extent.inode);
+    if (node == nullptr || !node->extents.holds(extent))
+        return Error(Code::Busy, "the extent has changed meanwhile");
+    Change change;
+    change.operations = {op::MarkLost{
+        extent.inode, {extent.file_range(), kind, extent.device, extent.device_offset, now_ns()}}};
+    return commit_locked(change);
+}
+
+std::vector<LostRange> Store::lost(InodeNo inode, FileRange range) const {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    if (node == nullptr || node->lost.empty()) return {};
+    return node->lost.overlapping(range);
+}
+
+std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {
+    MutexLock lock(mutex_);
+    std::vector<std::pair<InodeNo, LostRange>> all;
+    for (const auto& [number, node] : state_->inodes())
+        for (const auto& lost : node.lost.all()) all.emplace_back(number, lost);
+    std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+        return std::pair(a.first, a.second.range) < std::pair(b.first, b.second.range);
+    });
+    return all;
+}
+
+// Fresh places for the part of a lost range that has no extent.
+Status Store::place_lost_locked(const Inode& node, FileRange range, Change& change,
+                                std::vector<Piece>& pieces) {
+    const auto inode = node.attributes.inode;
+    base::RangeSet present;
+    for (const auto& extent : node.extents.overlapping(inode, range))
+        if (extent.replica == 0) present.add(extent.file_range());
+    const auto owner =
+        Placement::owner_for_growth(*allocator_, inode, node.attributes.uid, range.length());
+    std::set<SegmentKey> owned;
+    for (const auto gap : present.gaps(range)) {
+        std::uint64_t placed = 0;
+        for (const auto& piece : Placement(*allocator_).place(owner, gap)) {
+            pieces.push_back(piece);
+            placed += piece.length;
+            const auto key = segment_key_locked(piece.device, piece.device_offset);
+            RETURN_IF_ERROR(make_segment_file_locked(key));
+            if (!state_->device(key.device)->map.owner(key.segment) && owned.insert(key).second)
+                change.operations.push_back(op::OwnSegment{key.device, key.segment, owner});
+            change.operations.push_back(op::AddExtent{
+                {inode, piece.file_offset, piece.device, piece.device_offset, piece.length, 0}});
+        }
+        if (placed < gap.length())
+            return Error(Code::NoSpace,
+                         "the pool has no room to replace what is lost; add a device or remove "
+                         "files");
+    }
+    return {};
+}
+
+Status Store::heal(InodeNo inode, FileRange range) {
+    const FileRange whole(base::align_up(range.begin(), kPageBytes),
+                          std::max(base::align_up(range.begin(), kPageBytes),
+                                   base::align_down(range.end(), kPageBytes)));
+    const auto gone = lost(inode, whole);
+    if (gone.empty()) return {};
+    // The bad memory goes with the hole; what is read or mapped then is fresh.
+    for (const auto& part : gone)
+        for (const auto& extent : extents(inode, part.range)) {
+            auto device = this->device(extent.device);
+            if (!device) return device.error();
+            RETURN_IF_ERROR((*device)->punch(extent.device_range()));
+        }
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    if (node == nullptr) return Error(Code::NotFound, "the file is gone");
+    Change change;
+    std::vector<Piece> pieces;
+    Status placed;
+    for (const auto& part : gone) {
+        if (placed) placed = place_lost_locked(*node, part.range, change, pieces);
+        change.operations.push_back(op::ClearLost{inode, part.range.begin(), part.range.end()});
+    }
+    if (placed) placed = append_and_apply_locked(change);
+    if (!placed) unplace_locked(pieces);
+    return placed;
+}
+
+Status Store::set_unsynced(InodeNo inode, bool is_unsynced) {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    if (node == nullptr || node->is_unsynced == is_unsynced) return {};
+    Change change;
+    change.operations = {op::SetUnsynced{inode, is_unsynced}};
+    return commit_locked(change);
+}
+
+std::vector<Store::Attention> Store::files_that_need_attention() const {
+    MutexLock lock(mutex_);
+    std::vector<Attention> files;
+    for (const auto& [number, node] : state_->inodes()) {
+        if (node.is_directory()) continue;
+        std::uint64_t bytes = 0;
+        bool has_surplus = false;
+        for (const auto& extent : node.extents.overlapping(number, FileRange(0, UINT64_MAX))) {
+            bytes += extent.length;
+            has_surplus = has_surplus || extent.replica >= node.attributes.replicas;
+        }
+        std::uint64_t lost_bytes = 0;
+        for (const auto& lost : node.lost.all()) lost_bytes += lost.range.length();
+        const auto wanted = (base::align_up(node.attributes.size_bytes, kPageBytes) -
+                             std::min(lost_bytes, node.attributes.size_bytes)) *
+                            node.attributes.replicas;
+        const auto missing = wanted > bytes ? wanted - bytes : 0;
+        if (missing > 0 || has_surplus || node.is_unsynced)
+            files.push_back({number, node.is_unsynced, missing});
+    }
+    return files;
+}
+
+std::vector<std::pair<InodeNo, std::uint64_t>> Store::files() const {
+    MutexLock lock(mutex_);
+    std::vector<std::pair<InodeNo, std::uint64_t>> all;
+    for (const auto& [number, node] : state_->inodes())
+        if (!node.is_directory()) all.emplace_back(number, node.attributes.size_bytes);
+    std::sort(all.begin(), all.end());
+    return all;
+}
+
+void Store::set_failed(DeviceId device) {
+    MutexLock lock(mutex_);
+    if (!devices_.contains(device)) return;
+    failed_devices_.insert(device);
+    allocator_->set_leaving(device, true);
+}
+
+void Store::set_media_error_sink(MediaErrorSink sink) {
+    MutexLock lock(mutex_);
+    media_error_sink_ = std::move(sink);
+}
+
+void Store::report_media_error(DeviceId device, DeviceRange range, const Error& error) const {
+    MediaErrorSink sink;
+    {
+        MutexLock lock(mutex_);
+        sink = media_error_sink_;
+    }
+    base::log_line(base::LogLevel::Error, error.message());
+    if (sink) sink(device, range, error);
+}
+
+Status Store::rewrite_metadata() {
+    MutexLock lock(mutex_);
+    return checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true);
+}
+
+}  // namespace refault::store
