@@ -21,6 +21,8 @@ std::vector<Operation> one_of_each() {
     attributes.modified_ns = 1;
     attributes.changed_ns = 2;
     attributes.created_ns = 3;
+    attributes.replicas = 2;
+    attributes.on_loss = OnLoss::Rollback;
     const base::Uuid uuid = *base::Uuid::random();
     const SegmentOwner shared{SegmentOwner::Kind::SharedByUser, 1000, {}};
     const Extent extent{InodeNo(7), 4096, DeviceId(2), 8192, 4096, 1};
@@ -37,7 +39,12 @@ std::vector<Operation> one_of_each() {
             op::DisownSegment{DeviceId(2), SegmentNo(3)},
             op::AddExtent{extent},
             op::CutExtent{extent},
-            op::DropExtents{InodeNo(7), 1 << 20}};
+            op::DropExtents{InodeNo(7), 1 << 20},
+            op::RenumberExtent{extent, 0},
+            op::MarkLost{InodeNo(7),
+                         {FileRange(4096, 8192), FailureKind::Checksum, DeviceId(2), 8192, 5}},
+            op::ClearLost{InodeNo(7), 4096, 8192},
+            op::SetUnsynced{InodeNo(7), true}};
 }
 
 TEST(Operation, EveryKindSurvivesEncoding) {

@@ -208,11 +208,11 @@ TEST(Message, EveryTruncationAndEveryExcessIsCorrupt) {
 
 TEST(Message, AnotherVersionIsNamedAsSuch) {
     auto bytes = encode(Hello{true});
-    bytes[4] = 2;
+    bytes[4] = 3;
     auto decoded = decode_hello(bytes);
     ASSERT_FALSE(decoded);
     EXPECT_EQ(decoded.error().code(), Code::NotSupported);
-    EXPECT_NE(decoded.error().message().find("version 2"), std::string::npos);
+    EXPECT_NE(decoded.error().message().find("version 3"), std::string::npos);
 }
 
 TEST(Message, PathBeyondTheLimitIsCorrupt) {

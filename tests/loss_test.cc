@@ -1,0 +1,305 @@
+// Memory that fails without asking: what has a copy goes on, what has none is lost exactly there,
+// and who is concerned is told, nobody else.
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "tests/mapper_process.h"
+
+namespace refault::tests {
+namespace {
+
+using Access = Mapper::Access;
+
+constexpr std::uint64_t kPage = 4096;
+constexpr std::uint64_t kFileBytes = 1u << 20;
+
+const std::vector<std::string> kThree{"a=ram:64M", "b=ram:64M", "c=ram:64M"};
+
+void make_file(Pool& pool, const std::string& path, unsigned replicas, bool rolls_back = false) {
+    pool.post("/v1/files/create", {{"path", path}, {"mode", 0666}});
+    if (replicas > 1) pool.post("/v1/files/set", {{"path", path}, {"replicas", replicas}});
+    if (rolls_back) pool.post("/v1/files/set", {{"path", path}, {"on_loss", "rollback"}});
+    pool.post("/v1/files/resize", {{"path", path}, {"size_bytes", kFileBytes}});
+}
+
+struct Place {
+    std::string device;
+    std::uint64_t offset = 0;
+};
+
+// Where a byte of the file lies, by the reverse map.
+Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsigned replica = 0) {
+    for (const auto& device : pool.get("/v1/devices")["devices"]) {
+        if (!device.value("is_member", true)) continue;
+        const std::string name = device.value("name", "");
+        const auto capacity = device.value("capacity_bytes", 0ull);
+        const auto found =
+            pool.get("/v1/locate?device=" + name + "&offset=0&length=" + std::to_string(capacity));
+        for (const auto& owner : found["owners"]) {
+            if (owner.value("path", "") != path || owner.value("replica", 9u) != replica) continue;
+            const auto begin = owner.value("file_begin", 0ull);
+            if (offset < begin || offset >= owner.value("file_end", 0ull)) continue;
+            return {name, owner.value("device_begin", 0ull) + (offset - begin)};
+        }
+    }
+    return {};
+}
+
+Json poison(Pool& pool, const Place& place, std::uint64_t length = kPage) {
+    return pool.post("/v1/devices/" + place.device + "/fail",
+                     {{"offset", place.offset}, {"length", length}});
+}
+
+void wait_for_resync(Pool& pool) {
+    EXPECT_TRUE(eventually([&] { return !pool.get("/v1/resync").value("is_running", true); }));
+}
+
+// What an outside hand does to a device: every segment file is cut or removed.
+void yank(Pool& pool, const std::string& device) {
+    const auto directory = pool.get("/v1/devices/" + device).value("directory", "");
+    ASSERT_FALSE(directory.empty());
+    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+        const auto name = entry.path().filename().string();
+        if (!name.starts_with("seg-")) continue;
+        ASSERT_EQ(::truncate(entry.path().c_str(), 0), 0);
+        ASSERT_EQ(::unlink(entry.path().c_str()), 0);
+    }
+}
+
+bool is_gone(Pool& pool, const std::string& device) {
+    return eventually([&] { return !pool.get("/v1/devices/" + device).value("is_member", true); });
+}
+
+TEST(Loss, APoisonedPageWithACopyIsRepairedUnderTheProgram) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2);
+    Mapper mapper(pool, "/two", Access::Write);
+    const auto address = mapper.say("address");
+    ASSERT_EQ(mapper.store(5 * kPage, 7), "ok");
+    ASSERT_EQ(mapper.persist(5 * kPage), "ok");
+    Mapper reader(pool, "/two", Access::Read);
+    ASSERT_EQ(reader.load(5 * kPage), "ok 7");
+    const auto record = poison(pool, place_of(pool, "/two", 5 * kPage));
+    EXPECT_EQ(record["parts"][0].value("outcome", ""), "repaired") << record.dump();
+    EXPECT_EQ(reader.load(5 * kPage), "ok 7");
+    EXPECT_EQ(mapper.say("address"), address);
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    pool.expect_sound();
+}
+
+TEST(Loss, APoisonedPageWithoutACopyIsLostAtThatPageAlone) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    make_file(pool, "/other", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    Mapper bystander(pool, "/other", Access::Write);
+    ASSERT_EQ(mapper.store(0, 3, kFileBytes), "ok");
+    const auto record = poison(pool, place_of(pool, "/one", 9 * kPage));
+    EXPECT_EQ(record["parts"][0].value("outcome", ""), "lost") << record.dump();
+    EXPECT_EQ(mapper.load(8 * kPage), "ok 3");
+    EXPECT_EQ(mapper.load(10 * kPage), "ok 3");
+    EXPECT_EQ(mapper.load(9 * kPage + 100, 1), lost_at(9 * kPage + 100));
+    EXPECT_EQ(mapper.store(9 * kPage, 1), lost_at(9 * kPage));
+    EXPECT_EQ(mapper.say("try " + std::to_string(9 * kPage)), "lost");
+    EXPECT_EQ(mapper.say("syscall " + std::to_string(9 * kPage)), "error 14");
+    EXPECT_EQ(bystander.load(0), "ok 0");
+    auto read = pool.control().get("/v1/files/data?path=/one&offset=" + std::to_string(9 * kPage) +
+                                   "&length=64");
+    EXPECT_FALSE(read);
+    const auto lost = pool.get("/v1/lost")["lost"];
+    ASSERT_EQ(lost.size(), 1u) << lost.dump();
+    EXPECT_EQ(lost[0]["paths"][0], "/one");
+    EXPECT_EQ(lost[0].value("file_begin", 0ull), 9 * kPage);
+    EXPECT_EQ(lost[0].value("file_end", 0ull), 10 * kPage);
+    EXPECT_EQ(lost[0]["signalled_pids"], Json::array({mapper.pid()}));
+    // Punching clears it, under the program.
+    EXPECT_EQ(mapper.say("punch " + std::to_string(9 * kPage) + " 4096"), "ok");
+    EXPECT_EQ(mapper.load(9 * kPage), "ok 0");
+    EXPECT_EQ(mapper.store(9 * kPage, 4), "ok");
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    pool.expect_sound();
+}
+
+TEST(Loss, AYankedDeviceCostsNothingWhereThereIsACopy) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2, /*rolls_back=*/true);
+    Mapper mapper(pool, "/two", Access::Write);
+    Mapper reader(pool, "/two", Access::Read);
+    ASSERT_EQ(mapper.store(0, 5, kFileBytes), "ok");
+    ASSERT_EQ(mapper.persist(0, kFileBytes), "ok");
+    ASSERT_EQ(reader.load(0, kFileBytes), "ok 5");
+    const auto address = mapper.say("address");
+    const auto device = place_of(pool, "/two", 0).device;
+    yank(pool, device);
+    // Whoever touches it first finds out; nobody is signalled.
+    EXPECT_EQ(reader.load(0, kFileBytes), "ok 5");
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 5");
+    EXPECT_EQ(mapper.store(0, 6, kFileBytes), "ok");
+    EXPECT_EQ(reader.load(0, kFileBytes), "ok 6");
+    EXPECT_EQ(mapper.say("address"), address);
+    EXPECT_TRUE(is_gone(pool, device));
+    wait_for_resync(pool);
+    EXPECT_NE(place_of(pool, "/two", 0, 1).device, "") << "two copies again";
+    EXPECT_NE(place_of(pool, "/two", 0, 1).device, place_of(pool, "/two", 0, 0).device);
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    pool.expect_sound();
+}
+
+TEST(Loss, AYankedDeviceLosesWhatHasNoCopyAndTellsWhoTouchesIt) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    ASSERT_EQ(mapper.store(0, 5, kFileBytes), "ok");
+    const auto device = place_of(pool, "/one", 0).device;
+    yank(pool, device);
+    EXPECT_EQ(mapper.load(3 * kPage), lost_at(3 * kPage));
+    EXPECT_TRUE(is_gone(pool, device));
+    const auto lost = pool.get("/v1/lost")["lost"];
+    ASSERT_EQ(lost.size(), 1u) << lost.dump();
+    EXPECT_EQ(lost[0].value("file_end", 0ull), kFileBytes);
+    // The pool is up and writable.
+    make_file(pool, "/new", 2);
+    Mapper second(pool, "/new", Access::Write);
+    EXPECT_EQ(second.store(0, 1), "ok");
+    EXPECT_EQ(second.persist(0), "ok");
+    pool.expect_sound();
+}
+
+TEST(Loss, StoresThatWereNotPersistedAreNotQuietlyGone) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2);
+    Mapper writer(pool, "/two", Access::Write);
+    Mapper reader(pool, "/two", Access::Read);
+    ASSERT_EQ(writer.store(0, 1, 4 * kPage), "ok");
+    ASSERT_EQ(writer.persist(0, 4 * kPage), "ok");
+    ASSERT_EQ(writer.store(kPage, 2), "ok");  // not persisted
+    const auto device = place_of(pool, "/two", 0).device;
+    yank(pool, device);
+    EXPECT_EQ(writer.load(kPage), lost_at(kPage));
+    EXPECT_EQ(writer.say("try " + std::to_string(kPage)), "stale");
+    EXPECT_EQ(writer.persist(kPage), "error 116");
+    EXPECT_EQ(reader.load(kPage), "ok 1") << "who only reads is not disturbed";
+    EXPECT_EQ(writer.say("accept " + std::to_string(kPage) + " 4096"), "ok");
+    EXPECT_EQ(writer.load(kPage), "ok 1");
+    EXPECT_EQ(writer.say("remap"), "ok");
+    EXPECT_EQ(writer.load(0, 4 * kPage), "ok 1");
+    pool.expect_sound();
+}
+
+TEST(Loss, AProgramWithoutAHandlerDiesOfItAndNobodyElse) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper doomed(pool, "/one", Access::Write);
+    Mapper spared(pool, "/one", Access::Write);
+    ASSERT_EQ(doomed.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(doomed.say("die"), "ok");
+    poison(pool, place_of(pool, "/one", 0));
+    EXPECT_EQ(doomed.load(0), "");
+    const int status = doomed.wait_for_end();
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS) << status;
+    EXPECT_EQ(spared.load(kPage), "ok 1");
+}
+
+TEST(Loss, EarlyNoticeReachesWhoHasNotTouchedIt) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper early(pool, "/one", Access::Write, Mapper::Notice::Early);
+    Mapper late(pool, "/one", Access::Write);
+    ASSERT_EQ(early.store(0, 1, kFileBytes), "ok");
+    poison(pool, place_of(pool, "/one", 2 * kPage));
+    const auto expected = "ok 1 " + std::to_string(BUS_MCEERR_AO) + ":8192:12";
+    EXPECT_TRUE(eventually([&] { return early.say("notices") == expected; }))
+        << early.say("notices");
+    EXPECT_EQ(late.say("notices"), "ok 0");
+}
+
+TEST(Loss, AFailureUnderTheMetadataCostsNothing) {
+    Pool pool(kThree);
+    make_file(pool, "/kept", 1);
+    std::string device;
+    for (const auto& one : pool.get("/v1/devices")["devices"])
+        if (one.value("has_metadata", false)) device = one.value("name", "");
+    ASSERT_NE(device, "");
+    std::uint64_t offset = 0;
+    const auto owners = pool.get("/v1/locate?device=" + device + "&offset=0&length=67108864");
+    for (const auto& owner : owners["owners"])
+        if (owner.value("owner", "") == "metadata") offset = owner.value("device_begin", 0ull);
+    const auto record = poison(pool, {device, offset});
+    EXPECT_EQ(record["parts"][0].value("outcome", ""), "metadata-rewritten") << record.dump();
+    EXPECT_EQ(pool.get("/v1/status")["metadata"].value("copies", 0), 2);
+    pool.post("/v1/files/create", {{"path", "/after"}});
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    EXPECT_EQ(pool.get("/v1/status")["metadata"].value("copies", 0), 2);
+    pool.post("/v1/files/create", {{"path", "/later"}});
+    pool.expect_sound();
+}
+
+TEST(Loss, ADeadWritersCopiesAreMadeEqual) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2);
+    {
+        Mapper writer(pool, "/two", Access::Write);
+        ASSERT_EQ(writer.store(0, 9, kFileBytes), "ok");
+        writer.kill();
+    }
+    EXPECT_TRUE(eventually([&] {
+        const auto events = pool.get("/v1/events/list");
+        for (const auto& event : events["events"])
+            if (event.value("kind", "") == "copies-made-equal") return true;
+        return false;
+    }));
+    yank(pool, place_of(pool, "/two", 0).device);
+    Mapper reader(pool, "/two", Access::Read);
+    EXPECT_EQ(reader.load(0, kFileBytes), "ok 9");
+    pool.expect_sound();
+}
+
+TEST(Loss, APageThatFailsAgainAndAgainIsRetired) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2);
+    Mapper mapper(pool, "/two", Access::Read);
+    const auto place = place_of(pool, "/two", 0);
+    for (int i = 0; i < 3; ++i) poison(pool, place);
+    const auto failures = pool.get("/v1/failures");
+    ASSERT_EQ(failures["retired"].size(), 1u) << failures["retired"].dump();
+    EXPECT_EQ(failures["retired"][0].value("device_begin", 1ull), place.offset);
+    const auto now = place_of(pool, "/two", 0);
+    EXPECT_FALSE(now.device == place.device && now.offset == place.offset);
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 0");
+    wait_for_resync(pool);
+    pool.expect_sound();
+    if (::geteuid() == 0) {
+        pool.pull({place.device});
+        pool.wait_for_phase(place.device, "safe");
+    }
+}
+
+TEST(Loss, CopiesAreAddedAndDroppedUnderARunningProgram) {
+    Pool pool(kThree);
+    make_file(pool, "/file", 1);
+    Writers writers(pool, 2, 8u << 20);
+    Mapper mapper(pool, "/file", Access::Write);
+    ASSERT_EQ(mapper.store(0, 1, kFileBytes), "ok");
+    for (const char* path : {"/file", "/writer0", "/writer1"})
+        pool.post("/v1/files/set", {{"path", path}, {"replicas", 3}});
+    wait_for_resync(pool);
+    EXPECT_NE(place_of(pool, "/file", 0, 2).device, "");
+    ASSERT_EQ(mapper.store(0, 2, kFileBytes), "ok");
+    ASSERT_EQ(mapper.persist(0, kFileBytes), "ok");
+    writers.let_run(1000);
+    for (const char* path : {"/file", "/writer0", "/writer1"})
+        pool.post("/v1/files/set", {{"path", path}, {"replicas", 2}});
+    wait_for_resync(pool);
+    EXPECT_EQ(place_of(pool, "/file", 0, 2).device, "");
+    yank(pool, place_of(pool, "/file", 0).device);
+    EXPECT_EQ(mapper.say("remap"), "ok");
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 2");
+}
+
+}  // namespace
+}  // namespace refault::tests

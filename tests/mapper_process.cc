@@ -1,0 +1,88 @@
+// Pipes to and from refault-mapper.
+#include "tests/mapper_process.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <stdexcept>
+
+namespace refault::tests {
+
+Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice) {
+    int to[2], from[2];
+    if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0)
+        throw std::runtime_error("pipe");
+    const std::string socket = pool.daemon().session_socket();
+    const std::string program = cli::program_directory() + "/refault-mapper";
+    const char* const mode = access == Access::Read ? "read" : "write";
+    pid_ = ::fork();
+    if (pid_ == 0) {
+        ::dup2(to[0], STDIN_FILENO);
+        ::dup2(from[1], STDOUT_FILENO);
+        ::execl(program.c_str(), program.c_str(), socket.c_str(), path.c_str(), mode,
+                notice == Notice::Early ? "early" : nullptr, nullptr);
+        ::_exit(127);
+    }
+    ::close(to[0]);
+    ::close(from[1]);
+    commands_ = base::UniqueFd(to[1]);
+    answers_ = ::fdopen(from[0], "r");
+    EXPECT_EQ(answer(), "ready");
+}
+
+Mapper::~Mapper() {
+    kill();
+    ::fclose(answers_);
+}
+
+void Mapper::kill() {
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    (void)wait_for_end();
+}
+
+int Mapper::wait_for_end() {
+    int status = 0;
+    if (pid_ > 0) ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return status;
+}
+
+void Mapper::begin(const std::string& line) {
+    const auto whole = line + "\n";
+    (void)!::write(commands_.get(), whole.data(), whole.size());
+}
+
+std::string Mapper::answer() {
+    char line[4096];
+    if (std::fgets(line, sizeof line, answers_) == nullptr) return {};
+    std::string text = line;
+    while (!text.empty() && text.back() == '\n') text.pop_back();
+    return text;
+}
+
+std::string Mapper::say(const std::string& line) {
+    begin(line);
+    return answer();
+}
+
+std::string Mapper::store(std::uint64_t offset, unsigned byte, std::uint64_t length) {
+    return say("store " + std::to_string(offset) + " " + std::to_string(byte) + " " +
+               std::to_string(length));
+}
+
+std::string Mapper::load(std::uint64_t offset, std::uint64_t length) {
+    return say("load " + std::to_string(offset) + " " + std::to_string(length));
+}
+
+std::string Mapper::persist(std::uint64_t offset, std::uint64_t length) {
+    return say("persist " + std::to_string(offset) + " " + std::to_string(length));
+}
+
+std::string lost_at(std::uint64_t offset) {
+    return "sigbus " + std::to_string(BUS_MCEERR_AR) + " " + std::to_string(offset) + " 12";
+}
+
+}  // namespace refault::tests
