@@ -79,6 +79,7 @@ struct Located {
     InodeNo inode;
     FileRange file_range;
     std::uint32_t replica = 0;
+    bool operator==(const Located&) const = default;
 };
 
 // An extent (or a part of one) on its way to a reserved place. Made by Store::reserve_*, ended by
