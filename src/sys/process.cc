@@ -128,17 +128,18 @@ Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root
     return entries;
 }
 
-Result<ProcessMaps> read_process_maps(pid_t pid, const std::vector<pid_t>& threads,
-                                      const std::string& proc_root) {
-    pid_t reader = pid;
+Result<ProcessMaps> read_process_maps(pid_t pid, const std::string& proc_root) {
     auto entries = read_maps(pid, proc_root);
-    for (const pid_t thread : threads) {
-        if (!entries || !entries->empty()) break;
-        reader = thread;
-        entries = read_maps(thread, proc_root);
-    }
     if (!entries) return entries.error();
-    return ProcessMaps{reader, std::move(*entries)};
+    ProcessMaps maps{pid, std::move(*entries)};
+    if (!maps.entries.empty()) return maps;
+    for (const pid_t thread : list_threads(pid, proc_root)) {
+        entries = read_maps(thread, proc_root);
+        if (!entries) return entries.error();
+        maps = {thread, std::move(*entries)};
+        if (!maps.entries.empty()) break;
+    }
+    return maps;
 }
 
 Result<std::pair<std::uint64_t, std::uint64_t>> mapped_file(pid_t pid, AddressRange addresses,

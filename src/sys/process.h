@@ -47,8 +47,7 @@ struct ProcessMaps {
     pid_t reader = 0;  // the process or thread whose /proc directory shows them
     std::vector<MapsEntry> entries;
 };
-Result<ProcessMaps> read_process_maps(pid_t pid, const std::vector<pid_t>& threads,
-                                      const std::string& proc_root = "/proc");
+Result<ProcessMaps> read_process_maps(pid_t pid, const std::string& proc_root = "/proc");
 
 // (st_dev, st_ino) of the file mapped at exactly these addresses, by /proc/PID/map_files: maps
 // alone shows another device number than stat on btrfs and overlays. Denied without the right to
