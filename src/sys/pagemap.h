@@ -28,8 +28,8 @@ struct PageRun {
     AddressRange addresses;
     // False: the entry stands for a page that is in swap, or being moved or poisoned.
     bool is_present = false;
-    // The page is the file's (or of shared memory); false for the process's own copy of it. DAX
-    // pages are never marked before Linux 6.15.
+    // The page is the file's (or of shared memory); false for the process's own copy of it, and on
+    // older kernels for every DAX page.
     bool is_file = false;
     bool operator==(const PageRun&) const = default;
 };
