@@ -15,7 +15,8 @@ using base::Status;
 
 namespace {
 
-// A process that maps and unmaps all the time is read so often; then its last answer counts.
+// A process that maps and unmaps all the time is read so often; then its last answer is given, and
+// it is named among the unreadable ones.
 constexpr int kReadingsMax = 3;
 
 // Ranges in any order to disjoint ones, ascending, neighbours joined.
@@ -55,7 +56,13 @@ class TableReader {
                 outcome = after.error();
                 break;
             }
-            if (after->mappings == maps->mappings || reading == kReadingsMax) break;
+            const bool is_settled = after->mappings == maps->mappings &&
+                                    (outcome.ok() || outcome.error().code() != Code::Gone);
+            if (is_settled) break;
+            if (reading == kReadingsMax) {
+                outcome = Error(Code::Busy, "its mappings changed while they were read; ask again");
+                break;
+            }
             maps = std::move(after);
         }
         if (maps->mappings.empty()) return {};
