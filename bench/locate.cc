@@ -1,13 +1,12 @@
 // locate: the reverse map. One 4 KiB range to its owner (inode, file range, path) among 10^3 to
-// 10^6 extents.
-#include <unistd.h>
-
+// 10^6 extents; then beside the other two locators (locate_growth.h).
 #include <algorithm>
-#include <filesystem>
 #include <numeric>
 #include <random>
 
 #include "bench/harness.h"
+#include "bench/hole_pool.h"
+#include "bench/locate_growth.h"
 #include "store/store.h"
 
 namespace refault::bench {
@@ -22,37 +21,21 @@ constexpr std::uint64_t kDeviceBytes = 6ull << 30;  // holes only: it takes no m
 class Fragmented {
   public:
     static Result<std::unique_ptr<Fragmented>> create() {
-        std::unique_ptr<Fragmented> pool(new Fragmented);
-        if (::mkdtemp(pool->directory_.data()) == nullptr) return base::sys_error("mkdtemp");
-        device::DeviceSpec spec;
-        spec.name = "a";
-        spec.kind = device::DeviceKind::Dir;
-        spec.path = pool->directory_;
-        spec.size_bytes = kDeviceBytes;
-        auto device = device::Device::create(spec, base::Uuid{});
-        if (!device) return device.error();
-        auto store =
-            store::Store::create("bench", {store::DevicePtr(std::move(*device))}, base::Cred{});
-        if (!store) return store.error();
-        pool->store_ = std::move(*store);
+        auto made_pool = HolePool::create(kDeviceBytes);
+        if (!made_pool) return made_pool.error();
+        std::unique_ptr<Fragmented> pool(new Fragmented(std::move(*made_pool)));
         for (std::size_t i = 0; i < kFiles; ++i) {
-            auto made = pool->store_->create_file("/file-" + std::to_string(i), 0600, base::Cred{});
+            auto made = pool->store().create_file("/file-" + std::to_string(i), 0600, base::Cred{});
             if (!made) return made.error();
             pool->files_.push_back(made->inode);
         }
         return pool;
     }
-    ~Fragmented() {
-        store_.reset();
-        std::error_code failure;
-        std::filesystem::remove_all(directory_, failure);
-    }
-
     Status grow_to(std::uint64_t extents) {
         for (; extents_ < extents; ++extents_) {
             const auto inode = files_[extents_ % kFiles];
-            auto layout = store_->lock_layout(inode);
-            RETURN_IF_ERROR(store_->resize(inode, (extents_ / kFiles + 1) * base::kPageBytes));
+            auto layout = store().lock_layout(inode);
+            RETURN_IF_ERROR(store().resize(inode, (extents_ / kFiles + 1) * base::kPageBytes));
         }
         return {};
     }
@@ -63,7 +46,7 @@ class Fragmented {
         std::mt19937_64 random(count);
         while (places.size() < count) {
             const auto which = random() % extents_;
-            const auto found = store_->extents(
+            const auto found = store().extents(
                 files_[which % kFiles],
                 base::FileRange::of_length(which / kFiles * base::kPageBytes, base::kPageBytes));
             if (!found.empty()) places.push_back(found[0].device_offset);
@@ -71,12 +54,12 @@ class Fragmented {
         return places;
     }
 
-    store::Store& store() { return *store_; }
+    store::Store& store() { return pool_.store(); }
+    base::DeviceId device() const { return pool_.device(); }
 
   private:
-    Fragmented() = default;
-    std::string directory_ = "/dev/shm/refault-bench-XXXXXX";
-    std::unique_ptr<store::Store> store_;
+    explicit Fragmented(HolePool pool) : pool_(std::move(pool)) {}
+    HolePool pool_;
     std::vector<base::InodeNo> files_;
     std::uint64_t extents_ = 0;
 };
@@ -119,8 +102,6 @@ double time_one_load(std::uint64_t extents) {
 Status run_locate(const Options& options) {
     auto pool = Fragmented::create();
     if (!pool) return pool.error();
-    auto device = (*pool)->store().find_device("a");
-    if (!device) return device.error();
     Report report("locate", options);
     report.input("query", "device range of 4 KiB to inode, file range and path");
     report.input("files", kFiles);
@@ -131,7 +112,7 @@ Status run_locate(const Options& options) {
         const auto places = (*pool)->random_places(kQueries);
         std::vector<double> times, loads;
         for (int run = 0; run <= options.runs; ++run) {
-            const double ns = time_queries((*pool)->store(), *device, places);
+            const double ns = time_queries((*pool)->store(), (*pool)->device(), places);
             if (run > 0) times.push_back(ns);
         }
         for (int run = 0; run < options.runs; ++run) loads.push_back(time_one_load(extents));
@@ -144,6 +125,9 @@ Status run_locate(const Options& options) {
     report.target("under 2 microseconds at 10^6", medians.back() < 2000);
     report.target("at most twice as long at 10^6 as at 10^3",
                   medians.back() <= 2 * medians.front());
+    pool->reset();
+    RETURN_IF_ERROR(measure_by_inodes(report, options));
+    RETURN_IF_ERROR(measure_by_pages(report, options));
     report.finish();
     return {};
 }

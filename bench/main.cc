@@ -20,7 +20,10 @@ int main(int argc, char** argv) {
          run_mapped,
          {.runs = 15}},
         {"drain", "a live drain of 1 GiB over fallocate + memcpy", run_drain, {}},
-        {"locate", "the reverse map among 10^3 to 10^6 extents", run_locate, {}},
+        {"locate",
+         "the reverse map among 10^3 to 10^6 extents, and beside the other two locators",
+         run_locate,
+         {}},
         {"prove", "a proof against the number of processes and mappings", run_prove, {}}};
     CLI::App app(
         "refault-bench: measures Refault beside the alternative, in one run.\n\nExamples:\n"

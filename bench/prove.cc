@@ -1,9 +1,7 @@
 // prove: time of a proof against the number of processes and of their mappings.
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "bench/crowd.h"
 #include "bench/harness.h"
 #include "bench/plain_file.h"
 #include "failure/proof.h"
@@ -12,39 +10,12 @@ namespace refault::bench {
 
 namespace {
 
-// Processes that hold so many mappings each and wait.
-class Crowd {
-  public:
-    Crowd(std::size_t processes, std::size_t mappings) {
-        for (std::size_t i = 0; i < processes; ++i) {
-            int ends[2];
-            if (::pipe(ends) != 0) return;
-            const pid_t pid = ::fork();
-            if (pid == 0) {
-                // Neighbours of different protection do not merge.
-                for (std::size_t m = 0; m < mappings; ++m)
-                    (void)::mmap(nullptr, 4096, m % 2 == 0 ? PROT_READ : PROT_READ | PROT_WRITE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-                (void)!::write(ends[1], "r", 1);
-                for (;;) ::pause();
-            }
-            pids_.push_back(pid);
-            char ready;
-            (void)!::read(ends[0], &ready, 1);
-            ::close(ends[0]);
-            ::close(ends[1]);
-        }
-    }
-    ~Crowd() {
-        for (const pid_t pid : pids_) ::kill(pid, SIGKILL);
-        for (const pid_t pid : pids_) ::waitpid(pid, nullptr, 0);
-    }
-    Crowd(const Crowd&) = delete;
-    Crowd& operator=(const Crowd&) = delete;
-
-  private:
-    std::vector<pid_t> pids_;
-};
+void hold_mappings(std::size_t mappings) {
+    // Neighbours of different protection do not merge.
+    for (std::size_t m = 0; m < mappings; ++m)
+        (void)::mmap(nullptr, 4096, m % 2 == 0 ? PROT_READ : PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
 
 }  // namespace
 
@@ -61,7 +32,8 @@ Status run_prove(const Options& options) {
     for (const auto& [processes, mappings] :
          std::initializer_list<std::pair<std::size_t, std::size_t>>{
              {0, 0}, {10, 10}, {100, 10}, {400, 10}, {10, 1000}, {100, 1000}, {10, 10000}}) {
-        const Crowd crowd(processes, mappings);
+        const std::size_t each = mappings;
+        const Crowd crowd(processes, [each] { hold_mappings(each); });
         std::vector<double> times;
         std::uint64_t read = 0;
         for (int run = 0; run <= options.runs; ++run) {

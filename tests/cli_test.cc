@@ -49,6 +49,7 @@ TEST(Cli, FailuresSayWhyInOneLineAndExitNonZero) {
         {{"device", "add", "c=dir:/does/not/exist"}, 1},
         {{"locate", "a", "0", "1T"}, 1},
         {{"locate", "a", "zero", "1"}, 2},
+        {{"locate", "a", "1T", "--by", "pages"}, 1},
         {{"device", "pull", "a", "--rate", "fast"}, 2},
         {{"resize", "/missing", "1"}, 1},
         {{"pool", "create", "second", "--device", "x=ram:64M"}, 1},
@@ -61,6 +62,7 @@ TEST(Cli, FailuresSayWhyInOneLineAndExitNonZero) {
     }
     EXPECT_EQ(run_refault(pool, {"no-such-command"}).status, 2);
     EXPECT_EQ(run_refault(pool, {"device", "pull"}).status, 2);
+    EXPECT_EQ(run_refault(pool, {"locate", "a", "0", "--by", "magic"}).status, 2);
 }
 
 TEST(Cli, WithoutADaemonItSaysHowToStartOne) {
@@ -82,6 +84,8 @@ TEST(Cli, EveryCommandAnswersInJson) {
                                                             {"ls", "/"},
                                                             {"stat", "/writer0"},
                                                             {"locate", "a", "0", "64M"},
+                                                            {"locate", "a", "0", "--by", "inodes"},
+                                                            {"locate", "a", "0", "--by", "pages"},
                                                             {"maps"},
                                                             {"maps", "/writer0"},
                                                             {"sessions"},
@@ -120,6 +124,35 @@ TEST(Cli, EveryCommandHasHelpWithAnExample) {
         EXPECT_NE(result.out.find("Examples:"), std::string::npos) << words;
         EXPECT_NE(result.out.find("--json"), std::string::npos) << words;
     }
+}
+
+TEST(Cli, LocateByPagesNamesTheProgramsAndTheSameFiles) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    Writers writers(pool, 1, 8ull << 20);
+    std::uint64_t mappings = 0;
+    for (const auto* device : {"a", "b"}) {
+        const auto by_default = run_refault(pool, {"locate", device, "0", "64M"});
+        EXPECT_EQ(by_default.status, 0) << by_default.err;
+        EXPECT_EQ(run_refault(pool, {"locate", device, "0", "64M", "--by", "rmap"}).out,
+                  by_default.out);
+        EXPECT_EQ(run_refault(pool, {"locate", device, "0", "64M", "--by", "inodes"}).out,
+                  by_default.out);
+        const auto by_pages =
+            run_refault(pool, {"locate", device, "0", "64M", "--by", "pages", "--json"});
+        EXPECT_EQ(by_pages.status, 0) << by_pages.err;
+        const auto answer = Json::parse(by_pages.out);
+        for (const auto& owner : answer["owners"]) EXPECT_EQ(owner.value("path", ""), "/writer0");
+        for (const auto& mapping : answer["mappings"]) {
+            ++mappings;
+            EXPECT_TRUE(mapping.value("is_client", false)) << mapping;
+        }
+        const auto text = run_refault(pool, {"locate", device, "0", "64M", "--by", "pages"});
+        EXPECT_EQ(text.out.find(" in its page table") != std::string::npos,
+                  !answer["mappings"].empty())
+            << text.out;
+    }
+    EXPECT_GT(mappings, 0u);
+    writers.finish();
 }
 
 TEST(Cli, PullTellsTheWholeStory) {

@@ -21,7 +21,42 @@ void show_owners(const Json& answer) {
                         owner.value("file_begin", 0ull), owner.value("file_end", 0ull),
                         owner.value("replica", 0u));
     }
-    if (answer["owners"].empty()) std::printf("nothing is stored there\n");
+    if (answer["owners"].empty() && !answer.contains("mappings"))
+        std::printf("nothing is stored there\n");
+}
+
+// The owners of what is mapped, then who maps it.
+void show_page_tables(const Json& answer) {
+    show_owners(answer);
+    for (const auto& mapping : answer["mappings"]) {
+        const auto begin = mapping.value("device_begin", 0ull);
+        const auto end = mapping.value("device_end", 0ull);
+        std::printf("pid %d (%s)%s  0x%llx-0x%llx  %s 0x%llx-0x%llx%s  ", mapping.value("pid", 0),
+                    printable(mapping.value("command", "")).c_str(),
+                    mapping.value("is_client", false) ? "" : ", no client of the daemon",
+                    mapping.value("address_begin", 0ull), mapping.value("address_end", 0ull),
+                    answer.value("device", "").c_str(), begin, end,
+                    mapping.value("is_shared", false) ? "" : " private");
+        if (!mapping.contains("present")) {
+            std::printf("its page table could not be read\n");
+            continue;
+        }
+        std::printf("%s of %s in its page table\n",
+                    base::format_size(mapping.value("present_bytes", 0ull)).c_str(),
+                    base::format_size(end - begin).c_str());
+        // All of it: the line above has said which range that is.
+        if (mapping.value("present_bytes", 0ull) == end - begin) continue;
+        for (const auto& range : mapping["present"])
+            std::printf("    %s 0x%llx-0x%llx\n", answer.value("device", "").c_str(),
+                        range.value("device_begin", 0ull), range.value("device_end", 0ull));
+    }
+    if (answer["mappings"].empty())
+        std::printf("none of the %llu processes read maps anything there\n",
+                    answer.value("processes_read", 0ull));
+    for (const auto& process : answer["unreadable"])
+        std::printf("pid %d (%s) could not be read and may map it as well: %s\n",
+                    process.value("pid", 0), printable(process.value("command", "")).c_str(),
+                    printable(process.value("reason", "")).c_str());
 }
 
 void show_maps(const Json& answer) {
@@ -68,30 +103,52 @@ bool show_event(const Json& event, bool is_json) {
 
 }  // namespace
 
-void add_view_commands(CLI::App& app, Context& context) {
+namespace {
+
+void add_locate_command(CLI::App& app, Context& context) {
     struct Arguments {
-        std::string device, offset, length, path;
-        std::uint64_t after = 0;
-        bool follow = false;
+        std::string device, offset, length = "4K", by = "rmap";
     };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* locate = add_command(
-        app, context, "locate", "Say what is stored in a range of a device",
-        "  refault locate b 0 4096\n  refault locate b 16M 2M", [&context, arguments] {
+        app, context, "locate", "Say what is stored in a range of a device, or who maps it",
+        "  refault locate b 0 4096\n  refault locate b 16M 2M\n"
+        "  refault locate b 16M --by inodes\n  refault locate b 0 64M --by pages --json",
+        [&context, arguments] {
             auto offset = base::parse_size(arguments->offset);
             if (!offset) return context.fail(offset.error(), kWrongUsage);
             auto length = base::parse_size(arguments->length);
             if (!length) return context.fail(length.error(), kWrongUsage);
+            const bool is_default = arguments->by == "rmap";
             context.finish(
                 context.client().get("/v1/locate?device=" + url_encode(arguments->device) +
                                      "&offset=" + std::to_string(*offset) +
-                                     "&length=" + std::to_string(*length)),
-                show_owners);
+                                     "&length=" + std::to_string(*length) +
+                                     (is_default ? "" : "&by=" + arguments->by)),
+                arguments->by == "pages" ? show_page_tables : show_owners);
         });
     locate->add_option("device", arguments->device, "The device")->required();
     locate->add_option("offset", arguments->offset, "Where on the device, for example 16M")
         ->required();
-    locate->add_option("length", arguments->length, "How many bytes")->required();
+    locate->add_option("length", arguments->length, "How many bytes")->capture_default_str();
+    locate
+        ->add_option("--by", arguments->by,
+                     "rmap: the reverse map; inodes: a walk over every file; pages: the page "
+                     "tables of every process, which name who maps what of it now")
+        ->check(CLI::IsMember({"rmap", "inodes", "pages"}))
+        ->capture_default_str();
+}
+
+}  // namespace
+
+void add_view_commands(CLI::App& app, Context& context) {
+    struct Arguments {
+        std::string path;
+        std::uint64_t after = 0;
+        bool follow = false;
+    };
+    auto arguments = std::make_shared<Arguments>();
+    add_locate_command(app, context);
 
     CLI::App* maps = add_command(
         app, context, "maps", "Show who maps what, down to device ranges",

@@ -70,6 +70,7 @@ class ControlApi {
     void add_failure_routes(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
+    Result<Json> locate(const ApiRequest& request) const;
 
     EventLog& events_;
     const session::ServerOptions server_;

@@ -1,8 +1,10 @@
 // The control API's requests on a real pool, without HTTP.
 #include "daemon/control_api.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -223,6 +225,59 @@ TEST_F(ControlApiTest, LocateNamesTheOwners) {
     }
     EXPECT_EQ(get("/v1/maps", {{"device", "nobody"}}).error().code(), Code::NotFound);
     EXPECT_TRUE((*get("/v1/maps", {{"device", "a"}}))["mappings"].empty());
+}
+
+TEST_F(ControlApiTest, ThreeLocatorsGiveOneAnswer) {
+    create({"a", "b"});
+    ASSERT_TRUE(post("/v1/files/create", {{"path", "/f"}}));
+    ASSERT_TRUE(post("/v1/files/resize", {{"path", "/f"}, {"size_bytes", 5u << 20}}));
+    const auto ask = [&](const std::string& device, std::map<std::string, std::string> how) {
+        how.insert({{"device", device}, {"offset", "0"}, {"length", std::to_string(64u << 20)}});
+        auto answer = get("/v1/locate", how);
+        EXPECT_TRUE(answer) << answer.error().message();
+        return answer ? *answer : Json::object();
+    };
+    std::string file_device;
+    Json file;
+    for (const auto* device : {"a", "b"}) {
+        const auto by_default = ask(device, {});
+        EXPECT_EQ(by_default.size(), 2u) << "as it was before there were others: " << by_default;
+        EXPECT_EQ(ask(device, {{"by", "rmap"}})["owners"], by_default["owners"]);
+        EXPECT_EQ(ask(device, {{"by", "inodes"}})["owners"], by_default["owners"]);
+        const auto unmapped = ask(device, {{"by", "pages"}});
+        EXPECT_EQ(unmapped["owners"], Json::array());
+        EXPECT_EQ(unmapped["mappings"], Json::array());
+        EXPECT_GT(unmapped.value("processes_read", 0u), 0u);
+        for (const auto& owner : by_default["owners"])
+            if (owner["owner"] == "file") file_device = device, file = owner;
+    }
+    ASSERT_FALSE(file.is_null());
+    // A process that has opened the segment's file by its path; this one.
+    const auto begin = file.value("device_begin", 0ull);
+    const auto segment_bytes = device(file_device).value("segment_bytes", 1ull);
+    char name[32];
+    std::snprintf(name, sizeof name, "/seg-%05llu", begin / segment_bytes);
+    const int fd = ::open((top_ + "/" + file_device + name).c_str(), O_RDWR);
+    void* const memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                                static_cast<off_t>(begin % segment_bytes));
+    ASSERT_NE(memory, MAP_FAILED);
+    *static_cast<volatile char*>(memory) = 1;
+    const auto mapped = ask(file_device, {{"by", "pages"}});
+    ::munmap(memory, 4096);
+    ::close(fd);
+    ASSERT_EQ(mapped["mappings"].size(), 1u) << mapped;
+    const auto& mapping = mapped["mappings"][0];
+    EXPECT_EQ(mapping.value("pid", 0), ::getpid());
+    EXPECT_FALSE(mapping.value("is_client", true));
+    EXPECT_EQ(mapping["present"],
+              Json::parse("[{\"device_begin\": " + std::to_string(begin) +
+                          ", \"device_end\": " + std::to_string(begin + 4096) + "}]"));
+    ASSERT_EQ(mapped["owners"].size(), 1u);
+    EXPECT_EQ(mapped["owners"][0].value("path", ""), "/f");
+    EXPECT_EQ(mapped["owners"][0].value("file_begin", 1ull), file.value("file_begin", 0ull));
+    const auto refused =
+        get("/v1/locate", {{"device", "a"}, {"offset", "0"}, {"length", "1"}, {"by", "magic"}});
+    EXPECT_EQ(refused.error().code(), Code::Invalid);
 }
 
 TEST_F(ControlApiTest, CloseReturnsWithTheDevicesClosed) {

@@ -9,8 +9,6 @@
 
 namespace refault::daemon {
 
-using base::Code;
-using base::Error;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
@@ -107,42 +105,7 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         json["version"] = version;
         return json;
     };
-    routes["GET /v1/locate"] = [this](const ApiRequest& request) -> Result<Json> {
-        auto open = pool();
-        if (!open) return open.error();
-        auto& store = (*open)->store();
-        auto name = text_query(request, "device");
-        if (!name) return name.error();
-        auto offset = number_query(request, "offset");
-        if (!offset) return offset.error();
-        auto length = number_query(request, "length");
-        if (!length) return length.error();
-        auto id = store.find_device(*name);
-        if (!id) return id.error();
-        auto device = store.device(*id);
-        if (!device) return device.error();
-        if (*length == 0 || *offset > (*device)->capacity_bytes() ||
-            *length > (*device)->capacity_bytes() - *offset)
-            return Error(Code::Invalid, "the range is empty or ends beyond the device's " +
-                                            std::to_string((*device)->capacity_bytes()) + " bytes");
-        Json owners = Json::array();
-        for (const auto& hit : store.locate(*id, base::DeviceRange::of_length(*offset, *length))) {
-            Json owner = {{"device_begin", hit.device_range.begin()},
-                          {"device_end", hit.device_range.end()}};
-            if (hit.is_metadata) {
-                owner["owner"] = "metadata";
-            } else {
-                owner["owner"] = "file";
-                owner["inode"] = hit.inode.raw();
-                owner["path"] = store.path_of(hit.inode);
-                owner["file_begin"] = hit.file_range.begin();
-                owner["file_end"] = hit.file_range.end();
-                owner["replica"] = hit.replica;
-            }
-            owners.push_back(std::move(owner));
-        }
-        return Json{{"device", *name}, {"owners", std::move(owners)}};
-    };
+    routes["GET /v1/locate"] = [this](const ApiRequest& request) { return locate(request); };
     routes["GET /v1/maps"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();

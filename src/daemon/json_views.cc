@@ -1,6 +1,8 @@
 // Conversions to JSON.
 #include "daemon/json_views.h"
 
+#include <algorithm>
+
 namespace refault::daemon {
 
 using nlohmann::json;
@@ -118,6 +120,52 @@ json to_json(const store::Attributes& attributes) {
             {"created_ns", attributes.created_ns},
             {"replicas", attributes.replicas},
             {"on_loss", attributes.on_loss == store::OnLoss::Rollback ? "rollback" : "signal"}};
+}
+
+json to_json(const store::Located& located, const store::Store& store) {
+    json owner = {{"device_begin", located.device_range.begin()},
+                  {"device_end", located.device_range.end()}};
+    if (located.is_metadata) {
+        owner["owner"] = "metadata";
+        return owner;
+    }
+    owner["owner"] = "file";
+    owner["inode"] = located.inode.raw();
+    owner["path"] = store.path_of(located.inode);
+    owner["file_begin"] = located.file_range.begin();
+    owner["file_end"] = located.file_range.end();
+    owner["replica"] = located.replica;
+    return owner;
+}
+
+json to_json(const failure::PageTables& tables, const std::vector<pid_t>& clients) {
+    json mappings = json::array();
+    for (const auto& mapping : tables.mappings) {
+        json one = {{"pid", mapping.pid},
+                    {"command", mapping.command},
+                    {"is_client", std::binary_search(clients.begin(), clients.end(), mapping.pid)},
+                    {"path", mapping.path},
+                    {"is_shared", mapping.is_shared},
+                    {"address_begin", mapping.addresses.begin()},
+                    {"address_end", mapping.addresses.end()},
+                    {"device_begin", mapping.device_range.begin()},
+                    {"device_end", mapping.device_range.end()}};
+        if (mapping.are_pages_known) {
+            one["present_bytes"] = mapping.present_bytes();
+            json& present = one["present"] = json::array();
+            for (const auto range : mapping.present)
+                present.push_back({{"device_begin", range.begin()}, {"device_end", range.end()}});
+        }
+        mappings.push_back(std::move(one));
+    }
+    json unreadable = json::array();
+    for (const auto& process : tables.unreadable)
+        unreadable.push_back(
+            {{"pid", process.pid}, {"command", process.command}, {"reason", process.reason}});
+    return {{"mappings", std::move(mappings)},
+            {"unreadable", std::move(unreadable)},
+            {"processes_read", tables.processes_read},
+            {"seconds", tables.seconds}};
 }
 
 json to_json(const session::SessionInfo& session) {

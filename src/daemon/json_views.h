@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "daemon/pool.h"
+#include "failure/locator.h"
 
 namespace refault::daemon {
 
@@ -14,6 +15,9 @@ nlohmann::json to_json(const failure::ProofReport& report);
 nlohmann::json to_json(const failure::RemovalStatus& status);
 nlohmann::json to_json(const failure::RemovalPlan& plan);
 nlohmann::json to_json(const store::Attributes& attributes);
+nlohmann::json to_json(const store::Located& located, const store::Store& store);
+// `clients`: the processes that have a session, ascending.
+nlohmann::json to_json(const failure::PageTables& tables, const std::vector<pid_t>& clients);
 nlohmann::json to_json(const session::SessionInfo& session);
 // With the device ranges under the mapping.
 nlohmann::json to_json(const session::MappingInfo& mapping, const store::Store& store);

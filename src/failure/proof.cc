@@ -1,7 +1,6 @@
 // Looking through /proc, and asking the tmpfs for its count of inodes.
 #include "failure/proof.h"
 
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -20,48 +19,9 @@ using base::sys_error;
 
 namespace {
 
-// Matches what /proc says of a file against the target.
-class Matcher {
-  public:
-    explicit Matcher(const ProofTarget& target)
-        : target_(target), segment_prefix_(target.directory + "/seg-") {
-        struct stat status;
-        if (target.is_private_mount && ::stat(target.directory.c_str(), &status) == 0)
-            filesystem_ = status.st_dev;
-    }
-
-    bool is_segment(std::uint64_t device, std::uint64_t inode, const std::string& path) const {
-        // By name: also a segment of an earlier ownership, which has no entry in the list. A btrfs
-        // subvolume or an overlay shows another device number in maps than in stat, so the number
-        // alone does not decide.
-        if (path.starts_with(segment_prefix_)) return true;
-        // A private tmpfs has nothing but segments, the label and the lock in it, whatever name
-        // another mount namespace gives them.
-        if (filesystem_ && device == *filesystem_) return path.find("/seg-") != path.npos;
-        return std::binary_search(target_.segments.begin(), target_.segments.end(),
-                                  device::Device::FileIdentity{device, inode});
-    }
-    // Worth a closer look: a segment has this inode number, perhaps on another filesystem.
-    bool may_be_segment(std::uint64_t inode) const {
-        return std::any_of(target_.segments.begin(), target_.segments.end(),
-                           [&](const auto& segment) { return segment.inode == inode; });
-    }
-
-  private:
-    const ProofTarget& target_;
-    const std::string segment_prefix_;
-    std::optional<std::uint64_t> filesystem_;
-};
-
-void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries,
-                  const std::string& proc_root, const Matcher& matcher, ProofReport& report) {
-    for (const auto& entry : entries) {
-        if (entry.inode == 0) continue;
-        bool is_segment = matcher.is_segment(entry.device, entry.inode, entry.path);
-        if (!is_segment && matcher.may_be_segment(entry.inode))
-            if (const auto file = sys::mapped_file(pid, entry.addresses, proc_root))
-                is_segment = matcher.is_segment(file->first, file->second, entry.path);
-        if (!is_segment) continue;
+void add_mappings(pid_t pid, const sys::ProcessMaps& maps, const std::string& proc_root,
+                  const SegmentMatcher& matcher, ProofReport& report) {
+    for (const auto& [entry, segment] : matcher.mappings_of_segments(maps, proc_root)) {
         Holder holder;
         holder.pid = pid;
         holder.path = entry.path;
@@ -72,7 +32,7 @@ void add_mappings(pid_t pid, const std::vector<sys::MapsEntry>& entries,
 }
 
 void add_descriptors(pid_t pid, const std::vector<sys::OpenDescriptor>& descriptors,
-                     const Matcher& matcher, ProofReport& report) {
+                     const SegmentMatcher& matcher, ProofReport& report) {
     for (const auto& open : descriptors) {
         if (!matcher.is_segment(open.device, open.inode, open.path)) continue;
         Holder holder;
@@ -92,7 +52,7 @@ bool is_answered(const base::Result<T>& result) {
 // Descriptors of threads that left the table of their process (CLONE_FILES undone), or of all of
 // them when the first thread has ended and took its view of the table along.
 bool read_other_descriptors(pid_t pid, const std::vector<pid_t>& threads,
-                            const std::string& proc_root, const Matcher& matcher,
+                            const std::string& proc_root, const SegmentMatcher& matcher,
                             ProofReport& report) {
     std::vector<pid_t> known{pid};
     for (const pid_t thread : threads) {
@@ -108,16 +68,11 @@ bool read_other_descriptors(pid_t pid, const std::vector<pid_t>& threads,
 }
 
 // All tables of one process. False when they could not be read although it is alive.
-bool read_process(pid_t pid, const std::string& proc_root, const Matcher& matcher,
+bool read_process(pid_t pid, const std::string& proc_root, const SegmentMatcher& matcher,
                   ProofReport& report) {
-    auto maps = sys::read_maps(pid, proc_root);
+    const auto maps = sys::read_process_maps(pid, proc_root);
     const auto descriptors = sys::read_descriptors(pid, proc_root);
     const auto threads = sys::list_threads(pid, proc_root);
-    // A first thread that has ended shows no mappings, while the others go on in them.
-    for (const pid_t thread : threads) {
-        if (!maps || !maps->empty()) break;
-        maps = sys::read_maps(thread, proc_root);
-    }
     if (maps) add_mappings(pid, *maps, proc_root, matcher, report);
     // The daemon's own descriptors are the device's, which closes them when it releases the
     // segment.
@@ -144,22 +99,16 @@ std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
 }  // namespace
 
 Result<ProofTarget> proof_target(const device::Device& device) {
-    ProofTarget target{device.directory(), {}, device.is_private_mount(), [&device] {
-                           return device.held_segments();
-                       }};
-    auto segments = device.list_segments();
-    if (!segments) return segments.error();
-    for (const auto segment : *segments)
-        if (auto identity = device.segment_identity(segment)) target.segments.push_back(*identity);
-    std::sort(target.segments.begin(), target.segments.end());
-    return target;
+    auto files = list_segment_files(device);
+    if (!files) return files.error();
+    return ProofTarget{std::move(*files), [&device] { return device.held_segments(); }};
 }
 
 Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_root) {
     const auto start = std::chrono::steady_clock::now();
     auto processes = sys::list_processes(proc_root);
     if (!processes) return processes.error();
-    const Matcher matcher(target);
+    const SegmentMatcher matcher(target.files);
     ProofReport report;
     for (const pid_t pid : *processes) {
         if (read_process(pid, proc_root, matcher, report))
@@ -169,8 +118,8 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
     }
     for (auto& holder : report.holders) holder.command = sys::command_of(holder.pid, proc_root);
     // After the tables: what was let go of meanwhile must not look held.
-    if (target.is_private_mount) {
-        report.hidden_inodes = count_hidden_inodes(target.directory);
+    if (target.files.is_private_mount) {
+        report.hidden_inodes = count_hidden_inodes(target.files.directory);
         report.is_count_complete = report.hidden_inodes.has_value();
     } else if (target.held_segments) {
         const auto held = target.held_segments();

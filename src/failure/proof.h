@@ -16,6 +16,7 @@
 #include "base/range.h"
 #include "base/result.h"
 #include "device/device.h"
+#include "failure/segment_files.h"
 
 namespace refault::failure {
 
@@ -63,9 +64,7 @@ struct ProofReport {
 // What to look for. Taken before the segments are released, because afterwards their files have no
 // names. Refers to the device, which must outlive it.
 struct ProofTarget {
-    std::string directory;
-    std::vector<device::Device::FileIdentity> segments;
-    bool is_private_mount = false;
+    SegmentFiles files;
     std::function<device::Device::HeldSegments()> held_segments;
 };
 Result<ProofTarget> proof_target(const device::Device& device);

@@ -15,6 +15,7 @@
 #include <functional>
 #include <thread>
 
+#include "failure/test_child.h"
 #include "store/fresh_label.h"
 #include "sys/process.h"
 #include "sys/socket.h"
@@ -24,38 +25,7 @@ namespace {
 
 using base::SegmentNo;
 
-// A child process that runs `hold`, says so, and waits to be ended.
-class Child {
-  public:
-    enum class FirstThread { Waits, Ends };
-    explicit Child(const std::function<void()>& hold,
-                   FirstThread first_thread = FirstThread::Waits) {
-        int ends[2];
-        if (::pipe(ends) != 0) return;
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            hold();
-            (void)!::write(ends[1], "r", 1);
-            if (first_thread == FirstThread::Ends) ::syscall(SYS_exit, 0);
-            for (;;) ::pause();
-        }
-        char ready;
-        (void)!::read(ends[0], &ready, 1);
-        ::close(ends[0]);
-        ::close(ends[1]);
-    }
-    ~Child() { end(); }
-    void end() {
-        if (pid_ <= 0) return;
-        ::kill(pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
-        pid_ = -1;
-    }
-    pid_t pid() const { return pid_; }
-
-  private:
-    pid_t pid_ = -1;
-};
+using testing::Child;
 
 class ProofTest : public ::testing::Test {
   protected:

@@ -100,6 +100,18 @@ std::vector<Extent> ExtentMap::overlapping(InodeNo inode, FileRange range) const
     return found;
 }
 
+void ExtentMap::locate(InodeNo inode, DeviceId device, DeviceRange range,
+                       std::vector<Located>& into) const {
+    for (const auto& [key, run] : runs_) {
+        if (run.device != device) continue;
+        const auto part = DeviceRange::of_length(run.device_offset, run.length).intersect(range);
+        if (part.empty()) continue;
+        const auto file_offset = key.second + (part.begin() - run.device_offset);
+        into.push_back(
+            {part, false, inode, FileRange::of_length(file_offset, part.length()), key.first});
+    }
+}
+
 std::optional<Extent> ExtentMap::before(InodeNo inode, std::uint64_t offset) const {
     auto at = runs_.lower_bound({0, offset});
     if (at == runs_.begin()) return std::nullopt;

@@ -31,6 +31,10 @@ class ExtentMap {
     void cut(const Extent& run);
     // Those that overlap the range, cut to it, by replica and offset.
     std::vector<Extent> overlapping(InodeNo inode, FileRange range) const;
+    // Appends what lies in this range of a device, cut to it, by replica and offset. Looks at every
+    // extent.
+    void locate(InodeNo inode, DeviceId device, DeviceRange range,
+                std::vector<Located>& into) const;
     // The last extent of replica 0 that ends at or before `offset`.
     std::optional<Extent> before(InodeNo inode, std::uint64_t offset) const;
 

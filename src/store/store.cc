@@ -62,6 +62,27 @@ std::vector<Located> Store::locate(DeviceId device, DeviceRange range) const {
     return found;
 }
 
+std::vector<Located> Store::locate_by_inodes(DeviceId device, DeviceRange range) const {
+    std::vector<Located> found;
+    MutexLock lock(mutex_);
+    const auto* known = state_->device(device);
+    if (known == nullptr) return found;
+    range = range.intersect(DeviceRange(0, known->map.capacity_bytes()));
+    for (const auto& [number, node] : state_->inodes())
+        node.extents.locate(number, device, range, found);
+    const auto segment_bytes = known->map.segment_bytes();
+    for (const auto& key : allocator_->owned(device)) {
+        if (allocator_->owner(key)->kind != SegmentOwner::Kind::Metadata) continue;
+        const auto part = DeviceRange::of_length(key.segment.raw() * segment_bytes, segment_bytes)
+                              .intersect(range);
+        if (!part.empty()) found.push_back({part, true, {}, {}, 0});
+    }
+    std::sort(found.begin(), found.end(), [](const Located& one, const Located& other) {
+        return one.device_range < other.device_range;
+    });
+    return found;
+}
+
 Result<DevicePtr> Store::device(DeviceId id) const {
     MutexLock lock(mutex_);
     const auto found = devices_.find(id);

@@ -140,6 +140,10 @@ class Store {
     Result<SegmentOwner> segment_owner(DeviceId device, SegmentNo segment) const;
     // Device range to owners, ascending. The reverse map.
     std::vector<Located> locate(DeviceId device, DeviceRange range) const;
+    // The same answer without the reverse map: from the extents of every inode, and the allocator's
+    // book of metadata segments. Holds Store::mutex_ for as long as it takes to look at all of
+    // them.
+    std::vector<Located> locate_by_inodes(DeviceId device, DeviceRange range) const;
 
     // ---- moves.
     // Reserves a place on devices that stay for every extent of the device, none on a leaving

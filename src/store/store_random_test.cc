@@ -22,7 +22,7 @@ struct Node {
 
 class RandomStore {
   public:
-    explicit RandomStore(std::uint64_t seed) : random_(seed) {
+    explicit RandomStore(std::uint64_t seed) : random_(seed), ranges_(seed) {
         pool_.create(2, shape());
         nodes_["/"] = {base::kRootInode, true, {}};
     }
@@ -100,7 +100,28 @@ class RandomStore {
             }
         }
         for (const auto& [inode, bytes] : unlinked_) ASSERT_EQ(pool_.content(inode), bytes);
+        compare_locators();
     }
+
+    // The reverse map and the walk over all inodes give one answer, for whole devices and for any
+    // part of them, also one that begins inside of a page.
+    void compare_locators() {
+        for (const auto& usage : pool_->usage()) {
+            const auto capacity = usage.capacity_bytes;
+            std::vector<DeviceRange> ranges = {{0, capacity}, {capacity / 2, UINT64_MAX}};
+            for (int i = 0; i < 4; ++i) {
+                const auto begin = ranges_.below(capacity);
+                ranges.push_back(DeviceRange::of_length(begin, ranges_.below(capacity) >> (4 * i)));
+            }
+            for (const auto range : ranges) {
+                const auto mapped = pool_->locate(usage.id, range);
+                ASSERT_TRUE(mapped == pool_->locate_by_inodes(usage.id, range))
+                    << usage.name << " " << range.begin() << " to " << range.end();
+                for (const auto& hit : mapped) ++(hit.is_metadata ? metadata_hits_ : file_hits_);
+            }
+        }
+    }
+    bool has_located_both() const { return metadata_hits_ > 0 && file_hits_ > 0; }
 
     // Without files all space is free again.
     void finish() {
@@ -327,6 +348,8 @@ class RandomStore {
     }
 
     Random random_;
+    Random ranges_;  // of its own, so that it does not change what a seed does to the store
+    std::uint64_t metadata_hits_ = 0, file_hits_ = 0;
     TestPool pool_;
     std::map<std::string, Node> nodes_;
     std::map<InodeNo, Content> unlinked_;
@@ -345,6 +368,7 @@ TEST(StoreRandom, BehavesLikeAMapOfPathsToBytes) {
             if (::testing::Test::HasFailure()) FAIL() << "round " << round << ", step " << step;
         }
         store.reopen();
+        EXPECT_TRUE(store.has_located_both());
         store.finish();
         if (::testing::Test::HasFailure()) FAIL() << "round " << round;
     }

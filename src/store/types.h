@@ -92,6 +92,7 @@ struct Located {
     InodeNo inode;
     FileRange file_range;
     std::uint32_t replica = 0;
+    bool operator==(const Located&) const = default;
 };
 
 // Why bytes were lost.

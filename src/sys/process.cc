@@ -94,6 +94,7 @@ bool parse_maps_line(std::string_view line, MapsEntry& entry) {
         !take(line, ' '))
         return false;
     if (line.size() < 5 || begin > end) return false;
+    entry.is_shared = line[3] == 's';
     line.remove_prefix(4);  // permissions
     if (!take(line, ' ') || !take_number(line, entry.file_offset, 16) || !take(line, ' '))
         return false;
@@ -125,6 +126,20 @@ Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root
         rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
     }
     return entries;
+}
+
+Result<ProcessMaps> read_process_maps(pid_t pid, const std::string& proc_root) {
+    auto entries = read_maps(pid, proc_root);
+    if (!entries) return entries.error();
+    ProcessMaps maps{pid, std::move(*entries)};
+    if (!maps.entries.empty()) return maps;
+    for (const pid_t thread : list_threads(pid, proc_root)) {
+        entries = read_maps(thread, proc_root);
+        if (!entries) return entries.error();
+        maps = {thread, std::move(*entries)};
+        if (!maps.entries.empty()) break;
+    }
+    return maps;
 }
 
 Result<std::pair<std::uint64_t, std::uint64_t>> mapped_file(pid_t pid, AddressRange addresses,

@@ -28,16 +28,26 @@ Result<std::vector<pid_t>> list_processes(const std::string& proc_root = "/proc"
 // One line of /proc/PID/maps.
 struct MapsEntry {
     AddressRange addresses;
+    bool is_shared = false;  // writes go to the file; else to pages of the process's own
     std::uint64_t file_offset = 0;
     std::uint64_t device = 0;  // st_dev form
     std::uint64_t inode = 0;
     std::string path;  // with " (deleted)" when the name is gone
+    bool operator==(const MapsEntry&) const = default;
 };
 // Nothing for a line that does not parse.
 bool parse_maps_line(std::string_view line, MapsEntry& entry);
 
 // Gone when the process has ended, Denied when its tables may not be read.
 Result<std::vector<MapsEntry>> read_maps(pid_t pid, const std::string& proc_root = "/proc");
+
+// The mappings of a process also when its first thread has ended, which shows none any more while
+// the others go on in them.
+struct ProcessMaps {
+    pid_t reader = 0;  // the process or thread whose /proc directory shows them
+    std::vector<MapsEntry> entries;
+};
+Result<ProcessMaps> read_process_maps(pid_t pid, const std::string& proc_root = "/proc");
 
 // (st_dev, st_ino) of the file mapped at exactly these addresses, by /proc/PID/map_files: maps
 // alone shows another device number than stat on btrfs and overlays. Denied without the right to
