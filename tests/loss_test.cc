@@ -33,8 +33,9 @@ struct Place {
 
 // Where a byte of the file lies, by the reverse map.
 Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsigned replica = 0) {
-    for (const auto& device : pool.get("/v1/devices")["devices"]) {
-        if (!device.value("is_member", true)) continue;
+    const auto devices = pool.get("/v1/devices");
+    for (const auto& device : devices["devices"]) {
+        if (device.value("state", "") == "lost") continue;
         const std::string name = device.value("name", "");
         const auto capacity = device.value("capacity_bytes", 0ull);
         const auto found =
@@ -71,7 +72,11 @@ void yank(Pool& pool, const std::string& device) {
 }
 
 bool is_gone(Pool& pool, const std::string& device) {
-    return eventually([&] { return !pool.get("/v1/devices/" + device).value("is_member", true); });
+    const bool is_lost =
+        eventually([&] { return pool.get("/v1/devices/" + device).value("state", "") == "lost"; },
+                   std::chrono::seconds(20));
+    EXPECT_TRUE(is_lost) << pool.get("/v1/devices").dump() << pool.get("/v1/failures").dump();
+    return is_lost;
 }
 
 TEST(Loss, APoisonedPageWithACopyIsRepairedUnderTheProgram) {
@@ -221,7 +226,8 @@ TEST(Loss, AFailureUnderTheMetadataCostsNothing) {
     Pool pool(kThree);
     make_file(pool, "/kept", 1);
     std::string device;
-    for (const auto& one : pool.get("/v1/devices")["devices"])
+    const auto devices = pool.get("/v1/devices");
+    for (const auto& one : devices["devices"])
         if (one.value("has_metadata", false)) device = one.value("name", "");
     ASSERT_NE(device, "");
     std::uint64_t offset = 0;
@@ -296,7 +302,9 @@ TEST(Loss, CopiesAreAddedAndDroppedUnderARunningProgram) {
         pool.post("/v1/files/set", {{"path", path}, {"replicas", 2}});
     wait_for_resync(pool);
     EXPECT_EQ(place_of(pool, "/file", 0, 2).device, "");
-    yank(pool, place_of(pool, "/file", 0).device);
+    const auto device = place_of(pool, "/file", 0).device;
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
     EXPECT_EQ(mapper.say("remap"), "ok");
     EXPECT_EQ(mapper.load(0, kFileBytes), "ok 2");
 }

@@ -115,7 +115,7 @@ base::Status install_sigbus_handler() {
         struct sigaction action {};
         action.sa_sigaction = on_sigbus;
         // Not blocked while it runs: it may leave by a jump, and a chained handler may fault again.
-        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART;
         ::sigemptyset(&action.sa_mask);
         return ::sigaction(SIGBUS, &action, &g_previous) == 0 ? 0 : errno;
     }();

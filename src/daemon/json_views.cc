@@ -26,7 +26,8 @@ json holder_json(const failure::Holder& holder) {
 }  // namespace
 
 json to_json(const DeviceView& device) {
-    const char* const state = !device.is_member         ? "removed"
+    const char* const state = device.is_lost            ? "lost"
+                              : !device.is_member       ? "removed"
                               : device.usage.is_leaving ? "leaving"
                                                         : "in-service";
     return {{"name", device.name},

@@ -164,6 +164,7 @@ void Pool::lose(base::DeviceId id) {
         devices_.erase(at);
         DeviceView last = view(gone, {});
         last.is_member = false;
+        last.is_lost = true;
         pulled_[last.name] = std::move(last);
     }
 }

@@ -38,7 +38,8 @@ struct DeviceView {
     std::string directory;
     bool is_private_mount = false;
     bool takes_userfaultfd = false;
-    bool is_member = true;  // false: pulled; only the slot's state is left
+    bool is_member = true;  // false: pulled or lost; only the slot's state is left
+    bool is_lost = false;   // left without being asked
     std::uint64_t segment_bytes = 0;
     std::uint64_t generation = 0;
     store::DeviceUsage usage;

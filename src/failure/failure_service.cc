@@ -2,6 +2,7 @@
 #include "failure/failure_service.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "base/log.h"
 
@@ -27,6 +28,8 @@ constexpr milliseconds kFaultPatience{5000};
 // asking, the memory is bad in a way that only a mapping shows.
 constexpr std::uint32_t kLooksWellMax = 8;
 constexpr std::size_t kFaultsMax = 65536;
+// While files of a device vanish, it is looked at again after this long.
+constexpr milliseconds kVanishingInterval{10};
 
 }  // namespace
 
@@ -170,33 +173,44 @@ void FailureService::handle(const Suspicion& suspicion) {
     (void)examine(suspicion.device);
 }
 
-// What a client can do to its own segments (cut them) is not taken for the end of the device.
+// The segments that are in use and not whole, by two looks: in between one may have been released.
+FailureService::Damage FailureService::look(DeviceId id, const device::Device& device) const {
+    Damage damage;
+    for (const auto segment : store_.segments_in_use(id))
+        if (device.probe_segment(segment) != device::SegmentHealth::Whole)
+            damage.segments.push_back(segment);
+    if (damage.segments.empty()) return damage;
+    const auto in_use = store_.segments_in_use(id);
+    std::erase_if(damage.segments, [&](base::SegmentNo segment) {
+        const bool is_used = std::find(in_use.begin(), in_use.end(), segment) != in_use.end();
+        const auto health = device.probe_segment(segment);
+        if (is_used && health == device::SegmentHealth::Gone) ++damage.gone;
+        return !is_used || health == device::SegmentHealth::Whole;
+    });
+    damage.is_all_gone = damage.gone > 0 && damage.gone == in_use.size();
+    return damage;
+}
+
+// A device is gone when its label is, or every file on it. Whoever takes files away one by one is
+// given the time to finish. What a client can do to its own segments (cut them) is never taken for
+// the end of the device.
 bool FailureService::examine(DeviceId id) {
     auto device = store_.device(id);
     if (!device) return false;
-    std::vector<base::SegmentNo> damaged;
-    std::size_t gone = 0;
-    const auto segments = store_.segments_in_use(id);
-    for (const auto segment : segments) {
-        const auto health = (*device)->probe_segment(segment);
-        if (health == device::SegmentHealth::Whole) continue;
-        damaged.push_back(segment);
-        if (health == device::SegmentHealth::Gone) ++gone;
+    auto damage = look(id, **device);
+    for (std::size_t seen = 0; damage.gone > seen && !damage.is_all_gone;) {
+        seen = damage.gone;
+        std::this_thread::sleep_for(kVanishingInterval);
+        damage = look(id, **device);
     }
-    const bool is_lost =
-        !(*device)->is_reachable() || (!segments.empty() && gone == segments.size());
-    if (is_lost) {
+    if (!(*device)->is_reachable() || damage.is_all_gone) {
         handle(Failure{id, DeviceRange(0, (*device)->capacity_bytes()),
                        FailureKind::SurpriseRemoval, 0});
         return true;
     }
-    for (const auto segment : damaged) {
-        // Released meanwhile by its owner: not damaged.
-        const auto now = store_.segments_in_use(id);
-        if (std::find(now.begin(), now.end(), segment) == now.end()) continue;
+    for (const auto segment : damage.segments)
         handle(Failure{id, (*device)->segment_range(segment), FailureKind::SurpriseRemoval, 0});
-    }
-    return !damaged.empty();
+    return !damage.segments.empty();
 }
 
 void FailureService::handle(WaitingFault waiting) {

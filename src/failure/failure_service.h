@@ -81,6 +81,12 @@ class FailureService final : public session::FaultDesk {
     std::optional<wire::Verdict> judge(const WaitingFault& waiting);
     std::optional<wire::Answer> judge_memory(const WaitingFault& waiting,
                                              const session::Registry::Touched& touched);
+    struct Damage {
+        std::vector<base::SegmentNo> segments;
+        std::size_t gone = 0;
+        bool is_all_gone = false;
+    };
+    Damage look(base::DeviceId id, const device::Device& device) const;
     // Looks at every segment; recovers what is not whole. True when anything was wrong.
     bool examine(base::DeviceId device);
 
