@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <vector>
 
 #include "tests/mapper_process.h"
 
@@ -192,6 +193,47 @@ TEST(Loss, StoresThatWereNotPersistedAreNotQuietlyGone) {
     EXPECT_EQ(writer.load(kPage), "ok 1");
     EXPECT_EQ(writer.say("remap"), "ok");
     EXPECT_EQ(writer.load(0, 4 * kPage), "ok 1");
+    pool.expect_sound();
+}
+
+std::uint64_t clean_bytes(Pool& pool, pid_t pid) {
+    const auto maps = pool.get("/v1/maps");
+    for (const auto& mapping : maps["mappings"])
+        if (mapping.value("pid", 0) == pid) return mapping.value("clean_bytes", 0ull);
+    return 0;
+}
+
+TEST(Loss, OnlyRegionsWithStoresThatWereNotPersistedAreHeldBack) {
+    constexpr std::uint64_t kRegion = 2u << 20;
+    // All primaries come to lie on the one device that there is.
+    Pool pool(std::vector<std::string>{"a=ram:64M"});
+    pool.post("/v1/files/create", {{"path", "/two"}, {"mode", 0666}});
+    pool.post("/v1/files/resize", {{"path", "/two"}, {"size_bytes", 5 * kRegion}});
+    pool.post("/v1/devices", {{"spec", "b=ram:64M"}});
+    pool.post("/v1/files/set", {{"path", "/two"}, {"replicas", 2}});
+    wait_for_resync(pool);
+    Mapper writer(pool, "/two", Access::Write);
+    // 0: persisted. 1: only read. 2: stored. 3: persisted, stored again. 4: clean, then stored.
+    ASSERT_EQ(writer.store(0, 1), "ok");
+    ASSERT_EQ(writer.persist(0), "ok");
+    ASSERT_EQ(writer.load(kRegion), "ok 0");
+    ASSERT_EQ(writer.store(2 * kRegion, 1), "ok");
+    ASSERT_EQ(writer.store(3 * kRegion, 1), "ok");
+    ASSERT_EQ(writer.persist(3 * kRegion), "ok");
+    ASSERT_TRUE(eventually([&] { return clean_bytes(pool, writer.pid()) == 4 * kRegion; }, std::chrono::seconds(8)))
+        << pool.get("/v1/maps").dump(1);
+    ASSERT_EQ(writer.store(3 * kRegion, 2), "ok");
+    ASSERT_EQ(writer.store(4 * kRegion + 7 * kPage, 3), "ok");
+    EXPECT_EQ(clean_bytes(pool, writer.pid()), 2 * kRegion);
+    pool.post("/v1/devices/a/fail", {{"all", true}});
+    EXPECT_EQ(writer.load(0), "ok 1");
+    EXPECT_EQ(writer.load(kRegion), "ok 0");
+    for (const std::uint64_t region : {2, 3, 4})
+        EXPECT_EQ(writer.load(region * kRegion), lost_at(region * kRegion)) << region;
+    ASSERT_EQ(writer.say("accept 0 " + std::to_string(5 * kRegion)), "ok");
+    EXPECT_EQ(writer.load(2 * kRegion), "ok 0");
+    EXPECT_EQ(writer.load(3 * kRegion), "ok 1");
+    EXPECT_EQ(writer.load(4 * kRegion), "ok 0");
     pool.expect_sound();
 }
 

@@ -105,6 +105,8 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
                                                 server);
     failures_->start();
     resync_->start();
+    tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_);
+    tracker_->start();
     RETURN_IF_ERROR(watch_->start());
     return server_->start();
 }
@@ -115,6 +117,7 @@ Pool::~Pool() {
     scrub_.reset();
     server_.reset();
     watch_.reset();
+    tracker_.reset();
     failures_.reset();
     resync_.reset();
 }

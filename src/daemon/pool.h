@@ -20,6 +20,7 @@
 #include "failure/removal.h"
 #include "failure/resync.h"
 #include "failure/scrub.h"
+#include "failure/store_tracker.h"
 #include "session/file_service.h"
 #include "session/registry.h"
 #include "session/server.h"
@@ -110,6 +111,7 @@ class Pool {
     std::unique_ptr<failure::Scrub> scrub_;
     std::unique_ptr<failure::FailureService> failures_;
     std::unique_ptr<failure::DeviceWatch> watch_;
+    std::unique_ptr<failure::StoreTracker> tracker_;
     std::unique_ptr<session::FileService> files_;
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;

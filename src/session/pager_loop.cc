@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "sys/event_fd.h"
 #include "sys/socket.h"
+#include "sys/userfaultfd.h"
 
 namespace refault::session {
 
@@ -14,7 +15,8 @@ using base::Error;
 using base::MutexLock;
 
 namespace {
-constexpr std::uint64_t kStopTag = 0;  // session numbers begin at 1
+constexpr std::uint64_t kStopTag = 0;                         // session numbers begin at 1
+constexpr std::uint64_t kStoresTag = std::uint64_t{1} << 63;  // with the session's number
 // When a place could not be had (out of descriptors, say), ask again after this long.
 constexpr int kRetryMs = 10;
 }  // namespace
@@ -39,12 +41,17 @@ PagerLoop::~PagerLoop() {
 void PagerLoop::watch(std::shared_ptr<Session> session) {
     const int channel = session->pager_channel();
     const auto id = session->id();
+    const int userfaultfd = session->userfaultfd();
+    const bool handles_kernel_faults = session->handles_kernel_faults();
     {
         MutexLock lock(mutex_);
         sessions_.emplace(id, std::move(session));
     }
     if (auto added = sys::epoll_add(epoll_.get(), channel, id.raw()); !added)
         base::log_line(base::LogLevel::Error, "cannot watch a pager: " + added.error().message());
+    if (handles_kernel_faults)
+        base::discard(sys::epoll_add(epoll_.get(), userfaultfd, id.raw() | kStoresTag),
+                      "then nothing of it is ever clean");
 }
 
 void PagerLoop::forget(SessionId session) {
@@ -52,6 +59,7 @@ void PagerLoop::forget(SessionId session) {
     const auto at = sessions_.find(session);
     if (at == sessions_.end()) return;
     (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, at->second->pager_channel(), nullptr);
+    (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, at->second->userfaultfd(), nullptr);
     sessions_.erase(at);
 }
 
@@ -63,6 +71,10 @@ void PagerLoop::run() {
         for (int i = 0; i < ready; ++i) {
             const auto& event = events[static_cast<std::size_t>(i)];
             if (event.data.u64 == kStopTag) return;
+            if ((event.data.u64 & kStoresTag) != 0) {
+                note_stores(SessionId(event.data.u64 & ~kStoresTag));
+                continue;
+            }
             answer(SessionId(event.data.u64), (event.events & (EPOLLERR | EPOLLHUP)) != 0);
         }
         if (ready == 0) retry();
@@ -76,14 +88,28 @@ void PagerLoop::retry() {
     to_retry_.clear();
 }
 
-void PagerLoop::answer(SessionId id, bool has_ended) {
-    std::shared_ptr<Session> session;
-    {
-        MutexLock lock(mutex_);
-        const auto at = sessions_.find(id);
-        if (at == sessions_.end()) return;
-        session = at->second;
+std::shared_ptr<Session> PagerLoop::find(SessionId id) {
+    MutexLock lock(mutex_);
+    const auto at = sessions_.find(id);
+    return at == sessions_.end() ? nullptr : at->second;
+}
+
+void PagerLoop::note_stores(SessionId id) {
+    const auto session = find(id);
+    if (!session) return;
+    const auto events = sys::userfaultfd_read(session->userfaultfd());
+    if (!events) {
+        // The process is ending.
+        (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, session->userfaultfd(), nullptr);
+        return;
     }
+    for (const auto& event : *events)
+        if (event.is_write_protect) registry_.stored(session, event.address);
+}
+
+void PagerLoop::answer(SessionId id, bool has_ended) {
+    const auto session = find(id);
+    if (!session) return;
     const auto refuse = [&](const Error& error) {
         if (error.code() != Code::Gone)
             base::log_line(base::LogLevel::Warning,

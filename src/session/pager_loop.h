@@ -1,6 +1,7 @@
-// Answers the pagers of all sessions: one thread, "pagers". It waits for nothing but short locks,
-// so no client can hold up another. A pager that breaks the protocol loses its channel: its process
-// keeps what it has mapped, and whatever moves from then on stays out of its reach.
+// Answers the pagers of all sessions, and lets the stores go on that are tracked: one thread,
+// "pagers". It waits for nothing but short locks, so no client can hold up another. A pager that
+// breaks the protocol loses its channel: its process keeps what it has mapped, and whatever moves
+// from then on stays out of its reach.
 #pragma once
 
 #include <memory>
@@ -26,6 +27,9 @@ class PagerLoop {
 
   private:
     void run();
+    // Stores into what is known to be equal on all copies.
+    void note_stores(SessionId id);
+    std::shared_ptr<Session> find(SessionId id);
     // has_ended: the channel reports an error or that it hung up.
     void answer(SessionId id, bool has_ended);
     // Ok also when nothing could be sent now and the session is to be tried again.

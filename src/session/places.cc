@@ -145,7 +145,11 @@ class Registry::BatchBuilder {
         const auto key = std::tuple(extent.device, segment, mapping.access);
         if (const auto known = known_.find(key); known != known_.end()) return known->second;
         auto opened = (*device)->open_segment(segment, mapping.access);
-        if (!opened) return opened.error();
+        if (!opened) {
+            // Whoever repairs finds out what has become of it.
+            store_.report_media_error(extent.device, extent.device_range(), opened.error());
+            return opened.error();
+        }
         const auto index = static_cast<std::uint16_t>(batch_.descriptors.size());
         batch_.descriptors.push_back(std::move(*opened));
         known_.emplace(key, index);
@@ -156,6 +160,19 @@ class Registry::BatchBuilder {
     Batch batch_;
     std::map<std::tuple<base::DeviceId, base::SegmentNo, Access>, std::uint16_t> known_;
 };
+
+// What is stale and not fenced; of the primary, only where no copy is stale any more.
+std::vector<FileRange> Registry::placeable_locked(const Mapping& mapping,
+                                                  std::uint32_t replica) const {
+    RangeSet wanted;
+    for (const auto stale : mapping.layers[replica].stale.parts()) wanted.add(stale);
+    for (std::uint32_t i = 1; replica == 0 && i < mapping.layers.size(); ++i)
+        for (const auto behind : mapping.layers[i].stale.parts()) wanted.subtract(behind);
+    std::vector<FileRange> parts;
+    for (const auto part : wanted.parts())
+        for (const auto open : unfenced_locked(mapping.inode, part)) parts.push_back(open);
+    return parts;
+}
 
 Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& session,
                                               std::uint64_t placed) {
@@ -173,30 +190,31 @@ Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& se
         }
         return first;
     };
+    // Places for the beginning of an unfenced range.
+    const auto place_first = [&](const Mapping& mapping, std::uint32_t replica, FileRange open)
+                                 REQUIRES(mutex_) -> Result<FileRange> {
+        const auto concealed = concealed_part(mapping.inode, open);
+        if (concealed.begin() == open.begin() && !concealed.empty())
+            return builder.add_beyond_end(mapping, replica, concealed);
+        return builder.add(mapping, replica, FileRange(open.begin(), concealed.begin()));
+    };
     for (auto& [id, mapping] : mappings_) {
         if (mapping->session != session) continue;
-        for (std::uint32_t replica = 0; replica < mapping->layers.size(); ++replica) {
+        // Copies first: once the program can store, what it persists must reach all of them.
+        for (auto replica = static_cast<std::uint32_t>(mapping->layers.size()); replica-- > 0;) {
             auto& layer = mapping->layers[replica];
             if (std::erase_if(layer.placing,
                               [&](const auto& part) { return part.sequence <= placed; }) > 0)
                 changed_.notify_all();
-            if (failure) continue;
-            for (const auto stale : layer.stale.parts()) {
-                for (const auto open : unfenced_locked(mapping->inode, stale)) {
-                    if (builder.is_full() || failure) break;
-                    const auto concealed = concealed_part(mapping->inode, open);
-                    auto covered = concealed.begin() == open.begin() && !concealed.empty()
-                                       ? Result<FileRange>(
-                                             builder.add_beyond_end(*mapping, replica, concealed))
-                                       : builder.add(*mapping, replica,
-                                                     FileRange(open.begin(), concealed.begin()));
-                    if (!covered) {
-                        failure = covered.error();
-                        break;
-                    }
-                    layer.stale.subtract(*covered);
-                    if (!covered->empty()) layer.placing.push_back({next_sequence_, *covered});
+            for (const auto open : placeable_locked(*mapping, replica)) {
+                if (builder.is_full() || failure) break;
+                auto covered = place_first(*mapping, replica, open);
+                if (!covered) {
+                    failure = covered.error();
+                    break;
                 }
+                layer.stale.subtract(*covered);
+                if (!covered->empty()) layer.placing.push_back({next_sequence_, *covered});
             }
         }
     }

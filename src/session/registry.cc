@@ -141,14 +141,14 @@ Result<std::vector<FenceTarget>> Registry::fence(InodeNo inode, FileRange range,
     return targets;
 }
 
-void Registry::lift(InodeNo inode, FileRange range, LayerMask moved) {
+void Registry::lift(InodeNo inode, FileRange range, LayerMask moved, bool keeps_clean) {
     MutexLock lock(mutex_);
     drop_fence_locked(inode, range);
     const auto [first, last] = by_inode_.equal_range(inode);
     for (auto at = first; at != last; ++at) {
         Mapping& mapping = *at->second;
         // Whoever held the fence may have ended the tracking of stores there.
-        mapping.clean.subtract(mapping.file_range.intersect(range));
+        if (!keeps_clean) mapping.clean.subtract(mapping.file_range.intersect(range));
         if (moved != 0) mapping.mark_stale(range, moved);
         if (mapping.lags(range)) mapping.session->ring();
     }

@@ -126,9 +126,36 @@ class Registry {
                                            LayerMask layers = kAllLayers);
     // Lifts the fence. Every part in the layers that have moved is stale now and the doorbells
     // ring; 0: the parts are live as before.
-    void lift(InodeNo inode, FileRange range, LayerMask moved);
+    // 0: the parts are live as before. What was known to be clean there is not any more, unless the
+    // holder of the fence has kept track of every store.
+    void lift(InodeNo inode, FileRange range, LayerMask moved, bool keeps_clean = false);
     // True when no session has yet to let go of an old place in the range.
     bool is_placed(InodeNo inode, FileRange range) const;
+
+    // ---- tracking of stores (rule 4). Of each writable mapping of a file with copies, regions of
+    // 2 MiB are either clean, which means write-protected since the copies were found equal, or not
+    // known to be.
+    static constexpr std::uint64_t kRegionBytes = base::kHugePageBytes;
+    struct Region {
+        std::shared_ptr<Session> session;
+        MappingId mapping;
+        InodeNo inode;
+        FileRange range;
+        AddressRange addresses;
+    };
+    // Up to `max` regions behind the cursor that are not clean and at rest; begins anew, with an
+    // empty cursor, when there are no more.
+    struct Cursor {
+        MappingId mapping;
+        std::uint64_t offset = 0;
+    };
+    std::vector<Region> unclean_regions(std::size_t max, Cursor& cursor) const;
+    // The caller holds a fence on the range and has write-protected the addresses. False when the
+    // mapping has changed meanwhile.
+    bool mark_clean(const Region& region);
+    // A store waits at a write-protected address: lets it go on, and its region is not clean any
+    // more. Left alone where somebody holds a fence, who wakes it.
+    void stored(const std::shared_ptr<Session>& session, std::uint64_t address);
 
     // ---- loss
     // Who maps the range, and where. Suspended or not, stale or not.
@@ -196,6 +223,8 @@ class Registry {
     bool is_fenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     // The parts of `range` that no fence covers.
     std::vector<FileRange> unfenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    std::vector<FileRange> placeable_locked(const Mapping& mapping, std::uint32_t replica) const
+        REQUIRES(mutex_);
     void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
     bool lags_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void mark_stale_locked(InodeNo inode, FileRange range, LayerMask layers = kAllLayers)

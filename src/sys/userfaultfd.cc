@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <string>
 #include <string_view>
@@ -62,6 +63,8 @@ Status userfaultfd_handshake(int fd) {
     if (length < 0 ||
         std::string_view(target, static_cast<std::size_t>(length)) != "anon_inode:[userfaultfd]")
         return Error(Code::Corrupt, "the first descriptor of Hello is no userfaultfd");
+    // The client may have opened it otherwise; reading its events must never wait.
+    (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
     uffdio_api api{};
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
@@ -92,6 +95,27 @@ Status userfaultfd_write_protect(int fd, AddressRange range) {
     argument.range = kernel_range(range);
     argument.mode = UFFDIO_WRITEPROTECT_MODE_WP;
     return request(fd, UFFDIO_WRITEPROTECT, argument, "UFFDIO_WRITEPROTECT");
+}
+
+Status userfaultfd_lift_write_protect(int fd, AddressRange range) {
+    uffdio_writeprotect argument{};
+    argument.range = kernel_range(range);
+    return request(fd, UFFDIO_WRITEPROTECT, argument, "UFFDIO_WRITEPROTECT");
+}
+
+Result<std::vector<FaultEvent>> userfaultfd_read(int fd) {
+    std::array<uffd_msg, 64> messages;
+    const auto bytes = ::read(fd, messages.data(), sizeof messages);
+    std::vector<FaultEvent> events;
+    if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return events;
+    if (bytes < 0) return sys_error("read of a userfaultfd");
+    const auto count = static_cast<std::size_t>(bytes) / sizeof(uffd_msg);
+    for (std::size_t i = 0; i < count; ++i) {
+        if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
+        const auto& fault = messages[i].arg.pagefault;
+        events.push_back({fault.address, (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0});
+    }
+    return events;
 }
 
 Status userfaultfd_wake(int fd, AddressRange range) {

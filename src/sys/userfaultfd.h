@@ -6,6 +6,8 @@
 // userfaultfd.
 #pragma once
 
+#include <vector>
+
 #include "base/range.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -40,6 +42,15 @@ Status userfaultfd_register(int fd, AddressRange range, FaultModes modes);
 // Lifts marks, drops the registration, wakes who waits.
 Status userfaultfd_unregister(int fd, AddressRange range);
 Status userfaultfd_write_protect(int fd, AddressRange range);
+// Stores go on, and who waits for one is woken; the registration stays.
+Status userfaultfd_lift_write_protect(int fd, AddressRange range);
+// The faults that nobody has read yet, at most 64; empty when there are none. Reading one resolves
+// nothing: its thread goes on waiting until it is woken.
+struct FaultEvent {
+    std::uint64_t address = 0;
+    bool is_write_protect = false;
+};
+Result<std::vector<FaultEvent>> userfaultfd_read(int fd);
 // Lets everybody who waits in the range try again. The range need not be registered any more.
 Status userfaultfd_wake(int fd, AddressRange range);
 

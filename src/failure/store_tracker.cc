@@ -1,0 +1,145 @@
+// Comparing and protecting.
+#include "failure/store_tracker.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/range_set.h"
+#include "sys/userfaultfd.h"
+
+namespace refault::failure {
+
+using base::FileRange;
+using base::InodeNo;
+using base::MutexLock;
+using session::Registry;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr std::size_t kRegionsPerRound = 256;
+// What a round may read: 32 MiB each 20 ms would be a fifth of a core at memory speed, and only
+// when that much has become equal just now.
+constexpr std::uint64_t kBytesPerRound = 32ull << 20;
+constexpr std::size_t kChunkBytes = 128 * 1024;
+constexpr milliseconds kPauseMax{5000};
+constexpr milliseconds kFencePatience{2};
+constexpr std::chrono::seconds kForgetAfter{30};
+
+}  // namespace
+
+StoreTracker::~StoreTracker() {
+    {
+        MutexLock lock(mutex_);
+        must_stop_ = true;
+        changed_.notify_all();
+    }
+    thread_.join();
+}
+
+void StoreTracker::start() {
+    thread_ = base::NamedThread("tracker", [this] { run(); });
+}
+
+void StoreTracker::run() {
+    for (;;) {
+        {
+            MutexLock lock(mutex_);
+            const auto until = Clock::now() + kInterval;
+            while (!must_stop_ && Clock::now() < until) (void)changed_.wait_until(mutex_, until);
+            if (must_stop_) return;
+        }
+        round();
+    }
+}
+
+void StoreTracker::round() {
+    const auto now = Clock::now();
+    budget_bytes_ = kBytesPerRound;
+    for (const auto& region : registry_.unclean_regions(kRegionsPerRound, cursor_)) {
+        auto& attempt = attempts_[{region.mapping, region.range.begin()}];
+        attempt.seen = now;
+        if (attempt.next > now) continue;
+        try_region(region, attempt);
+        attempt.pause = std::clamp(attempt.pause * 2, kInterval, kPauseMax);
+        attempt.next = Clock::now() + attempt.pause;
+        if (budget_bytes_ == 0) break;
+    }
+    // What has been clean, or gone, for long begins with short pauses again.
+    std::erase_if(attempts_,
+                  [&](const auto& entry) { return now - entry.second.seen > kForgetAfter; });
+}
+
+void StoreTracker::try_region(const Registry::Region& region, Attempt& attempt) {
+    if (attempt.differs_at) {
+        const auto page = FileRange::of_length(*attempt.differs_at, base::kPageBytes);
+        if (first_difference(region.inode, page.intersect(region.range))) return;
+        // It was persisted since: the rest may differ for other reasons, look soon.
+        attempt.differs_at.reset();
+        attempt.pause = milliseconds(0);
+    }
+    attempt.differs_at = first_difference(region.inode, region.range);
+    if (!attempt.differs_at) (void)protect_and_compare(region);
+}
+
+// Stores that come in between wait in the kernel; who has waited is woken, and finds out from the
+// next fault whether the region is tracked.
+bool StoreTracker::protect_and_compare(const Registry::Region& region) {
+    auto targets = registry_.fence(region.inode, region.range, Clock::now() + kFencePatience,
+                                   Registry::OnSilence::Refuse, session::layer_mask(0));
+    if (!targets) return false;
+    const int fd = region.session->userfaultfd();
+    bool is_clean = false;
+    {
+        auto layout = store_.lock_layout(region.inode);
+        const bool is_protected =
+            sys::userfaultfd_register(fd, region.addresses, {.write_protect = true}).ok() &&
+            sys::userfaultfd_write_protect(fd, region.addresses).ok();
+        is_clean = is_protected && !first_difference(region.inode, region.range) &&
+                   registry_.mark_clean(region);
+        if (!is_clean)
+            base::discard(sys::userfaultfd_unregister(fd, region.addresses),
+                          "the process may be gone");
+    }
+    registry_.lift(region.inode, region.range, /*moved=*/0, /*keeps_clean=*/is_clean);
+    if (is_clean)
+        base::discard(sys::userfaultfd_wake(fd, region.addresses), "the process may be gone");
+    return is_clean;
+}
+
+std::optional<std::uint64_t> StoreTracker::first_difference(InodeNo inode, FileRange range) {
+    const auto extents = store_.extents(inode, range);
+    base::RangeSet compared;
+    std::vector<std::uint8_t> left(kChunkBytes), right(kChunkBytes);
+    for (const auto& primary : extents) {
+        if (primary.replica != 0) continue;
+        for (const auto& copy : extents) {
+            const auto part = primary.file_range().intersect(copy.file_range());
+            if (copy.replica == 0 || part.empty()) continue;
+            auto from = store_.device(primary.device);
+            auto to = store_.device(copy.device);
+            if (!from || !to) return range.begin();
+            for (auto at = part.begin(); at < part.end(); at += kChunkBytes) {
+                const auto length = std::min<std::uint64_t>(kChunkBytes, part.end() - at);
+                const std::span<std::uint8_t> one(left.data(), length), other(right.data(), length);
+                if (!(*from)->read(primary.device_offset + (at - primary.file_offset), one) ||
+                    !(*to)->read(copy.device_offset + (at - copy.file_offset), other))
+                    return at;
+                budget_bytes_ -= std::min(budget_bytes_, 2 * length);
+                const auto [first, second] = std::mismatch(one.begin(), one.end(), other.begin());
+                if (first != one.end())
+                    return base::align_down(at + static_cast<std::uint64_t>(first - one.begin()),
+                                            base::kPageBytes);
+            }
+            compared.add(part);
+        }
+    }
+    // Behind the end of the file nothing can be stored.
+    const auto attributes = store_.stat(inode);
+    if (!attributes) return range.begin();
+    const auto end = base::align_up(attributes->size_bytes, base::kPageBytes);
+    const auto gaps = compared.gaps(range.intersect(FileRange(0, end)));
+    return gaps.empty() ? std::nullopt : std::optional(gaps.front().begin());
+}
+
+}  // namespace refault::failure

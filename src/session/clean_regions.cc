@@ -1,0 +1,91 @@
+// The registry's part in tracking stores: which regions are clean, and what ends that.
+//
+//   not known  --protected, and the copies are equal-->  clean
+//       ^                                                  |
+//       +--- a store waits, and goes on; or any fence -----+
+#include <algorithm>
+
+#include "session/mapping.h"
+#include "session/registry.h"
+#include "sys/userfaultfd.h"
+
+namespace refault::session {
+
+using base::MutexLock;
+
+namespace {
+
+// The region of a mapping, counted from its beginning, which is aligned for huge pages.
+FileRange region_at(FileRange mapped, std::uint64_t file_offset) {
+    const auto begin =
+        mapped.begin() + base::align_down(file_offset - mapped.begin(), Registry::kRegionBytes);
+    return {begin, std::min(begin + Registry::kRegionBytes, mapped.end())};
+}
+
+}  // namespace
+
+std::vector<Registry::Region> Registry::unclean_regions(std::size_t max, Cursor& cursor) const {
+    std::vector<Region> regions;
+    MutexLock lock(mutex_);
+    auto at = mappings_.lower_bound(cursor.mapping);
+    if (at != mappings_.end() && at->first != cursor.mapping) cursor.offset = 0;
+    for (; at != mappings_.end(); ++at, cursor.offset = 0) {
+        const Mapping& mapping = *at->second;
+        const bool is_tracked = mapping.layers.size() > 1 && mapping.layers[1].is_used &&
+                                mapping.session->handles_kernel_faults();
+        const auto whole = mapping.file_range;
+        for (auto begin = whole.begin() + cursor.offset; is_tracked && begin < whole.end();) {
+            if (regions.size() == max) {
+                cursor = {at->first, begin - whole.begin()};
+                return regions;
+            }
+            const auto range = region_at(whole, begin);
+            begin = range.end();
+            if (mapping.clean.gaps(range).empty() || mapping.lags(range) ||
+                mapping.suspended.overlaps(range) || is_fenced_locked(mapping.inode, range))
+                continue;
+            regions.push_back(
+                {mapping.session, mapping.id, mapping.inode, range, mapping.addresses_of(range)});
+        }
+    }
+    cursor = {};
+    return regions;
+}
+
+bool Registry::mark_clean(const Region& region) {
+    MutexLock lock(mutex_);
+    const auto at = mappings_.find(region.mapping);
+    if (at == mappings_.end() || at->second->lags(region.range)) return false;
+    at->second->clean.add(region.range);
+    return true;
+}
+
+void Registry::stored(const std::shared_ptr<Session>& session, std::uint64_t address) {
+    // Over the system call, too: a fence that is taken after the look must find its protection
+    // kept.
+    MutexLock lock(mutex_);
+    for (const auto& [id, mapping] : mappings_) {
+        std::uint64_t offset = 0;
+        std::uint32_t replica = 0;
+        if (mapping->session != session || !mapping->find(address, offset, replica)) continue;
+        if (replica != 0) return;
+        const auto page =
+            FileRange::of_length(base::align_down(offset, base::kPageBytes), base::kPageBytes);
+        if (is_fenced_locked(mapping->inode, page)) return;
+        const auto region = region_at(mapping->file_range, offset);
+        const bool was_clean = mapping->clean.overlaps(region);
+        mapping->clean.subtract(region);
+        for (const auto open : unfenced_locked(mapping->inode, region))
+            base::discard(sys::userfaultfd_lift_write_protect(session->userfaultfd(),
+                                                              mapping->addresses_of(open)),
+                          "a process that is gone, or has unmapped it, stores nothing");
+        // Protecting has cut huge pages into small ones; mapped anew they are huge again.
+        if (was_clean) {
+            mapping->mark_stale(region, layer_mask(0));
+            session->ring();
+        }
+        return;
+    }
+}
+
+}  // namespace refault::session
