@@ -8,77 +8,14 @@
 #include <filesystem>
 #include <vector>
 
-#include "tests/mapper_process.h"
+#include "tests/loss_support.h"
 
 namespace refault::tests {
 namespace {
 
 using Access = Mapper::Access;
 
-constexpr std::uint64_t kPage = 4096;
-constexpr std::uint64_t kFileBytes = 1u << 20;
-
 const std::vector<std::string> kThree{"a=ram:64M", "b=ram:64M", "c=ram:64M"};
-
-void make_file(Pool& pool, const std::string& path, unsigned replicas, bool rolls_back = false) {
-    pool.post("/v1/files/create", {{"path", path}, {"mode", 0666}});
-    if (replicas > 1) pool.post("/v1/files/set", {{"path", path}, {"replicas", replicas}});
-    if (rolls_back) pool.post("/v1/files/set", {{"path", path}, {"on_loss", "rollback"}});
-    pool.post("/v1/files/resize", {{"path", path}, {"size_bytes", kFileBytes}});
-}
-
-struct Place {
-    std::string device;
-    std::uint64_t offset = 0;
-};
-
-// Where a byte of the file lies, by the reverse map.
-Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsigned replica = 0) {
-    const auto devices = pool.get("/v1/devices");
-    for (const auto& device : devices["devices"]) {
-        if (device.value("state", "") == "lost") continue;
-        const std::string name = device.value("name", "");
-        const auto capacity = device.value("capacity_bytes", 0ull);
-        const auto found =
-            pool.get("/v1/locate?device=" + name + "&offset=0&length=" + std::to_string(capacity));
-        for (const auto& owner : found["owners"]) {
-            if (owner.value("path", "") != path || owner.value("replica", 9u) != replica) continue;
-            const auto begin = owner.value("file_begin", 0ull);
-            if (offset < begin || offset >= owner.value("file_end", 0ull)) continue;
-            return {name, owner.value("device_begin", 0ull) + (offset - begin)};
-        }
-    }
-    return {};
-}
-
-Json poison(Pool& pool, const Place& place, std::uint64_t length = kPage) {
-    return pool.post("/v1/devices/" + place.device + "/fail",
-                     {{"offset", place.offset}, {"length", length}});
-}
-
-void wait_for_resync(Pool& pool) {
-    EXPECT_TRUE(eventually([&] { return !pool.get("/v1/resync").value("is_running", true); }));
-}
-
-// What an outside hand does to a device: every segment file is cut or removed.
-void yank(Pool& pool, const std::string& device) {
-    const auto directory = pool.get("/v1/devices/" + device).value("directory", "");
-    ASSERT_FALSE(directory.empty());
-    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-        const auto name = entry.path().filename().string();
-        if (!name.starts_with("seg-")) continue;
-        ASSERT_EQ(::truncate(entry.path().c_str(), 0), 0);
-        ASSERT_EQ(::unlink(entry.path().c_str()), 0);
-    }
-}
-
-bool is_gone(Pool& pool, const std::string& device) {
-    const bool is_lost =
-        eventually([&] { return pool.get("/v1/devices/" + device).value("state", "") == "lost"; },
-                   std::chrono::seconds(20));
-    EXPECT_TRUE(is_lost) << pool.get("/v1/devices").dump() << pool.get("/v1/failures").dump();
-    return is_lost;
-}
 
 TEST(Loss, APoisonedPageWithACopyIsRepairedUnderTheProgram) {
     Pool pool(kThree);
@@ -220,7 +157,8 @@ TEST(Loss, OnlyRegionsWithStoresThatWereNotPersistedAreHeldBack) {
     ASSERT_EQ(writer.store(2 * kRegion, 1), "ok");
     ASSERT_EQ(writer.store(3 * kRegion, 1), "ok");
     ASSERT_EQ(writer.persist(3 * kRegion), "ok");
-    ASSERT_TRUE(eventually([&] { return clean_bytes(pool, writer.pid()) == 4 * kRegion; }, std::chrono::seconds(8)))
+    ASSERT_TRUE(eventually([&] { return clean_bytes(pool, writer.pid()) == 4 * kRegion; },
+                           std::chrono::seconds(8)))
         << pool.get("/v1/maps").dump(1);
     ASSERT_EQ(writer.store(3 * kRegion, 2), "ok");
     ASSERT_EQ(writer.store(4 * kRegion + 7 * kPage, 3), "ok");

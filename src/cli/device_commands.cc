@@ -51,15 +51,20 @@ void add_device_commands(CLI::App& app, Context& context) {
         std::string name;
         std::string spec;
         std::string slot;
+        bool may_wipe = false;
     };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* add = add_command(
         *device, context, "add", "Add a device to the pool",
         "  refault device add c=ram:1G\n"
-        "  refault device add p2=dir:/mnt/pmem2 --slot sysfs:4",
+        "  refault device add p2=dir:/mnt/pmem2 --slot sysfs:4\n"
+        "  refault device add p1=dir:/mnt/pmem1           one that was lost comes back with its "
+        "data\n"
+        "  refault device add p1=dir:/mnt/pmem1 --yes     wipe what another pool left on it",
         [&context, arguments] {
             Json body = {{"spec", arguments->spec}};
             if (!arguments->slot.empty()) body["slot"] = arguments->slot;
+            if (arguments->may_wipe) body["yes"] = true;
             context.finish(context.client().post("/v1/devices", body), [](const Json& added) {
                 std::printf("added %s: %s\n", added.value("name", "").c_str(),
                             base::format_size(added.value("capacity_bytes", 0ull)).c_str());
@@ -67,6 +72,7 @@ void add_device_commands(CLI::App& app, Context& context) {
         });
     add->add_option("spec", arguments->spec, "NAME=ram:SIZE[,node=N] or NAME=dir:PATH[,size=SIZE]")
         ->required();
+    add->add_flag("--yes", arguments->may_wipe, "Wipe the device if another pool left data on it");
     add->add_option("--slot", arguments->slot, "Its slot: emulated (the default) or sysfs:NAME");
     add_command(*device, context, "list", "List the devices and their indicators",
                 "  refault device list",

@@ -54,6 +54,7 @@ void add_pool_commands(CLI::App& app, Context& context) {
     struct Arguments {
         std::string name;
         std::vector<std::string> devices;
+        bool is_degraded = false;
     };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* create = add_command(
@@ -73,11 +74,16 @@ void add_pool_commands(CLI::App& app, Context& context) {
         ->required();
     CLI::App* open = add_command(
         *pool, context, "open", "Open a pool that was closed",
-        "  refault pool open dir:/mnt/pmem0 dir:/mnt/pmem1", [&context, arguments] {
+        "  refault pool open dir:/mnt/pmem0 dir:/mnt/pmem1\n"
+        "  refault pool open dir:/mnt/pmem0 --degraded     the other device is lost",
+        [&context, arguments] {
             context.finish(
-                context.client().post("/v1/pool/open", {{"devices", arguments->devices}}),
+                context.client().post("/v1/pool/open", {{"devices", arguments->devices},
+                                                        {"degraded", arguments->is_degraded}}),
                 show_status);
         });
+    open->add_flag("--degraded", arguments->is_degraded,
+                   "Go on without the devices that are missing");
     open->add_option("devices", arguments->devices, "The pool's devices: dir:PATH")->required();
     add_command(*pool, context, "close",
                 "Close the pool; programs keep what they have mapped, ram: devices end",

@@ -142,14 +142,14 @@ Status ControlApi::create_pool(const std::string& name, const std::vector<std::s
     return {};
 }
 
-Status ControlApi::open_pool(const std::vector<std::string>& specs) {
+Status ControlApi::open_pool(const std::vector<std::string>& specs, bool is_degraded) {
     MutexLock one_at_a_time(change_mutex_);
     if (auto open = pool())
         return Error(Code::Busy,
                      "pool " + (*open)->store().pool_name() + " is open; close it first");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
-    auto opened = Pool::open(*parsed, server_, events_);
+    auto opened = Pool::open(*parsed, server_, events_, is_degraded);
     if (!opened) return opened.error();
     auto kept = shared(std::move(*opened));
     MutexLock lock(mutex_);
@@ -197,11 +197,13 @@ void ControlApi::add_pool_routes(std::map<std::string, Handler>& routes) {
         return status();
     };
     routes["POST /v1/pool/open"] = [this](const ApiRequest& request) -> Result<Json> {
-        auto body = parse_body(request.body, {"devices"});
+        auto body = parse_body(request.body, {"devices", "degraded"});
         if (!body) return body.error();
         auto devices = text_list(*body, "devices");
         if (!devices) return devices.error();
-        RETURN_IF_ERROR(open_pool(*devices));
+        auto is_degraded = flag_field(*body, "degraded");
+        if (!is_degraded) return is_degraded.error();
+        RETURN_IF_ERROR(open_pool(*devices, *is_degraded));
         return status();
     };
     routes["POST /v1/pool/close"] = [this](const ApiRequest&) -> Result<Json> {
@@ -235,7 +237,7 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
     routes["POST /v1/devices"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body = parse_body(request.body, {"spec", "slot"});
+        auto body = parse_body(request.body, {"spec", "slot", "yes"});
         if (!body) return body.error();
         auto text = text_field(*body, "spec");
         if (!text) return text.error();
@@ -247,8 +249,11 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
             if (!given) return given.error();
             slot = *given;
         }
-        RETURN_IF_ERROR((*open)->add_device(*spec, slot));
-        auto added = (*open)->device(spec->name);
+        auto may_wipe = flag_field(*body, "yes");
+        if (!may_wipe) return may_wipe.error();
+        auto name = (*open)->add_device(*spec, slot, *may_wipe);
+        if (!name) return name.error();
+        auto added = (*open)->device(*name);
         if (!added) return added.error();
         return device_json(**open, *added);
     };

@@ -58,7 +58,7 @@ class ControlApi {
     EventLog& events() { return events_; }
 
     Status create_pool(const std::string& name, const std::vector<std::string>& specs);
-    Status open_pool(const std::vector<std::string>& specs);
+    Status open_pool(const std::vector<std::string>& specs, bool is_degraded);
     // On return the devices are closed: it waits for requests under way.
     Status close_pool();
 

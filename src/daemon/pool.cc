@@ -53,7 +53,7 @@ Result<std::unique_ptr<Pool>> Pool::create(const std::string& name,
 
 Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
                                          const session::ServerOptions& server,
-                                         base::EventSink& events) {
+                                         base::EventSink& events, bool is_degraded) {
     if (specs.empty()) return Error(Code::Invalid, "name the devices of the pool to open");
     std::vector<DevicePtr> devices;
     for (const auto& spec : specs) {
@@ -62,7 +62,7 @@ Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
         devices.push_back(std::move(*device));
     }
     std::unique_ptr<Pool> pool(new Pool(events));
-    auto store = store::Store::open(devices);
+    auto store = store::Store::open(devices, is_degraded);
     if (!store) return store.error();
     pool->store_ = std::move(*store);
     RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
@@ -122,13 +122,49 @@ Pool::~Pool() {
     resync_.reset();
 }
 
-Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
+// The device itself says who it is. Its old memory may be mapped by nobody: what is stored there
+// from now on must not be reached through a mapping of its earlier life.
+Result<std::string> Pool::rejoin(const DeviceSpec& spec, std::unique_ptr<slot::Slot> slot) {
+    auto opened = device::Device::open(spec);
+    if (!opened) return opened.error();
+    const DevicePtr device = std::move(*opened);
+    auto target = failure::proof_target(*device);
+    if (!target) return target.error();
+    auto report = failure::prove(*target);
+    if (!report) return report.error();
+    if (!report->holders.empty())
+        return Error(Code::Busy, "its old memory is still held: " + report->summary() +
+                                     "; end that process, or wipe the device and add it anew");
+    auto rejoined = store_->rejoin_device(device);
+    if (!rejoined) return rejoined.error();
+    devices_[device->name()] = {rejoined->id, device,
+                                std::make_shared<slot::SlotMachine>(std::move(slot))};
+    pulled_.erase(device->name());
+    for (const auto& [inode, range] : rejoined->restored) registry_->mark_stale(inode, range);
+    std::uint64_t restored_bytes = 0, copy_bytes = 0;
+    for (const auto& [inode, range] : rejoined->restored) restored_bytes += range.length();
+    for (const auto& move : rejoined->copies) copy_bytes += move.from.length;
+    events_.publish({"device-returned",
+                     {{"device", device->name()},
+                      {"restored_bytes", restored_bytes},
+                      {"bytes_to_compare", copy_bytes}}});
+    resync_->take_over(std::move(rejoined->copies));
+    return device->name();
+}
+
+Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& slot_text,
+                                     bool may_wipe) {
     MutexLock lock(mutex_);
     if (devices_.contains(spec.name))
         return Error(Code::Exists,
                      "there is a device " + spec.name + " already; choose another name");
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
+    if (auto label = device::Device::peek_label(spec)) {
+        if (store_->is_absent(*label)) return rejoin(spec, std::move(*slot));
+        if (label->state == device::LabelState::Member && may_wipe)
+            RETURN_IF_ERROR(device::Device::wipe(spec));
+    }
     auto made = device::Device::create(spec, store_->pool_uuid());
     if (!made) return made.error();
     const DevicePtr device = std::move(*made);
@@ -139,7 +175,7 @@ Status Pool::add_device(const DeviceSpec& spec, const std::string& slot_text) {
     resync_->kick();
     events_.publish(
         {"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});
-    return {};
+    return spec.name;
 }
 
 void Pool::forget(const std::string& name) {

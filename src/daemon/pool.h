@@ -58,7 +58,7 @@ class Pool {
                                                 base::EventSink& events);
     static Result<std::unique_ptr<Pool>> open(const std::vector<device::DeviceSpec>& specs,
                                               const session::ServerOptions& server,
-                                              base::EventSink& events);
+                                              base::EventSink& events, bool is_degraded = false);
     // Cancels removals, ends sessions (clients keep what they have mapped), closes the devices.
     ~Pool();
 
@@ -67,8 +67,11 @@ class Pool {
     session::FileService& files() { return *files_; }
     failure::RemovalService& removals() { return *removals_; }
 
-    // `slot`: see slot::make_slot.
-    Status add_device(const device::DeviceSpec& spec, const std::string& slot);
+    // `slot`: see slot::make_slot. A device of this pool that was lost comes back; one that another
+    // pool thinks it has is refused, or wiped when the caller says so.
+    // The name under which it has joined.
+    Result<std::string> add_device(const device::DeviceSpec& spec, const std::string& slot,
+                                   bool may_wipe = false);
     std::vector<DeviceView> devices() const;
     Result<DeviceView> device(const std::string& name) const;
     Result<failure::RemovalPlan> plan_pull(const std::vector<std::string>& names);
@@ -94,6 +97,8 @@ class Pool {
     // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
     void forget(const std::string& name);
+    Result<std::string> rejoin(const device::DeviceSpec& spec, std::unique_ptr<slot::Slot> slot)
+        REQUIRES(mutex_);
     // A device has left without being asked.
     void lose(base::DeviceId id);
     DeviceView view(const failure::ManagedDevice& device,

@@ -84,7 +84,11 @@ SegmentHealth Device::probe_segment(SegmentNo segment) const {
 }
 
 bool Device::is_reachable() const {
-    return ::faccessat(directory_fd_.get(), kLabelFile, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    struct stat named, open;
+    // A directory that was renamed or mounted over is another one, though our descriptor lives on.
+    return ::stat(directory_.c_str(), &named) == 0 && ::fstat(directory_fd_.get(), &open) == 0 &&
+           named.st_dev == open.st_dev && named.st_ino == open.st_ino &&
+           ::faccessat(directory_fd_.get(), kLabelFile, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 Status Device::punch(DeviceRange range) {
@@ -148,6 +152,23 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
     std::vector<std::uint8_t> buffer(
         std::min<std::uint64_t>(kCopyBufferBytes, std::max<std::uint64_t>(from_range.length(), 1)));
     return copy_range(from, from_range, to, to_offset, buffer);
+}
+
+Result<std::uint64_t> copy_changed(const Device& from, DeviceRange from_range, Device& to,
+                                   std::uint64_t to_offset) {
+    constexpr std::uint64_t kStepBytes = 256 * 1024;
+    std::vector<std::uint8_t> wanted(kStepBytes), found(kStepBytes);
+    std::uint64_t written = 0;
+    for (std::uint64_t done = 0; done < from_range.length(); done += kStepBytes) {
+        const auto length = std::min(kStepBytes, from_range.length() - done);
+        const std::span<std::uint8_t> left(wanted.data(), length), right(found.data(), length);
+        RETURN_IF_ERROR(from.read(from_range.begin() + done, left));
+        const auto read = to.read(to_offset + done, right);
+        if (read && std::equal(left.begin(), left.end(), right.begin())) continue;
+        RETURN_IF_ERROR(to.write(to_offset + done, left));
+        written += length;
+    }
+    return written;
 }
 
 }  // namespace refault::device

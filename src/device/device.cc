@@ -67,7 +67,7 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
         return Error(Code::Exists,
                      spec.path + " belongs to " +
                          (label->pool == pool ? "this pool" : "pool " + label->pool.to_string()) +
-                         " already; open that pool, or remove its files to make it anew");
+                         " already; open that pool, or add it with --yes to wipe it first");
     if (!label && label.error().code() != Code::NotFound) return label.error().within(spec.path);
     auto segments = device->list_segments();
     if (!segments) return segments.error();
@@ -98,6 +98,26 @@ Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
     device->segment_count_ = label->segment_count;
     device->spec_.name = label->name;
     return device;
+}
+
+Result<Label> Device::peek_label(const DeviceSpec& spec) {
+    if (spec.kind != DeviceKind::Dir)
+        return Error(Code::NotFound, "a ram: device has no label of an earlier life");
+    Device device(spec, spec.path);
+    auto directory = sys::open_directory(spec.path);
+    if (!directory) return directory.error();
+    device.directory_fd_ = std::move(*directory);
+    return device.read_label();
+}
+
+Status Device::wipe(const DeviceSpec& spec) {
+    if (spec.kind != DeviceKind::Dir) return Error(Code::Invalid, "only dir: devices are wiped");
+    Device device(spec, spec.path);
+    RETURN_IF_ERROR(device.open_directory());
+    auto segments = device.list_segments();
+    if (!segments) return segments.error();
+    for (const auto segment : *segments) RETURN_IF_ERROR(device.release_segment(segment));
+    return device.remove_label();
 }
 
 Status Device::check_spec() const {

@@ -66,6 +66,11 @@ class Device {
     // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer
     // version).
     static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec);
+    // The label of a dir: device, without taking the device.
+    static Result<Label> peek_label(const DeviceSpec& spec);
+    // Removes the label and the segment files of a dir: device of which a pool thinks it is a
+    // member. Busy when a daemon has it.
+    static Status wipe(const DeviceSpec& spec);
     // Unmounts and removes what create() made for a ram: device; leaves a dir: device's files
     // alone.
     ~Device();
@@ -109,7 +114,7 @@ class Device {
     HeldSegments held_segments() const;
     bool has_segment(SegmentNo segment) const;
     SegmentHealth probe_segment(SegmentNo segment) const;
-    // Whether the directory still shows the device: its label can be read.
+    // Whether the directory is still where it was and shows the device: its label can be read.
     bool is_reachable() const;
     // Every segment file in the directory, ascending.
     Result<std::vector<SegmentNo>> list_segments() const;
@@ -201,5 +206,10 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
 // The same with a buffer of its own.
 Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Device& to,
                                  std::uint64_t to_offset);
+
+// Makes the target range equal to the source, holes included, writing only what differs. Neither
+// range may cross a segment boundary. Returns the bytes that were written.
+Result<std::uint64_t> copy_changed(const Device& from, DeviceRange from_range, Device& to,
+                                   std::uint64_t to_offset);
 
 }  // namespace refault::device

@@ -2,6 +2,7 @@
 #include "failure/failure_service.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <thread>
 
 #include "base/log.h"

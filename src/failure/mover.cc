@@ -202,7 +202,10 @@ class Mover::Batch {
             auto to = mover_.store_.device(move.to_device);
             if (!to) return to.error();
             auto copied =
-                device::copy_range(**from, move.from.device_range(), **to, move.to_offset, buffer);
+                move.has_old_bytes
+                    ? device::copy_changed(**from, move.from.device_range(), **to, move.to_offset)
+                    : device::copy_range(**from, move.from.device_range(), **to, move.to_offset,
+                                         buffer);
             if (!copied) return copied.error();
             outcome_.bytes_copied += *copied;
             RETURN_IF_ERROR(

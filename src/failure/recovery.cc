@@ -27,6 +27,8 @@ namespace {
 // How long a failure waits for a pager that is in the middle of placing a part of the range.
 constexpr milliseconds kPatience{50};
 constexpr std::size_t kBatchParts = 64;
+// How long, for all of a device, clients are given to let go of it by themselves.
+constexpr milliseconds kLaggardPatience{300};
 
 }  // namespace
 
@@ -260,6 +262,7 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
     for (const auto& extent : batch) ranges.emplace_back(extent.inode, extent.file_range());
     std::vector<FailedPart> reports;
     for (const auto& extent : batch) reports.push_back(report_of(extent));
+    const bool is_device_gone = record != 0;
     {
         Fenced fenced(*this, ranges);
         fenced.set_moved(session::kAllLayers);
@@ -267,11 +270,10 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
             // A range that could not be fenced is taken in the next round.
             if (!fenced.has(batch[i].inode, batch[i].file_range())) continue;
             reports[i].outcome = drop_part({batch[i], kind, true}, reports[i], false);
-            if (auto device = store_.device(batch[i].device))
-                base::discard((*device)->punch(batch[i].device_range()),
-                              "the memory is gone already");
+            if (!is_device_gone) zap(batch[i]);
         }
     }
+    if (is_device_gone) zap_laggards(batch);
     for (auto& report : reports) {
         if (report.outcome == Outcome::Lost)
             notify_early(report.inode, report.file_range, wire::Answer::Lost);
@@ -280,8 +282,22 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
     return {};
 }
 
+void Recovery::zap(const Extent& extent) {
+    if (auto device = store_.device(extent.device))
+        base::discard((*device)->punch(extent.device_range()), "the memory is gone already");
+}
+
+// What is left on a device that is gone may come back with it, so it is left alone where everybody
+// has let go of it. Who has not would go on with bytes that nobody else sees any more.
+void Recovery::zap_laggards(std::span<const Extent> batch) {
+    for (const auto& extent : batch)
+        if (!registry_.wait_until_placed(extent.inode, extent.file_range(), laggards_until_))
+            zap(extent);
+}
+
 Status Recovery::recover_device(base::DeviceId id, FailureKind kind, std::uint64_t record) {
     constexpr int kRoundsMax = 100;
+    laggards_until_ = steady_clock::now() + kLaggardPatience;
     store_.set_failed(id);
     auto device = store_.device(id);
     if (!device) return device.error();

@@ -72,6 +72,8 @@ class Recovery {
     void notify_early(base::InodeNo inode, base::FileRange range, wire::Answer what);
     // Counts a failure of the range's pages; true when one of them has failed too often.
     bool count_failure(base::DeviceId device, base::DeviceRange range);
+    void zap(const store::Extent& extent);
+    void zap_laggards(std::span<const store::Extent> batch);
     Status settle_device(base::DeviceId id);
 
     store::Store& store_;
@@ -79,6 +81,7 @@ class Recovery {
     session::WriteBarrier& barrier_;
     Mover& mover_;
     FailureBook& book_;
+    std::chrono::steady_clock::time_point laggards_until_;  // of the caller's thread
     mutable base::Mutex mutex_;
     std::map<std::pair<base::DeviceId, std::uint64_t>, std::uint32_t> failures_ GUARDED_BY(mutex_);
     std::vector<RetiredRange> retired_ GUARDED_BY(mutex_);

@@ -61,6 +61,14 @@ void Resync::kick() {
     changed_.notify_all();
 }
 
+void Resync::take_over(std::vector<Move> moves) {
+    {
+        MutexLock lock(mutex_);
+        taken_over_.insert(taken_over_.end(), moves.begin(), moves.end());
+    }
+    kick();
+}
+
 ResyncStatus Resync::status() const {
     MutexLock lock(mutex_);
     return status_;
@@ -119,6 +127,12 @@ void Resync::run() {
 }
 
 Resync::Did Resync::work() {
+    std::vector<Move> taken_over;
+    {
+        MutexLock lock(mutex_);
+        taken_over.swap(taken_over_);
+    }
+    (void)copy_all(taken_over);
     const auto files = store_.files_that_need_attention();
     std::uint64_t missing = 0;
     for (const auto& file : files) missing += file.missing_bytes;
@@ -142,28 +156,14 @@ Resync::Did Resync::work() {
     return did;
 }
 
-Resync::Did Resync::make_copies(InodeNo inode) {
-    auto plan = store_.reserve_copies(inode, kPieceBytes);
-    if (!plan) return Did::Nothing;
-    if (!plan->surplus.empty())
-        base::discard(recovery_.drop_surplus(plan->surplus), "tried again in the next round");
-    {
-        MutexLock lock(mutex_);
-        status_.short_bytes += plan->short_bytes;
-    }
-    if (plan->moves.empty()) return plan->surplus.empty() ? Did::Nothing : Did::Something;
-    // From now on a store may be in one copy and not yet in the other.
-    if (registry_.has_writers(inode)) base::discard(store_.set_unsynced(inode, true), "told below");
-    events_.publish(
-        {"resync-started",
-         {{"path", store_.path_of(inode)}, {"moves", std::uint64_t(plan->moves.size())}}});
+std::uint64_t Resync::copy_all(std::vector<Move>& moves) {
     std::uint64_t done_bytes = 0;
-    auto& moves = plan->moves;
     for (std::size_t i = 0; i < moves.size();) {
         // One replica at a time: two fences on one range would wait for each other.
         std::size_t end = i + 1;
         while (end < moves.size() && end - i < kBatchMovesMax &&
-               moves[end].copy_as == moves[i].copy_as)
+               moves[end].copy_as == moves[i].copy_as &&
+               moves[end].from.inode == moves[i].from.inode)
             ++end;
         const std::span<const Move> batch(moves.data() + i, end - i);
         i = end;
@@ -181,8 +181,29 @@ Resync::Did Resync::make_copies(InodeNo inode) {
         done_bytes += outcome->bytes_moved;
         note_progress(outcome->bytes_moved);
         // Equal again once it answers.
-        if (outcome->has_laggards) base::discard(store_.set_unsynced(inode, true), "as above");
+        if (outcome->has_laggards)
+            base::discard(store_.set_unsynced(batch.front().from.inode, true),
+                          "it stays as it is marked");
     }
+    return done_bytes;
+}
+
+Resync::Did Resync::make_copies(InodeNo inode) {
+    auto plan = store_.reserve_copies(inode, kPieceBytes);
+    if (!plan) return Did::Nothing;
+    if (!plan->surplus.empty())
+        base::discard(recovery_.drop_surplus(plan->surplus), "tried again in the next round");
+    {
+        MutexLock lock(mutex_);
+        status_.short_bytes += plan->short_bytes;
+    }
+    if (plan->moves.empty()) return plan->surplus.empty() ? Did::Nothing : Did::Something;
+    // From now on a store may be in one copy and not yet in the other.
+    if (registry_.has_writers(inode)) base::discard(store_.set_unsynced(inode, true), "told below");
+    events_.publish(
+        {"resync-started",
+         {{"path", store_.path_of(inode)}, {"moves", std::uint64_t(plan->moves.size())}}});
+    const auto done_bytes = copy_all(plan->moves);
     if (done_bytes == 0) return Did::Nothing;
     events_.publish({"resync-done", {{"path", store_.path_of(inode)}, {"bytes", done_bytes}}});
     return Did::Something;

@@ -53,6 +53,8 @@ class Resync {
 
     // There may be something to do. Any thread; never waits.
     void kick();
+    // Moves that bring old copies on a device that came back up to date; ends them.
+    void take_over(std::vector<store::Move> moves);
     ResyncStatus status() const;
     // True when nothing is left to do; waits until then or the deadline.
     bool wait_until_idle(std::chrono::steady_clock::time_point deadline) const;
@@ -67,6 +69,8 @@ class Resync {
     // One round over all files.
     Did work();
     Did make_copies(base::InodeNo inode);
+    // Ends all of them; the bytes that were copied, or found equal.
+    std::uint64_t copy_all(std::vector<store::Move>& moves);
     Did make_equal(base::InodeNo inode);
     // Compares one piece of all copies under the barrier and copies what differs from the primary.
     Status equalise(base::InodeNo inode, base::FileRange range, std::uint64_t& differing);
@@ -86,6 +90,7 @@ class Resync {
     mutable base::CondVar changed_;
     bool is_kicked_ GUARDED_BY(mutex_) = false;
     bool must_stop_ GUARDED_BY(mutex_) = false;
+    std::vector<store::Move> taken_over_ GUARDED_BY(mutex_);
     ResyncStatus status_ GUARDED_BY(mutex_);
     base::NamedThread thread_;
 };

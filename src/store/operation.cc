@@ -162,6 +162,12 @@ struct Fields {
         put(out, o.lost);
     }
     void operator()(const op::ClearLost& o) { out.u64(o.inode.raw()).u64(o.begin).u64(o.end); }
+    void operator()(const op::LoseDevice& o) {
+        out.u32(o.id.raw()).raw(o.uuid.bytes).text(o.name).u64(o.segment_bytes);
+        out.u32(o.segment_count);
+    }
+    void operator()(const op::NoteAbsent& o) { put(out, o.extent); }
+    void operator()(const op::ForgetAbsent& o) { out.u32(o.id.raw()); }
     void operator()(const op::SetUnsynced& o) { out.u64(o.inode.raw()).u8(o.is_unsynced ? 1 : 0); }
 };
 
@@ -206,6 +212,13 @@ Operation get_operation(Decoder& in) {
             return op::ClearLost{InodeNo(in.u64()), in.u64(), in.u64()};
         case 18:
             return op::SetUnsynced{InodeNo(in.u64()), get_flag(in)};
+        case 19:
+            return op::LoseDevice{DeviceId(in.u32()), get_uuid(in), in.text(kDeviceNameBytesMax),
+                                  in.u64(), in.u32()};
+        case 20:
+            return op::NoteAbsent{get_extent(in)};
+        case 21:
+            return op::ForgetAbsent{DeviceId(in.u32())};
         default:
             in.fail();
             return op::RemoveInode{};
@@ -218,7 +231,7 @@ void encode_operation(Encoder& encoder, const Operation& operation) {
     static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
                       std::is_same_v<std::variant_alternative_t<13, Operation>, op::DropExtents> &&
                       std::is_same_v<std::variant_alternative_t<17, Operation>, op::SetUnsynced> &&
-                      std::variant_size_v<Operation> == 18,
+                      std::variant_size_v<Operation> == 21,
                   "the kind on media is the index in the variant plus one");
     encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
     std::visit(Fields{encoder}, operation);

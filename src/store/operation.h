@@ -127,13 +127,35 @@ struct SetUnsynced {  // kind 18
     bool operator==(const SetUnsynced&) const = default;
 };
 
+// The device has left without being asked: it may come back, and is then known by its uuid. It
+// holds nothing any more, or has left already (in an image).
+struct LoseDevice {  // kind 19
+    DeviceId id;
+    base::Uuid uuid;
+    std::string name;
+    std::uint64_t segment_bytes = 0;
+    std::uint32_t segment_count = 0;
+    bool operator==(const LoseDevice&) const = default;
+};
+// What a device that is lost, or about to be, held.
+struct NoteAbsent {  // kind 20
+    Extent extent;
+    bool operator==(const NoteAbsent&) const = default;
+};
+// It has come back, or nobody waits for it any more.
+struct ForgetAbsent {  // kind 21
+    DeviceId id;
+    bool operator==(const ForgetAbsent&) const = default;
+};
+
 }  // namespace op
 
 using Operation =
     std::variant<op::SetPool, op::SetCounters, op::AddDevice, op::RemoveDevice, op::CreateInode,
                  op::UpdateInode, op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment,
                  op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents,
-                 op::RenumberExtent, op::MarkLost, op::ClearLost, op::SetUnsynced>;
+                 op::RenumberExtent, op::MarkLost, op::ClearLost, op::SetUnsynced, op::LoseDevice,
+                 op::NoteAbsent, op::ForgetAbsent>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

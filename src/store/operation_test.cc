@@ -44,7 +44,10 @@ std::vector<Operation> one_of_each() {
             op::MarkLost{InodeNo(7),
                          {FileRange(4096, 8192), FailureKind::Checksum, DeviceId(2), 8192, 5}},
             op::ClearLost{InodeNo(7), 4096, 8192},
-            op::SetUnsynced{InodeNo(7), true}};
+            op::SetUnsynced{InodeNo(7), true},
+            op::LoseDevice{DeviceId(2), uuid, "left", 1 << 21, 77},
+            op::NoteAbsent{extent},
+            op::ForgetAbsent{DeviceId(2)}};
 }
 
 TEST(Operation, EveryKindSurvivesEncoding) {

@@ -31,6 +31,11 @@ const State::Device* State::device(DeviceId id) const {
     return found == devices_.end() ? nullptr : &found->second;
 }
 
+const State::Absent* State::absent(DeviceId id) const {
+    const auto found = absent_.find(id);
+    return found == absent_.end() ? nullptr : &found->second;
+}
+
 ReverseMap* State::find_map(DeviceId id) {
     const auto found = devices_.find(id);
     return found == devices_.end() ? nullptr : &found->second.map;
@@ -122,6 +127,11 @@ std::vector<Bytes> State::image() const {
     for (const auto& [number, node] : inodes_) {
         for (const auto& lost : node.lost.all()) put(op::MarkLost{number, lost});
         if (node.is_unsynced) put(op::SetUnsynced{number, true});
+    }
+    for (const auto& [id, absent] : absent_) {
+        for (const auto& extent : absent.extents) put(op::NoteAbsent{extent});
+        put(op::LoseDevice{id, absent.uuid, absent.name, absent.segment_bytes,
+                           absent.segment_count});
     }
     if (!encoder.data().empty()) records.push_back(encoder.take());
     return records;

@@ -45,6 +45,15 @@ class State {
         ReverseMap map;
     };
 
+    // A device that left without being asked, and what it held then.
+    struct Absent {
+        base::Uuid uuid;
+        std::string name;
+        std::uint64_t segment_bytes = 0;
+        std::uint32_t segment_count = 0;
+        std::vector<Extent> extents;
+    };
+
     Status apply(const Operation& operation);
     // Decodes and applies all of a transaction or a chunk of an image.
     Status apply_record(std::span<const std::uint8_t> record);
@@ -61,6 +70,8 @@ class State {
     const std::unordered_map<InodeNo, Inode>& inodes() const noexcept { return inodes_; }
     const Device* device(DeviceId id) const;
     const std::map<DeviceId, Device>& devices() const noexcept { return devices_; }
+    const Absent* absent(DeviceId id) const;
+    const std::map<DeviceId, Absent>& absent() const noexcept { return absent_; }
     std::string path_of(InodeNo number) const;
 
     // Where the metadata log lies. Precondition: set: no owner; clear: owner Metadata.
@@ -86,6 +97,9 @@ class State {
     Status on(const op::MarkLost& o);
     Status on(const op::ClearLost& o);
     Status on(const op::SetUnsynced& o);
+    Status on(const op::LoseDevice& o);
+    Status on(const op::NoteAbsent& o);
+    Status on(const op::ForgetAbsent& o);
     Inode* find_inode(InodeNo number);
     ReverseMap* find_map(DeviceId id);
     bool is_above(InodeNo ancestor, InodeNo directory) const;
@@ -96,6 +110,7 @@ class State {
     DeviceId next_device_{1};
     std::unordered_map<InodeNo, Inode> inodes_;
     std::map<DeviceId, Device> devices_;
+    std::map<DeviceId, Absent> absent_;
 };
 
 // Segments from 4 KiB to 1 GiB, and not too many of them.

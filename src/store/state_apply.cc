@@ -246,6 +246,30 @@ Status State::on(const op::ClearLost& o) {
     return {};
 }
 
+Status State::on(const op::LoseDevice& o) {
+    if (!is_possible_shape(o.segment_bytes, o.segment_count) || o.name.empty())
+        return misfit("a lost device has an impossible shape");
+    if (device(o.id) != nullptr) RETURN_IF_ERROR(on(op::RemoveDevice{o.id}));
+    auto& absent = absent_[o.id];
+    absent.uuid = o.uuid;
+    absent.name = o.name;
+    absent.segment_bytes = o.segment_bytes;
+    absent.segment_count = o.segment_count;
+    return {};
+}
+
+Status State::on(const op::NoteAbsent& o) {
+    if (o.extent.length == 0 || o.extent.replica >= kReplicasMax)
+        return misfit(describe(o.extent) + " is absent but impossible");
+    absent_[o.extent.device].extents.push_back(o.extent);
+    return {};
+}
+
+Status State::on(const op::ForgetAbsent& o) {
+    if (absent_.erase(o.id) == 0) return misfit("a device is forgotten that nobody knows");
+    return {};
+}
+
 Status State::on(const op::SetUnsynced& o) {
     auto* node = find_inode(o.inode);
     if (node == nullptr || node->is_directory()) return misfit("copies without a file");

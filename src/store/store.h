@@ -75,7 +75,10 @@ class Store {
     // them has, removes segment files that no history owns, punches what is free, and writes a
     // fresh checkpoint on the metadata devices. NotFound names members that are missing; Corrupt
     // when no member has a readable history.
-    static Result<std::unique_ptr<Store>> open(std::vector<DevicePtr> devices);
+    // allow_missing: members that are not given are taken for lost; what has another copy goes on
+    // from that, the rest is recorded as lost until they come back.
+    static Result<std::unique_ptr<Store>> open(std::vector<DevicePtr> devices,
+                                               bool allow_missing = false);
     // Writes nothing: every change is in the log already.
     ~Store();
 
@@ -233,6 +236,20 @@ class Store {
     Status ensure_metadata_copies();
     // All copies anew, in fresh segments: for when a part of one is bad.
     Status rewrite_metadata();
+    // A device that was lost comes back (Device::open): it is known by its label's uuid. Ranges
+    // that are lost since then are there again; of what has another copy, `copies` are moves that
+    // bring its old bytes up to date. Everything else on it is dropped. NotFound when this pool
+    // does not wait for it. The caller has proved that nobody maps or holds its segments.
+    struct Rejoined {
+        DeviceId id;
+        std::vector<std::pair<InodeNo, FileRange>> restored;
+        std::vector<Move> copies;
+    };
+    Result<Rejoined> rejoin_device(DevicePtr device);
+    // Whether the pool waits for a device with this label.
+    bool is_absent(const device::Label& label) const;
+    // Names of the devices that it waits for.
+    std::vector<std::string> absent_devices() const;
     // Forgets an empty device (no extent, no metadata): journals it, bumps the generation, writes
     // the tombstone label. The caller has proved that nobody maps it. Busy when it still holds
     // something.
@@ -280,12 +297,14 @@ class Store {
     // ---- opening (store_open.cc).
     void start_locked(const Devices& devices, const base::Uuid& pool, std::uint64_t first_epoch)
         REQUIRES(mutex_);
-    Status match_devices_locked(const std::vector<DevicePtr>& devices, Devices& matched)
-        REQUIRES(mutex_);
+    Status match_devices_locked(const std::vector<DevicePtr>& devices, bool allow_missing,
+                                Devices& matched) REQUIRES(mutex_);
+    Status lose_missing_locked(DeviceId id) REQUIRES(mutex_);
     Status protect_metadata_locked(const Devices& devices, std::uint64_t epoch) REQUIRES(mutex_);
     Status settle_books_locked() REQUIRES(mutex_);
     Status remove_orphans_locked() REQUIRES(mutex_);
     Status clean_devices_locked() REQUIRES(mutex_);
+    Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
     // ---- namespace (namespace*.cc).
     Result<Attributes> make_inode(const std::string& path, FileType type, mode_t mode,
@@ -314,6 +333,8 @@ class Store {
         std::span<const Extent> planned) const REQUIRES(mutex_);
     void drop_copy_locked(const Extent& copy, FailureKind kind, Change& change, Dropped& dropped)
         REQUIRES(mutex_);
+    // ---- devices that come back (store_rejoin.cc).
+    class Rejoin;
     Status place_lost_locked(const Inode& node, FileRange range, Change& change,
                              std::vector<Piece>& pieces) REQUIRES(mutex_);
 

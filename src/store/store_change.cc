@@ -175,6 +175,8 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
     }
     for (const auto& key : change.closing) {
         const auto& device = devices.at(key.device);
+        // What is on a device that is gone stays as it is: it may come back.
+        if (failed.contains(key.device)) continue;
         // A file that stays is removed when the segment is used again.
         if (const auto released = device->release_segment(key.segment); !released)
             log_line(LogLevel::Warning,

@@ -96,6 +96,7 @@ Result<Store::CopyPlan> Store::reserve_copies(InodeNo inode, std::uint64_t piece
 void Store::drop_copy_locked(const Extent& copy, FailureKind kind, Change& change,
                              Dropped& dropped) {
     change.operations.push_back(op::CutExtent{copy});
+    if (failed_devices_.contains(copy.device)) change.operations.push_back(op::NoteAbsent{copy});
     if (copy.replica != 0) return;
     const auto* node = state_->inode(copy.inode);
     base::RangeSet open;

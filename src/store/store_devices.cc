@@ -102,18 +102,24 @@ Status Store::remove_device(DeviceId id) {
         return Error(Code::Busy, "device " + known->name +
                                      " still has segments that moves are using; try again");
     Change change;
-    change.operations = {op::RemoveDevice{id}};
+    const bool has_failed = failed_devices_.contains(id);
+    if (has_failed)
+        change.operations = {op::LoseDevice{
+            id, known->uuid, known->name, known->map.segment_bytes(), known->map.segment_count()}};
+    else
+        change.operations = {op::RemoveDevice{id}};
     RETURN_IF_ERROR(append_and_apply_locked(change));
     allocator_->remove_device(id);
     const auto device = std::move(devices_.extract(id).mapped());
     checkpoint_if_due_locked();
+    failed_devices_.erase(id);
+    if (has_failed) return {};  // its label stays: it may come back
     auto label = device->label();
     label.state = device::LabelState::Removed;
     ++label.generation;
     label.metadata_epoch = 0;
     label.metadata_segments.clear();
-    const bool has_failed = failed_devices_.erase(id) > 0;
-    if (const auto written = device->write_label(label); !written && !has_failed)
+    if (const auto written = device->write_label(label); !written)
         return written.error().within(
             "the device is out of the pool, but its label does not say so");
     return {};

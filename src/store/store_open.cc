@@ -46,7 +46,7 @@ void Store::start_locked(const Devices& devices, const base::Uuid& pool,
     devices_ = devices;
     if (!state_) state_ = std::make_unique<State>();
     allocator_ = std::make_unique<Allocator>();
-    moves_ = std::make_unique<MoveBook>();
+    if (!moves_) moves_ = std::make_unique<MoveBook>();
     space_ = std::make_unique<MetadataSegments>(*state_, *allocator_, devices_);
     log_ = std::make_unique<MetadataLog>(pool, *space_);
 }
@@ -93,7 +93,7 @@ Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name,
     return store;
 }
 
-Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices) {
+Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool allow_missing) {
     RETURN_IF_ERROR(check_names(devices));
     auto history = MetadataLog::read_longest(devices);
     if (!history) return history.error();
@@ -108,7 +108,8 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices) {
     const auto* root = store->state_->inode(base::kRootInode);
     if (root == nullptr) return Error(Code::Corrupt, "the pool's metadata has no root directory");
     Devices matched;
-    RETURN_IF_ERROR(store->match_devices_locked(devices, matched));
+    store->moves_ = std::make_unique<MoveBook>();
+    RETURN_IF_ERROR(store->match_devices_locked(devices, allow_missing, matched));
     store->start_locked(matched, store->state_->pool_uuid(), history->epoch + 1);
     RETURN_IF_ERROR(store->settle_books_locked());
     RETURN_IF_ERROR(store->protect_metadata_locked(matched, history->epoch));
@@ -120,7 +121,8 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices) {
 
 // Gives each device its label's next generation. What carries the pool's label but is not in the
 // history had been removed, or was about to join: a crash came between the journal and the label.
-Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, Devices& matched) {
+Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, bool allow_missing,
+                                   Devices& matched) {
     std::vector<std::pair<DevicePtr, Label>> labels;
     for (const auto& device : devices) {
         auto label = device->read_label();
@@ -145,13 +147,43 @@ Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, Device
         labels.emplace_back(device, std::move(*label));
     }
     std::string missing;
-    for (const auto& [id, device] : state_->devices())
-        if (!matched.contains(id)) missing += (missing.empty() ? "" : ", ") + device.name;
-    if (!missing.empty())
-        return Error(Code::NotFound,
-                     "devices of the pool are missing: " + missing + "; give them all");
+    std::vector<DeviceId> missing_ids;
+    for (const auto& [id, device] : state_->devices()) {
+        if (matched.contains(id)) continue;
+        missing += (missing.empty() ? "" : ", ") + device.name;
+        missing_ids.push_back(id);
+    }
+    if (!missing.empty() && !allow_missing)
+        return Error(Code::NotFound, "devices of the pool are missing: " + missing +
+                                         "; give them all, or open it with --degraded: what has "
+                                         "no other copy is lost then until they come back");
+    for (const auto id : missing_ids) RETURN_IF_ERROR(lose_missing_locked(id));
     for (const auto& [device, label] : labels) RETURN_IF_ERROR(device->write_label(label));
     return {};
+}
+
+// The same as what a surprise removal does, before anybody maps anything.
+Status Store::lose_missing_locked(DeviceId id) {
+    const auto* device = state_->device(id);
+    const op::LoseDevice lose{id, device->uuid, device->name, device->map.segment_bytes(),
+                              device->map.segment_count()};
+    log_line(LogLevel::Warning, "device " + device->name + " is missing");
+    failed_devices_.insert(id);
+    std::vector<SegmentNo> owned;
+    for (std::uint32_t i = 0; i < device->map.segment_count(); ++i) {
+        if (!device->map.owner(SegmentNo(i))) continue;
+        owned.push_back(SegmentNo(i));
+        for (const auto& extent : device->map.extents(SegmentNo(i))) {
+            Change change;
+            Dropped dropped{extent, {}, {}};
+            drop_copy_locked(extent, FailureKind::SurpriseRemoval, change, dropped);
+            for (const auto& operation : change.operations)
+                RETURN_IF_ERROR(state_->apply(operation));
+        }
+    }
+    for (const auto segment : owned) RETURN_IF_ERROR(state_->apply(op::DisownSegment{id, segment}));
+    failed_devices_.erase(id);
+    return state_->apply(lose);
 }
 
 // Drops files without names and owners without extents, then books what is left.
@@ -208,32 +240,35 @@ Status Store::protect_metadata_locked(const Devices& devices, std::uint64_t epoc
 
 // The checkpoint stands: what neither it nor the log's labels own goes.
 Status Store::clean_devices_locked() {
+    for (const auto& [id, device] : devices_) RETURN_IF_ERROR(clean_device_locked(id, *device));
+    return {};
+}
+
+Status Store::clean_device_locked(DeviceId id, device::Device& device) {
     const auto copies = log_->copies();
-    for (const auto& [id, device] : devices_) {
-        auto label = device->label();
-        const bool has_copy = std::find(copies.begin(), copies.end(), id) != copies.end();
-        if (!has_copy && !label.metadata_segments.empty()) {
-            label.metadata_segments.clear();
-            label.metadata_epoch = 0;
-            RETURN_IF_ERROR(device->write_label(label));
-        }
-        for (const auto& key : allocator_->owned(id)) {
-            const auto& listed = label.metadata_segments;
-            if (allocator_->owner(key)->kind == SegmentOwner::Kind::Metadata) {
-                if (std::find(listed.begin(), listed.end(), key.segment) == listed.end())
-                    space_->give_back(id, key.segment);
-                continue;
-            }
-            const auto base = device->segment_range(key.segment).begin();
-            for (const auto& [offset, length] : allocator_->space(key)->runs())
-                RETURN_IF_ERROR(device->punch(DeviceRange::of_length(base + offset, length)));
-        }
-        auto files = device->list_segments();
-        if (!files) return files.error();
-        for (const auto segment : *files)
-            if (segment.raw() >= device->segment_count() || !allocator_->owner({id, segment}))
-                RETURN_IF_ERROR(device->release_segment(segment));
+    auto label = device.label();
+    const bool has_copy = std::find(copies.begin(), copies.end(), id) != copies.end();
+    if (!has_copy && !label.metadata_segments.empty()) {
+        label.metadata_segments.clear();
+        label.metadata_epoch = 0;
+        RETURN_IF_ERROR(device.write_label(label));
     }
+    for (const auto& key : allocator_->owned(id)) {
+        const auto& listed = label.metadata_segments;
+        if (allocator_->owner(key)->kind == SegmentOwner::Kind::Metadata) {
+            if (std::find(listed.begin(), listed.end(), key.segment) == listed.end())
+                space_->give_back(id, key.segment);
+            continue;
+        }
+        const auto base = device.segment_range(key.segment).begin();
+        for (const auto& [offset, length] : allocator_->space(key)->runs())
+            RETURN_IF_ERROR(device.punch(DeviceRange::of_length(base + offset, length)));
+    }
+    auto files = device.list_segments();
+    if (!files) return files.error();
+    for (const auto segment : *files)
+        if (segment.raw() >= device.segment_count() || !allocator_->owner({id, segment}))
+            RETURN_IF_ERROR(device.release_segment(segment));
     return {};
 }
 

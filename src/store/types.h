@@ -123,6 +123,8 @@ struct Move {
     std::uint64_t to_offset = 0;
     // Set: the bytes also stay where they are, and the target becomes this replica of them.
     std::optional<std::uint32_t> copy_as;
+    // The target holds an older copy of the same bytes: only what differs is written.
+    bool has_old_bytes = false;
 
     std::uint32_t target_replica() const { return copy_as.value_or(from.replica); }
 };

@@ -1,0 +1,241 @@
+// Devices that come back, or are used for something else: what is still valid is kept, nothing
+// stale is served, and nothing that is stored later is reached through a mapping of an earlier
+// life.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/unique_fd.h"
+#include "tests/loss_support.h"
+
+namespace refault::tests {
+namespace {
+
+using Access = Mapper::Access;
+
+// Directories that are devices, which an outside hand can take away and bring back.
+class Shelf {
+  public:
+    std::string make(const std::string& name) {
+        const auto path = directory_.path() + "/" + name;
+        std::filesystem::create_directory(path);
+        return path;
+    }
+    std::string spec(const std::string& name) {
+        return name + "=dir:" + directory_.path() + "/" + name + ",size=64M";
+    }
+    void take(const std::string& name) { move(name, name + ".away"); }
+    void bring_back(const std::string& name) { move(name + ".away", name); }
+    std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
+
+  private:
+    void move(const std::string& from, const std::string& to) {
+        std::filesystem::rename(directory_.path() + "/" + from, directory_.path() + "/" + to);
+    }
+    TemporaryDirectory directory_;
+};
+
+class Returning : public ::testing::Test {
+  protected:
+    Returning() {
+        for (const char* name : {"a", "b", "c"}) {
+            shelf_.make(name);
+            specs_.push_back(shelf_.spec(name));
+        }
+    }
+    void start() { pool_ = std::make_unique<Pool>(specs_); }
+    // A file of one copy of which the device has the first page.
+    void make_single_on(const std::string& device) {
+        for (int i = 0; i < 50; ++i) {
+            single_ = "/one" + std::to_string(i);
+            make_file(*pool_, single_, 1);
+            if (place_of(*pool_, single_, 0).device == device) return;
+        }
+        FAIL() << "no file came to lie on " << device;
+    }
+
+    Shelf shelf_;
+    std::vector<std::string> specs_;
+    std::unique_ptr<Pool> pool_;
+    std::string single_;
+};
+
+TEST_F(Returning, WhatIsStillValidIsKeptAndWhatHasChangedIsCopied) {
+    start();
+    make_file(*pool_, "/two", 2);
+    const auto device = place_of(*pool_, "/two", 0).device;
+    make_single_on(device);
+    Mapper two(*pool_, "/two", Access::Write);
+    Mapper one(*pool_, single_, Access::Write);
+    ASSERT_EQ(two.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    ASSERT_EQ(one.store(0, 7, kFileBytes), "ok");
+    shelf_.take(device);
+    ASSERT_TRUE(is_gone(*pool_, device));
+    EXPECT_EQ(one.load(0), lost_at(0));
+    ASSERT_EQ(two.say("accept 0 " + std::to_string(kFileBytes)), "ok");
+    ASSERT_EQ(two.store(0, 2, 4 * kPage), "ok");
+    ASSERT_EQ(two.persist(0, 4 * kPage), "ok");
+    wait_for_resync(*pool_);
+    shelf_.bring_back(device);
+    pool_->post("/v1/devices", {{"spec", device + "=dir:" + shelf_.path(device)}});
+    EXPECT_TRUE(pool_->get("/v1/lost")["lost"].empty());
+    EXPECT_EQ(one.load(0, kFileBytes), "ok 7") << "the only copy is there again";
+    EXPECT_EQ(two.load(0, 4 * kPage), "ok 2");
+    EXPECT_EQ(two.load(4 * kPage, kFileBytes - 4 * kPage), "ok 1");
+    wait_for_resync(*pool_);
+    pool_->expect_sound();
+}
+
+TEST_F(Returning, OldCopiesAreBroughtUpToDateBeforeTheyCount) {
+    specs_.pop_back();  // two devices: the copy has nowhere else to go meanwhile
+    start();
+    make_file(*pool_, "/two", 2);
+    const auto device = place_of(*pool_, "/two", 0).device;
+    const std::string other = device == "a" ? "b" : "a";
+    Mapper two(*pool_, "/two", Access::Write);
+    ASSERT_EQ(two.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    shelf_.take(device);
+    ASSERT_TRUE(is_gone(*pool_, device));
+    ASSERT_EQ(two.say("accept 0 " + std::to_string(kFileBytes)), "ok");
+    ASSERT_EQ(two.store(8 * kPage, 2, kPage), "ok");
+    ASSERT_EQ(two.persist(8 * kPage, kPage), "ok");
+    shelf_.bring_back(device);
+    pool_->post("/v1/devices", {{"spec", device + "=dir:" + shelf_.path(device)}});
+    wait_for_resync(*pool_);
+    EXPECT_EQ(place_of(*pool_, "/two", 0, 1).device, device);
+    pool_->expect_sound();
+    pool_->post("/v1/devices/" + other + "/fail", {{"all", true}});
+    EXPECT_EQ(two.say("remap"), "ok");
+    EXPECT_EQ(two.load(8 * kPage), "ok 2") << "nothing stale";
+    EXPECT_EQ(two.load(0, 8 * kPage), "ok 1");
+}
+
+TEST_F(Returning, ADeviceWhoseOldMemoryIsHeldDoesNotJoin) {
+    NEEDS_PROOF();
+    start();
+    make_file(*pool_, "/two", 2);
+    const auto place = place_of(*pool_, "/two", 0);
+    char name[32];
+    std::snprintf(name, sizeof name, "/seg-%05llu", place.offset / (2ull << 20));
+    base::UniqueFd kept(::open((shelf_.path(place.device) + name).c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_TRUE(kept);
+    shelf_.take(place.device);
+    ASSERT_TRUE(is_gone(*pool_, place.device));
+    shelf_.bring_back(place.device);
+    const Json body = {{"spec", place.device + "=dir:" + shelf_.path(place.device)}};
+    auto refused = pool_->control().post("/v1/devices", body);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("still held"), std::string::npos)
+        << refused.error().message();
+    kept.reset();
+    pool_->post("/v1/devices", body);
+    wait_for_resync(*pool_);
+    pool_->expect_sound();
+}
+
+TEST_F(Returning, AReplacedDeviceJoinsEmptyAndOnlyWhenToldTo) {
+    start();
+    make_file(*pool_, "/two", 2);
+    const auto device = place_of(*pool_, "/two", 0).device;
+    shelf_.take(device);
+    ASSERT_TRUE(is_gone(*pool_, device));
+    // Another pool has it meanwhile.
+    const auto elsewhere = shelf_.make("other");
+    {
+        Pool other({shelf_.spec("other")});
+        make_file(other, "/theirs", 1);
+        other.post("/v1/pool/close", Json::object());
+    }
+    const Json body = {{"spec", device + "=dir:" + elsewhere}};
+    auto refused = pool_->control().post("/v1/devices", body);
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("--yes"), std::string::npos)
+        << refused.error().message();
+    Json told = body;
+    told["yes"] = true;
+    const auto joined = pool_->post("/v1/devices", told);
+    EXPECT_EQ(joined.value("data_bytes", 1ull), 0u);
+    wait_for_resync(*pool_);
+    pool_->expect_sound();
+}
+
+TEST_F(Returning, APoolOpensWithoutADeviceWhenToldToAndTakesItBack) {
+    start();
+    make_file(*pool_, "/two", 2);
+    const auto device = place_of(*pool_, "/two", 0).device;
+    make_single_on(device);
+    put_bytes(*pool_, "/two", std::string(kFileBytes, 'x'));
+    put_bytes(*pool_, single_, std::string(kFileBytes, 'y'));
+    pool_->post("/v1/pool/close", Json::object());
+    std::vector<std::string> rest;
+    for (const char* name : {"a", "b", "c"})
+        if (name != device) rest.push_back("dir:" + shelf_.path(name));
+    auto refused = pool_->control().post("/v1/pool/open", Json{{"devices", rest}});
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("--degraded"), std::string::npos);
+    pool_->post("/v1/pool/open", Json{{"devices", rest}, {"degraded", true}});
+    {
+        Mapper two(*pool_, "/two", Access::Read);
+        EXPECT_EQ(two.load(0, kFileBytes), "ok 120");
+        Mapper one(*pool_, single_, Access::Read);
+        EXPECT_EQ(one.load(0), lost_at(0));
+    }
+    pool_->expect_sound();
+    pool_->post("/v1/devices", {{"spec", device + "=dir:" + shelf_.path(device)}});
+    Mapper one(*pool_, single_, Access::Read);
+    EXPECT_EQ(one.load(0, kFileBytes), "ok 121");
+    wait_for_resync(*pool_);
+    pool_->expect_sound();
+}
+
+// A hand that kept a descriptor and a mapping of a segment through everything that follows.
+struct Keeper {
+    explicit Keeper(const std::string& path)
+        : fd(::open(path.c_str(), O_RDWR | O_CLOEXEC)),
+          bytes(::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0)) {}
+    ~Keeper() { ::munmap(bytes, kPage); }
+    // What it can still read, either way; empty: nothing.
+    std::string reaches() const {
+        char found[64] = {};
+        if (::pread(fd.get(), found, sizeof found, 0) > 0) return std::string(found, sizeof found);
+        base::UniqueFd sink(::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+        if (::write(sink.get(), bytes, sizeof found) <= 0) return {};
+        (void)!::pread(sink.get(), found, sizeof found, 0);
+        return std::string(found, sizeof found);
+    }
+    base::UniqueFd fd;
+    void* bytes;
+};
+
+TEST_F(Returning, WhatIsStoredLaterIsNotReachedThroughAnEarlierLife) {
+    start();
+    make_file(*pool_, "/old", 1);
+    put_bytes(*pool_, "/old", std::string(kFileBytes, 'o'));
+    const auto place = place_of(*pool_, "/old", 0);
+    char name[32];
+    std::snprintf(name, sizeof name, "/seg-%05llu", place.offset / (2ull << 20));
+    const Keeper keeper(shelf_.path(place.device) + name);
+    ASSERT_EQ(keeper.reaches()[0], 'o');
+    pool_->pull({place.device});
+    // It holds on, so the light stays amber; its memory is gone all the same.
+    EXPECT_TRUE(eventually([&] { return keeper.reaches().empty(); }));
+    pool_->post("/v1/pool/close", Json::object());
+    pool_.reset();
+    // Another pool is made of the directory, and a file with a secret put on it.
+    for (const auto& entry : std::filesystem::directory_iterator(shelf_.path(place.device)))
+        std::filesystem::remove(entry.path());
+    Pool other({shelf_.spec(place.device)});
+    make_file(other, "/secret", 1);
+    put_bytes(other, "/secret", std::string(kFileBytes, 's'));
+    EXPECT_EQ(keeper.reaches(), "");
+    other.expect_sound();
+}
+
+}  // namespace
+}  // namespace refault::tests
