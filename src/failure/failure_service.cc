@@ -44,8 +44,9 @@ FailureService::FailureService(store::Store& store, session::Registry& registry,
       book_(book),
       events_(events),
       on_device_lost_(std::move(on_device_lost)) {
-    store_.set_media_error_sink(
-        [this](DeviceId device, DeviceRange, const Error&) { suspect(device); });
+    store_.set_media_error_sink([this](DeviceId device, DeviceRange range, const Error& error) {
+        push(MediaError{device, range, error.code() == Code::Io});
+    });
 }
 
 FailureService::~FailureService() {
@@ -168,6 +169,13 @@ FailureService::Done FailureService::recover(const Failure& failure) {
     }
     resync_.kick();
     return done;
+}
+
+// Memory that is missing is found by looking; memory that is there and answers with an error is
+// bad.
+void FailureService::handle(const MediaError& error) {
+    if (!examine(error.device) && error.is_io)
+        handle(Failure{error.device, error.range, FailureKind::InputOutput, 0});
 }
 
 void FailureService::handle(const Suspicion& suspicion) {

@@ -57,6 +57,11 @@ class FailureService final : public session::FaultDesk {
     struct Suspicion {
         base::DeviceId device;
     };
+    struct MediaError {
+        base::DeviceId device;
+        base::DeviceRange range;
+        bool is_io = false;
+    };
     struct WaitingFault {
         std::shared_ptr<session::Session> session;
         wire::Fault fault;
@@ -64,7 +69,7 @@ class FailureService final : public session::FaultDesk {
         std::chrono::steady_clock::time_point not_before;
         std::uint32_t rounds = 0;
     };
-    using Item = std::variant<Failure, Suspicion, WaitingFault>;
+    using Item = std::variant<Failure, Suspicion, MediaError, WaitingFault>;
     struct Done {
         Status status;
         std::uint64_t record = 0;
@@ -75,6 +80,7 @@ class FailureService final : public session::FaultDesk {
     void push(Item item);
     void handle(const Failure& failure);
     void handle(const Suspicion& suspicion);
+    void handle(const MediaError& error);
     void handle(WaitingFault fault);
     Done recover(const Failure& failure);
     // The answer, or nothing when the fault has to wait: for a pager, or for what it has set off.
