@@ -336,7 +336,8 @@ class Store {
     // ---- devices that come back (store_rejoin.cc).
     class Rejoin;
     Status place_lost_locked(const Inode& node, FileRange range, Change& change,
-                             std::vector<Piece>& pieces) REQUIRES(mutex_);
+                             std::vector<Piece>& pieces, std::set<SegmentKey>& owned)
+        REQUIRES(mutex_);
 
     // ---- moves (store_moves.cc).
     struct MovePlan;

@@ -179,18 +179,18 @@ std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {
 
 // Fresh places for the part of a lost range that has no extent.
 Status Store::place_lost_locked(const Inode& node, FileRange range, Change& change,
-                                std::vector<Piece>& pieces) {
+                                std::vector<Piece>& pieces, std::set<SegmentKey>& owned) {
     const auto inode = node.attributes.inode;
     base::RangeSet present;
     for (const auto& extent : node.extents.overlapping(inode, range))
         if (extent.replica == 0) present.add(extent.file_range());
     const auto owner =
         Placement::owner_for_growth(*allocator_, inode, node.attributes.uid, range.length());
-    std::set<SegmentKey> owned;
     for (const auto gap : present.gaps(range)) {
         std::uint64_t placed = 0;
-        for (const auto& piece : Placement(*allocator_).place(owner, gap)) {
-            pieces.push_back(piece);
+        const auto found = Placement(*allocator_).place(owner, gap);
+        pieces.insert(pieces.end(), found.begin(), found.end());
+        for (const auto& piece : found) {
             placed += piece.length;
             const auto key = segment_key_locked(piece.device, piece.device_offset);
             RETURN_IF_ERROR(make_segment_file_locked(key));
@@ -225,9 +225,10 @@ Status Store::heal(InodeNo inode, FileRange range) {
     if (node == nullptr) return Error(Code::NotFound, "the file is gone");
     Change change;
     std::vector<Piece> pieces;
+    std::set<SegmentKey> owned;
     Status placed;
     for (const auto& part : gone) {
-        if (placed) placed = place_lost_locked(*node, part.range, change, pieces);
+        if (placed) placed = place_lost_locked(*node, part.range, change, pieces, owned);
         change.operations.push_back(op::ClearLost{inode, part.range.begin(), part.range.end()});
     }
     if (placed) placed = append_and_apply_locked(change);
