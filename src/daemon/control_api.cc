@@ -19,18 +19,6 @@ Error wrong_field(const char* name, const char* what) {
     return Error(Code::Invalid, std::string("'") + name + "' is missing or is not " + what);
 }
 
-Result<std::vector<std::string>> text_list(const Json& body, const char* name) {
-    const auto at = body.find(name);
-    if (at == body.end() || !at->is_array() || at->empty())
-        return wrong_field(name, "a list of text");
-    std::vector<std::string> list;
-    for (const auto& entry : *at) {
-        if (!entry.is_string()) return wrong_field(name, "a list of text");
-        list.push_back(entry.get<std::string>());
-    }
-    return list;
-}
-
 Result<std::vector<device::DeviceSpec>> parse_specs(const std::vector<std::string>& texts) {
     std::vector<device::DeviceSpec> specs;
     for (const auto& text : texts) {
@@ -59,6 +47,18 @@ Result<std::string> text_field(const Json& body, const char* name) {
     const auto at = body.find(name);
     if (at == body.end() || !at->is_string()) return wrong_field(name, "text");
     return at->get<std::string>();
+}
+
+Result<std::vector<std::string>> text_list(const Json& body, const char* name) {
+    const auto at = body.find(name);
+    if (at == body.end() || !at->is_array() || at->empty())
+        return wrong_field(name, "a list of text");
+    std::vector<std::string> list;
+    for (const auto& entry : *at) {
+        if (!entry.is_string()) return wrong_field(name, "a list of text");
+        list.push_back(entry.get<std::string>());
+    }
+    return list;
 }
 
 Result<std::uint64_t> number_field(const Json& body, const char* name) {

@@ -32,6 +32,7 @@ struct ApiRequest {
 Result<Json> parse_body(const std::string& body,
                         std::initializer_list<std::string_view> known_fields);
 Result<std::string> text_field(const Json& body, const char* name);
+Result<std::vector<std::string>> text_list(const Json& body, const char* name);
 Result<std::uint64_t> number_field(const Json& body, const char* name);
 // False when it is not there.
 Result<bool> flag_field(const Json& body, const char* name);

@@ -83,6 +83,38 @@ Result<Json> fail(Pool& pool, const std::string& name, const Json& body) {
     return Json{{"failure", *record}};
 }
 
+Result<Json> detach(Pool& pool, const std::string& text) {
+    auto body = parse_body(text, {"devices", "dry_run", "kill_after_ms", "timeout_ms", "pool"});
+    if (!body) return body.error();
+    auto names = text_list(*body, "devices");
+    if (!names) return names.error();
+    auto is_dry_run = flag_field(*body, "dry_run");
+    if (!is_dry_run) return is_dry_run.error();
+    if (*is_dry_run) {
+        auto plan = pool.plan_detach(*names);
+        if (!plan) return plan.error();
+        return to_json(*plan);
+    }
+    failure::DetachOptions options;
+    for (const char* name : {"kill_after_ms", "timeout_ms"}) {
+        if (!body->contains(name)) continue;
+        auto ms = number_field(*body, name);
+        if (!ms) return ms.error();
+        const std::chrono::milliseconds time(std::min<std::uint64_t>(*ms, INT32_MAX));
+        if (std::string_view(name) == "timeout_ms")
+            options.timeout = time;
+        else
+            options.kill_after = time;
+    }
+    if (body->contains("pool")) {
+        auto pool_name = text_field(*body, "pool");
+        if (!pool_name) return pool_name.error();
+        options.pool_name = *pool_name;
+    }
+    RETURN_IF_ERROR(pool.detach(*names, options));
+    return Json{{"accepted", *names}};
+}
+
 }  // namespace
 
 void ControlApi::add_failure_routes(std::map<std::string, Handler>& routes) {
@@ -129,6 +161,15 @@ void ControlApi::add_failure_routes(std::map<std::string, Handler>& routes) {
     routes["POST /v1/scrub/cancel"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
         RETURN_IF_ERROR(pool.scrub().cancel());
         return Json{{"cancelled", "scrub"}};
+    });
+    routes["POST /v1/detach"] =
+        with_pool([](Pool& pool, const ApiRequest& request) { return detach(pool, request.body); });
+    routes["GET /v1/detach"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        return to_json(pool.detaching().status());
+    });
+    routes["POST /v1/detach/cancel"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        RETURN_IF_ERROR(pool.detaching().cancel());
+        return Json{{"cancelled", "detach"}};
     });
     routes["POST /v1/files/set"] =
         with_pool([](Pool& pool, const ApiRequest& request) -> Result<Json> {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <set>
 
+#include "daemon/json_views.h"
+
 namespace refault::daemon {
 
 using Json = nlohmann::json;
@@ -95,6 +97,32 @@ Json to_json(const failure::ScrubStatus& status) {
                         {"lost_bytes", status.last->lost_bytes},
                         {"was_cancelled", status.last->was_cancelled}};
     return json;
+}
+
+Json to_json(const failure::DetachPlan& plan) {
+    Json processes = Json::array();
+    for (const auto& process : plan.processes)
+        processes.push_back({{"pid", process.pid},
+                             {"command", process.command},
+                             {"mapped_bytes", process.mapped_bytes}});
+    return {{"files", plan.files},
+            {"bytes", plan.bytes},
+            {"incomplete", plan.incomplete},
+            {"processes", std::move(processes)},
+            {"is_possible", plan.is_possible()}};
+}
+
+Json to_json(const failure::DetachStatus& status) {
+    const auto phase = status.phase;
+    return {{"phase", std::string(failure::phase_name(phase))},
+            {"is_running", phase == failure::DetachPhase::Asking ||
+                               phase == failure::DetachPhase::Proving ||
+                               phase == failure::DetachPhase::Writing},
+            {"devices", status.devices},
+            {"reason", status.reason},
+            {"asked_pids", status.asked},
+            {"killed_pids", status.killed},
+            {"proof", status.proof ? to_json(*status.proof) : Json(nullptr)}};
 }
 
 Json lost_json(Pool& pool) {

@@ -65,7 +65,8 @@ int run(const Options& options) {
         if (auto made = api.create_pool(options.create_name, options.devices); !made)
             return fail(made.error());
     if (!options.open.empty())
-        if (auto opened = api.open_pool(options.open, /*is_degraded=*/false); !opened) return fail(opened.error());
+        if (auto opened = api.open_pool(options.open, /*is_degraded=*/false); !opened)
+            return fail(opened.error());
     if (auto probe = refault::sys::create_userfaultfd(); !probe)
         refault::base::log_line(LogLevel::Warning, probe.error().message());
     std::printf("refaultd: ready at %s\n", options.run_dir.c_str());

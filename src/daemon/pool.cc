@@ -103,6 +103,8 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
         [this](const std::string& name) { forget(name); });
     server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, *failures_, events_,
                                                 server);
+    detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_,
+                                                [this](const std::string& name) { forget(name); });
     failures_->start();
     resync_->start();
     tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_);
@@ -114,6 +116,7 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
 // Clients and operators first, then who works on their behalf, then what that works with.
 Pool::~Pool() {
     removals_.reset();
+    detach_.reset();
     scrub_.reset();
     server_.reset();
     watch_.reset();
@@ -297,6 +300,20 @@ Status Pool::pull(const std::vector<std::string>& names, const failure::RemovalO
     if (!devices) return devices.error();
     RETURN_IF_ERROR(check_some_stay(*devices));
     return removals_->start(*devices, options);
+}
+
+Result<failure::DetachPlan> Pool::plan_detach(const std::vector<std::string>& names) {
+    auto devices = find_all(names);
+    if (!devices) return devices.error();
+    return detach_->plan(*devices);
+}
+
+Status Pool::detach(const std::vector<std::string>& names, failure::DetachOptions options) {
+    auto devices = find_all(names);
+    if (!devices) return devices.error();
+    RETURN_IF_ERROR(check_some_stay(*devices));
+    if (options.pool_name.empty()) options.pool_name = store_->pool_name() + "-" + names.front();
+    return detach_->start(*devices, options);
 }
 
 Result<failure::ProofReport> Pool::prove(const std::string& name) {

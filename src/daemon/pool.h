@@ -12,6 +12,7 @@
 
 #include "base/event.h"
 #include "base/mutex.h"
+#include "failure/detach.h"
 #include "failure/device_watch.h"
 #include "failure/failure_book.h"
 #include "failure/failure_service.h"
@@ -84,6 +85,9 @@ class Pool {
     failure::FailureBook& failures() { return *book_; }
     failure::Resync& resync() { return *resync_; }
     failure::Scrub& scrub() { return *scrub_; }
+    failure::Detach& detaching() { return *detach_; }
+    Result<failure::DetachPlan> plan_detach(const std::vector<std::string>& names);
+    Status detach(const std::vector<std::string>& names, failure::DetachOptions options);
     std::vector<failure::RetiredRange> retired() const { return recovery_->retired(); }
     // Reads the kernel's tables now; changes nothing.
     Result<failure::ProofReport> prove(const std::string& name);
@@ -117,6 +121,7 @@ class Pool {
     std::unique_ptr<failure::FailureService> failures_;
     std::unique_ptr<failure::DeviceWatch> watch_;
     std::unique_ptr<failure::StoreTracker> tracker_;
+    std::unique_ptr<failure::Detach> detach_;
     std::unique_ptr<session::FileService> files_;
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;

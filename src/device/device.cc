@@ -307,6 +307,19 @@ void Device::cut_open_file(SegmentNo segment) const {
                       "memory that does not answer any more is nobody's");
 }
 
+std::optional<std::uint64_t> Device::count_held_files() const {
+    auto segments = list_segments();
+    if (!segments) return std::nullopt;
+    std::uint64_t held = 0;
+    for (const auto segment : *segments) {
+        forget_fd(segment);  // ours would count
+        auto fd = sys::open_at(directory_fd_.get(), segment_name(segment), O_RDWR | O_NONBLOCK);
+        if (!fd) return std::nullopt;
+        if (!sys::has_no_other_opener(fd->get())) ++held;
+    }
+    return held;
+}
+
 Result<Device::SharedFd> Device::segment_fd(SegmentNo segment) const {
     MutexLock lock(mutex_);
     if (const auto known = open_segments_.find(segment); known != open_segments_.end())

@@ -173,6 +173,8 @@ Result<Attributes> Store::open_file(const std::string& path, base::Access access
     if ((*node)->is_directory()) return Error(Code::Invalid, path + " is a directory", EISDIR);
     RETURN_IF_ERROR(
         walk.may_access(**node, access == base::Access::Read ? kRead : kRead | kWrite, path));
+    if (detaching_.contains((*node)->attributes.inode))
+        return Error(Code::Busy, path + " is being detached with its device");
     ++pins_[(*node)->attributes.inode];
     return (*node)->attributes;
 }

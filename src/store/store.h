@@ -250,6 +250,20 @@ class Store {
     bool is_absent(const device::Label& label) const;
     // Names of the devices that it waits for.
     std::vector<std::string> absent_devices() const;
+    // ---- devices that leave with their data (store_export.cc).
+    struct ExportPlan {
+        std::vector<InodeNo> files;           // with bytes on the devices
+        std::vector<std::string> incomplete;  // of these, who lie only in part on them
+        std::uint64_t bytes = 0;
+    };
+    Result<ExportPlan> plan_export(const DeviceSet& devices) const;
+    // These files cannot be opened (Busy) until the mark is taken off.
+    void set_detaching(const std::vector<InodeNo>& files, bool is_detaching);
+    // Writes a pool of its own on the devices, with the files that lie on them, and forgets both
+    // here. The caller has seen to it that nobody has the files open and that no metadata of this
+    // pool is there. On an error nothing has changed.
+    Status export_devices(const DeviceSet& devices, const std::string& pool_name);
+
     // Forgets an empty device (no extent, no metadata): journals it, bumps the generation, writes
     // the tombstone label. The caller has proved that nobody maps it. Busy when it still holds
     // something.
@@ -333,6 +347,14 @@ class Store {
         std::span<const Extent> planned) const REQUIRES(mutex_);
     void drop_copy_locked(const Extent& copy, FailureKind kind, Change& change, Dropped& dropped)
         REQUIRES(mutex_);
+    Status may_export_locked(const DeviceSet& devices, const ExportPlan& plan) const
+        REQUIRES(mutex_);
+    Result<State> exported_state_locked(const DeviceSet& devices, const std::vector<InodeNo>& files,
+                                        const base::Uuid& pool, const std::string& name) const
+        REQUIRES(mutex_);
+    Status write_exported_locked(State& state, const DeviceSet& devices, const base::Uuid& pool)
+        REQUIRES(mutex_);
+
     // ---- devices that come back (store_rejoin.cc).
     class Rejoin;
     Status place_lost_locked(const Inode& node, FileRange range, Change& change,
@@ -370,6 +392,7 @@ class Store {
     std::uint64_t checkpoint_retry_bytes_ GUARDED_BY(mutex_) = 0;
     std::size_t known_failed_copies_ GUARDED_BY(mutex_) = 0;
     DeviceSet failed_devices_ GUARDED_BY(mutex_);
+    std::set<InodeNo> detaching_ GUARDED_BY(mutex_);
     MediaErrorSink media_error_sink_ GUARDED_BY(mutex_);
 };
 
