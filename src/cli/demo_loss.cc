@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -18,6 +19,7 @@ namespace refault::cli {
 
 using base::Code;
 using base::Error;
+using base::FileRange;
 using base::format_size;
 using base::Result;
 using base::Status;
@@ -117,6 +119,8 @@ class LossAct {
             return Error(Code::Io, "the files lie so that no device can be torn out for the demo");
         single_page_ = *single;
         copied_page_ = *copied;
+        hit_[kSingle].push_back(FileRange::of_length(single->file_offset, kRecordBytes));
+        hit_[0].push_back(FileRange::of_length(copied->file_offset, kRecordBytes));
         return {};
     }
 
@@ -141,13 +145,19 @@ class LossAct {
         const std::string target = "/v1/devices/" + yanked_;
         auto device = stage_.control().get(target);
         if (!device) return device.error();
-        const auto lost_bytes = primary_bytes(parts_, {files_[kSingle]}, yanked_);
-        const auto all_bytes = primary_bytes(parts_, files_, yanked_);
+        std::uint64_t bytes = 0;
+        for (std::size_t i = 0; i < kDemoClients; ++i) {
+            const auto ranges = primary_ranges(parts_, files_[i], yanked_);
+            hit_[i].insert(hit_[i].end(), ranges.begin(), ranges.end());
+            bytes += length_of(ranges);
+        }
         const auto destroyed = destroy_segments(device->value("directory", ""));
         if (!destroyed) return destroyed.error();
         report_.step(yanked_ + " is torn out: " + std::to_string(*destroyed) +
-                     " segment files are gone, with " + format_size(all_bytes) +
-                     " in use by the programs, " + format_size(lost_bytes) + " without a copy");
+                     " segment files are gone, and with them " + format_size(bytes) +
+                     " that the programs use, " +
+                     format_size(length_of(primary_ranges(parts_, files_[kSingle], yanked_))) +
+                     " without a copy");
         device = stage_.wait_for_answer(target, kLostLimitS, [](const Json& answer) {
             return answer.value("state", "") == "lost";
         });
@@ -175,9 +185,11 @@ class LossAct {
         auto lost = stage_.control().get("/v1/lost");
         if (!lost) return lost.error();
         std::vector<DemoWitness> witnesses;
-        for (std::size_t i = 0; i < kDemoClients; ++i)
+        for (std::size_t i = 0; i < kDemoClients; ++i) {
             witnesses.push_back(witness_of(files_[i], stage_.pid(i), stage_.shared().clients[i],
                                            stage_.file_bytes() / kRecordBytes));
+            witnesses.back().hit = hit_[i];
+        }
         for (const auto& broken : broken_rules(witnesses, *failures, *lost)) report_.fail(broken);
         report_.step("every process has touched every record; the daemon's report agrees");
         report_.add_loss(witnesses, *failures, *lost, stage_.shared());
@@ -201,6 +213,7 @@ class LossAct {
     DemoReport& report_;
     std::vector<DemoFile> files_;  // by client
     std::vector<DemoPart> parts_;
+    std::array<std::vector<FileRange>, kDemoClients> hit_;  // by client
     std::string yanked_;
     DemoPage single_page_;
     DemoPage copied_page_;

@@ -55,13 +55,18 @@ Status check_copies(const std::vector<DemoPart>& parts, const DemoFile& file,
     return {};
 }
 
-std::uint64_t primary_bytes(const std::vector<DemoPart>& parts, const std::vector<DemoFile>& files,
-                            const std::string& device) {
-    std::uint64_t bytes = 0;
+std::vector<FileRange> primary_ranges(const std::vector<DemoPart>& parts, const DemoFile& file,
+                                      const std::string& device) {
+    std::vector<FileRange> ranges;
     for (const auto& part : parts)
-        for (const auto& file : files)
-            if (part.path == file.path && part.replica == 0 && part.device == device)
-                bytes += part.range.length();
+        if (part.path == file.path && part.replica == 0 && part.device == device)
+            ranges.push_back(part.range);
+    return ranges;
+}
+
+std::uint64_t length_of(const std::vector<FileRange>& ranges) {
+    std::uint64_t bytes = 0;
+    for (const auto range : ranges) bytes += range.length();
     return bytes;
 }
 
@@ -72,7 +77,7 @@ std::string device_to_yank(const std::vector<DemoPart>& parts, const std::vector
         std::uint64_t bytes = 0;
         for (const auto& file : files) {
             if (file.copies < 2) continue;
-            const auto here = primary_bytes(parts, {file}, part.device);
+            const auto here = length_of(primary_ranges(parts, file, part.device));
             bytes += here;
             if (here > 0) ++count;
         }

@@ -38,9 +38,10 @@ base::Status check_copies(const std::vector<DemoPart>& parts, const DemoFile& fi
 
 // The device with primary bytes of most files that have a copy, then with most such bytes.
 std::string device_to_yank(const std::vector<DemoPart>& parts, const std::vector<DemoFile>& files);
-// How much of these files' primaries lies on the device.
-std::uint64_t primary_bytes(const std::vector<DemoPart>& parts, const std::vector<DemoFile>& files,
-                            const std::string& device);
+// The parts of the file whose primary lies on the device.
+std::vector<base::FileRange> primary_ranges(const std::vector<DemoPart>& parts,
+                                            const DemoFile& file, const std::string& device);
+std::uint64_t length_of(const std::vector<base::FileRange>& ranges);
 
 // A page of the primary that does not lie on `device`, if there is one.
 std::optional<DemoPage> page_elsewhere(const std::vector<DemoPart>& parts, const std::string& path,

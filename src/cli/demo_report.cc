@@ -31,18 +31,33 @@ std::string ms_or_dash(const Json& value) {
     return text;
 }
 
-// What the daemon says about one process: what it was told of, and how often.
+// What the daemon says about one process.
 std::string told(const DemoWitness& witness, const Json& failures, const Json& lost) {
     std::uint64_t lost_bytes = 0;
     for (const auto& one : lost["lost"])
         if (one["paths"][0] == witness.file.path)
             lost_bytes += one.value("file_end", 0ull) - one.value("file_begin", 0ull);
     if (lost_bytes > 0) return base::format_size(lost_bytes) + " lost";
-    std::uint64_t count = 0;
     for (const auto& record : failures["failures"])
         for (const auto& one : record["signalled"])
-            if (one.value("pid", 0) == witness.pid) ++count;
-    return count == 0 ? "nothing" : "stale, " + std::to_string(count) + " x";
+            if (one.value("pid", 0) == witness.pid) return "told: " + one.value("why", "");
+    return "nothing";
+}
+
+// "promoted 12, lost 4": what became of the parts of files that failed.
+std::string outcomes(const Json& record) {
+    std::map<std::string, int> counts;
+    for (const auto& part : record["parts"]) ++counts[part.value("outcome", "")];
+    std::string text;
+    for (const auto& [outcome, count] : counts)
+        text += (text.empty() ? "" : ", ") + outcome + " " + std::to_string(count);
+    return text;
+}
+
+std::string setting(const Json& client) {
+    const auto copies = client["copies"].get<unsigned>();
+    if (client["on_loss"] == "rollback") return std::to_string(copies) + ", rollback";
+    return std::to_string(copies);
 }
 
 const char* address_text(const Json& client) {
@@ -91,7 +106,9 @@ void DemoReport::add_pull(std::size_t index, const DemoClientState& state, std::
 
 void DemoReport::add_loss(const std::vector<DemoWitness>& witnesses, const Json& failures,
                           const Json& lost, const DemoState& state) {
-    failures_ = failures["failures"];
+    // The first act is among them.
+    for (const auto& record : failures["failures"])
+        if (record.value("kind", "") != "planned-removal") failures_.push_back(record);
     for (std::size_t i = 0; i < witnesses.size(); ++i) {
         const auto& witness = witnesses[i];
         losers_.push_back({{"client", i},
@@ -150,27 +167,26 @@ void DemoReport::show_pull() const {
 void DemoReport::show_loss() const {
     if (is_json_) return;
     std::printf(
-        "\n  process    copies  on loss   worst pause   records right    lost   SIGBUS   held "
-        "back, "
-        "accepted   the daemon says   address\n");
+        "\n  process    copies        worst pause   records right      lost   SIGBUS   held back   "
+        "daemon         address\n");
     for (const auto& client : losers_)
         std::printf(
-            "  client %d   %4u    %-8s %8.2f ms   %6llu of %-6llu %5llu   %6llu   %19llu   "
-            "%-15s   %s\n",
-            client["client"].get<int>(), client["copies"].get<unsigned>(),
-            client["on_loss"].get<std::string>().c_str(), client["worst_pause_ms"].get<double>(),
+            "  client %d   %-11s   %8.2f ms   %6llu of %-6llu %6llu   %6llu   %9llu   "
+            "%-12s   %s\n",
+            client["client"].get<int>(), setting(client).c_str(),
+            client["worst_pause_ms"].get<double>(),
             client["records_verified"].get<unsigned long long>(),
             client["records"].get<unsigned long long>(),
             client["records_lost"].get<unsigned long long>(),
             client["loss_signals"].get<unsigned long long>(),
             client["held_back"].get<unsigned long long>(),
             client["daemon_says"].get<std::string>().c_str(), address_text(client));
-    std::printf("\n  since noticed               unmapped   first signal       repaired\n");
+    std::printf(
+        "\n  failure            device   unmapped after   repaired after   parts of files\n");
     for (const auto& record : failures_)
-        std::printf("  %-16s %-8s %10s   %12s   %12s\n", record.value("kind", "").c_str(),
+        std::printf("  %-16s   %-8s %11s   %14s    %s\n", record.value("kind", "").c_str(),
                     record.value("device", "").c_str(), ms_or_dash(record["unmapped_ms"]).c_str(),
-                    ms_or_dash(record["first_signal_ms"]).c_str(),
-                    ms_or_dash(record["repaired_ms"]).c_str());
+                    ms_or_dash(record["repaired_ms"]).c_str(), outcomes(record).c_str());
     std::printf("\n");
 }
 

@@ -33,6 +33,12 @@ base::RangeSet held_back_from(const DemoWitness& witness, const Json& failures) 
     return held;
 }
 
+base::RangeSet set_of(const std::vector<FileRange>& ranges) {
+    base::RangeSet set;
+    for (const auto range : ranges) set.add(range);
+    return set;
+}
+
 std::string instead_of(std::uint64_t is, std::uint64_t should) {
     return std::to_string(is) + " instead of " + std::to_string(should);
 }
@@ -57,6 +63,10 @@ void check_copied(const DemoWitness& witness, const Json& failures, Broken& brok
     if (witness.lost_records != 0)
         broken.push_back(who + " lost " + std::to_string(witness.lost_records) +
                          " records of a file with two copies");
+    for (const auto part : held.parts())
+        if (!set_of(witness.hit).gaps(part).empty())
+            broken.push_back("the daemon held back " + who +
+                             " from memory that nothing happened to");
     if (witness.file.rolls_back) {
         // One store can be under way when the primary goes.
         if (witness.loss_signals != 0 || witness.held_back != 0 || !held.empty())
@@ -87,8 +97,11 @@ void check_single(const DemoWitness& witness, const Json& lost, Broken& broken) 
     base::RangeSet reported;
     for (const auto& one : lost["lost"])
         if (one["paths"][0] == witness.file.path) reported.add(file_range(one));
-    base::RangeSet seen;
-    for (const auto range : witness.lost) seen.add(range);
+    const auto seen = set_of(witness.lost), hit = set_of(witness.hit);
+    if (seen.parts() != hit.parts())
+        broken.push_back(who + " found other ranges lost (" +
+                         instead_of(seen.length_bytes(), hit.length_bytes()) +
+                         " bytes) than were destroyed");
     if (seen.parts() != reported.parts())
         broken.push_back(who + " found other ranges lost (" +
                          instead_of(seen.length_bytes(), reported.length_bytes()) +

@@ -24,6 +24,7 @@ struct DemoFile {
 // What one client saw, after a survey in which it touched every record.
 struct DemoWitness {
     DemoFile file;
+    std::vector<base::FileRange> hit;  // where its primary lay on what was destroyed
     pid_t pid = 0;
     std::uint64_t address = 0;
     bool address_unchanged = false;

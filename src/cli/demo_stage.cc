@@ -26,7 +26,7 @@ using std::chrono::steady_clock;
 
 namespace {
 
-constexpr double kClientsLimitS = 60;
+constexpr double kClientsLimitS = 120;
 constexpr int kDevices = 4;
 
 volatile sig_atomic_t g_is_interrupted = 0;
