@@ -5,7 +5,6 @@
 
 #include <array>
 #include <chrono>
-#include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,6 +13,7 @@
 #include "base/units.h"
 #include "cli/demo_places.h"
 #include "cli/demo_rules.h"
+#include "cli/pull_text.h"
 
 namespace refault::cli {
 
@@ -31,24 +31,22 @@ constexpr double kCopiesLimitS = 60;
 constexpr double kLostLimitS = 20;
 constexpr std::size_t kSingle = 3;  // the client whose file keeps one copy
 
-std::string milliseconds_text(const Json& value) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.1f ms", value.is_number() ? value.get<double>() : -1.0);
-    return text;
-}
-
-// What an outside hand does: every segment file is cut to nothing and unlinked.
-Result<std::size_t> destroy_segments(const std::string& directory) {
+// What an outside hand does: every file of the device is cut to nothing and unlinked. The label
+// goes first: while it is there, a device that loses one file after the other is a device with bad
+// segments, and stays in use.
+Result<std::size_t> destroy_device(const std::string& directory) {
+    std::vector<std::filesystem::path> label, segments;
     std::error_code failure;
-    std::size_t count = 0;
     for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
-        if (!entry.path().filename().string().starts_with("seg-")) continue;
-        if (::truncate(entry.path().c_str(), 0) != 0 || ::unlink(entry.path().c_str()) != 0)
-            return base::sys_error("cannot destroy " + entry.path().string());
-        ++count;
+        const bool is_segment = entry.path().filename().string().starts_with("seg-");
+        (is_segment ? segments : label).push_back(entry.path());
     }
     if (failure) return base::sys_error("cannot read " + directory, failure.value());
-    return count;
+    for (const auto& files : {label, segments})
+        for (const auto& file : files)
+            if (::truncate(file.c_str(), 0) != 0 || ::unlink(file.c_str()) != 0)
+                return base::sys_error("cannot destroy " + file.string());
+    return segments.size();
 }
 
 class LossAct {
@@ -87,7 +85,7 @@ class LossAct {
         RETURN_IF_ERROR(wait_for_copies());
         const std::chrono::duration<double, std::milli> took = steady_clock::now() - start;
         report_.step("files 0, 1 and 2 have a second copy on another device, made in " +
-                     milliseconds_text(took.count()) + " while they are written; file 3 has none");
+                     ms_or_dash(took.count()) + " while they are written; file 3 has none");
         return {};
     }
 
@@ -137,7 +135,7 @@ class LossAct {
             parts[0].value("file_end", 0ull) != page.file_offset + kRecordBytes)
             report_.fail("a bad page of " + page.path + " is not " + outcome + ": " + parts.dump());
         report_.step("a page of " + page.device + " goes bad, under " + page.path + ": " + outcome +
-                     ", unmapped after " + milliseconds_text((*record)["unmapped_ms"]));
+                     ", unmapped after " + ms_or_dash((*record)["unmapped_ms"]));
         return {};
     }
 
@@ -151,7 +149,7 @@ class LossAct {
             hit_[i].insert(hit_[i].end(), ranges.begin(), ranges.end());
             bytes += length_of(ranges);
         }
-        const auto destroyed = destroy_segments(device->value("directory", ""));
+        const auto destroyed = destroy_device(device->value("directory", ""));
         if (!destroyed) return destroyed.error();
         report_.step(yanked_ + " is torn out: " + std::to_string(*destroyed) +
                      " segment files are gone, and with them " + format_size(bytes) +
@@ -190,8 +188,10 @@ class LossAct {
                                            stage_.file_bytes() / kRecordBytes));
             witnesses.back().hit = hit_[i];
         }
-        for (const auto& broken : broken_rules(witnesses, *failures, *lost)) report_.fail(broken);
-        report_.step("every process has touched every record; the daemon's report agrees");
+        const auto broken = broken_rules(witnesses, *failures, *lost);
+        for (const auto& rule : broken) report_.fail(rule);
+        report_.step(std::string("every process has touched every record; ") +
+                     (broken.empty() ? "the daemon's report agrees" : "RULES ARE BROKEN"));
         report_.add_loss(witnesses, *failures, *lost, stage_.shared());
         return {};
     }

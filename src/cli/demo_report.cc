@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/units.h"
+#include "cli/pull_text.h"
 
 namespace refault::cli {
 
@@ -22,13 +23,6 @@ double gigabytes_per_second(const Json& removal) {
 
 double pause_ms(const DemoClientState& state, DemoPhase phase) {
     return static_cast<double>(state.worst_pause_ns[static_cast<std::size_t>(phase)].load()) / 1e6;
-}
-
-std::string ms_or_dash(const Json& value) {
-    if (!value.is_number()) return "-";
-    char text[32];
-    std::snprintf(text, sizeof text, "%.1f ms", value.get<double>());
-    return text;
 }
 
 // What the daemon says about one process.
@@ -167,12 +161,12 @@ void DemoReport::show_pull() const {
 void DemoReport::show_loss() const {
     if (is_json_) return;
     std::printf(
-        "\n  process    copies        worst pause   records right      lost   SIGBUS   held back   "
-        "daemon         address\n");
+        "\n  process    copies        worst pause   records right      lost   SIGBUS   held back, "
+        "accepted   daemon says   address\n");
     for (const auto& client : losers_)
         std::printf(
-            "  client %d   %-11s   %8.2f ms   %6llu of %-6llu %6llu   %6llu   %9llu   "
-            "%-12s   %s\n",
+            "  client %d   %-11s   %8.2f ms   %6llu of %-6llu %6llu   %6llu   %19llu   "
+            "%-13s %s\n",
             client["client"].get<int>(), setting(client).c_str(),
             client["worst_pause_ms"].get<double>(),
             client["records_verified"].get<unsigned long long>(),
