@@ -1,5 +1,6 @@
-// `refault demo`: a pool of three memory devices of its own, four client processes that use it
-// without a pause, one device pulled from under them, and a check of everything that was promised.
+// `refault demo`: a pool of four memory devices of its own and four client processes that use it
+// without a pause. First act: one device is pulled from under them. Second act: one is torn out,
+// and pages of another go bad. Everything that was promised is checked.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@ namespace refault::cli {
 
 struct DemoOptions {
     bool json = false;
-    double seconds = 1.0;  // how long the clients run before and after the pull
+    double seconds = 1.0;  // how long the clients run before the pull, after it, and after the loss
     std::uint64_t device_bytes = 256ull << 20;
 };
 

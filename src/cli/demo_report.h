@@ -1,5 +1,5 @@
-// What the demo prints: a timeline as it goes, a table at the end; or one JSON document. Judges the
-// promises.
+// What the demo prints: a timeline as it goes and a table for each act; or one JSON document. Gives
+// the verdict.
 #pragma once
 
 #include <chrono>
@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/demo_rules.h"
 #include "cli/demo_state.h"
 
 namespace refault::cli {
@@ -19,11 +20,19 @@ class DemoReport {
 
     // One line of the timeline.
     void step(const std::string& text);
-    void fail(const std::string& reason) { failures_.push_back(reason); }
-    // Judges one client after its end: every record right, same address, no signal, clean exit.
-    void add_client(std::size_t index, const DemoClientState& state, std::uint64_t records);
-    // Prints the table or the document; the exit status.
-    int finish();
+    void fail(const std::string& reason) { broken_.push_back(reason); }
+
+    // First act. Judges one client after the pull: every record right, same address, no signal.
+    void add_pull(std::size_t index, const DemoClientState& state, std::uint64_t records);
+    void show_pull() const;
+    // Second act. The rules are judged by the caller.
+    void add_loss(const std::vector<DemoWitness>& witnesses, const nlohmann::json& failures,
+                  const nlohmann::json& lost, const DemoState& state);
+    void show_loss() const;
+    // One client after its end: a clean exit, every record right.
+    void add_end(std::size_t index, const DemoClientState& state, std::uint64_t records);
+    // Prints the verdict or the document; the exit status.
+    int finish() const;
 
     nlohmann::json removal = nlohmann::json::object();  // last status from the control API
     double pull_seconds = 0;
@@ -31,13 +40,15 @@ class DemoReport {
     std::map<std::size_t, int> exits;  // wait status by client
 
   private:
-    void print_table() const;
+    void check_kept(std::size_t index, const DemoClientState& state, std::uint64_t records);
 
     const bool is_json_;
     const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
     nlohmann::json timeline_ = nlohmann::json::array();
-    nlohmann::json clients_ = nlohmann::json::array();
-    std::vector<std::string> failures_;
+    nlohmann::json clients_ = nlohmann::json::array();  // after the pull
+    nlohmann::json losers_ = nlohmann::json::array();   // after the loss
+    nlohmann::json failures_ = nlohmann::json::array();
+    std::vector<std::string> broken_;
 };
 
 }  // namespace refault::cli

@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/pull_text.h"
 
 namespace refault::cli {
 
@@ -30,13 +31,6 @@ std::string list_of(const Json& numbers) {
     std::string text;
     for (const auto& number : numbers) text += (text.empty() ? "" : ",") + number.dump();
     return text.empty() ? "none" : text;
-}
-
-std::string ms_or_dash(const Json& value) {
-    if (!value.is_number()) return "-";
-    char text[32];
-    std::snprintf(text, sizeof text, "%.1f ms", value.get<double>());
-    return text;
 }
 
 void show_redundancy(const Json& file) {

@@ -39,6 +39,13 @@ Result<std::uint64_t> parse_rate(const std::string& text) {
     return bytes;
 }
 
+std::string ms_or_dash(const nlohmann::json& value) {
+    if (!value.is_number()) return "-";
+    char text[32];
+    std::snprintf(text, sizeof text, "%.1f ms", value.get<double>());
+    return text;
+}
+
 unsigned percent_done(std::uint64_t done, std::uint64_t total) noexcept {
     if (done >= total) return 100;
     // Rounded down: 100 is said at the end and not before.

@@ -1,4 +1,5 @@
-// What a pull is asked for and told in text: durations, rates, the line of progress. Stateless.
+// What a pull or a failure is asked for and told in text: durations, rates, the line of progress.
+// Stateless.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,9 @@ namespace refault::cli {
 base::Result<std::uint64_t> parse_duration_ms(const std::string& text);
 // "500M", "500M/s": bytes a second; positive.
 base::Result<std::uint64_t> parse_rate(const std::string& text);
+
+// "12.3 ms"; "-" for null, a time that has not come.
+std::string ms_or_dash(const nlohmann::json& value);
 
 // 0 to 100. Nothing to do is all of it.
 unsigned percent_done(std::uint64_t done, std::uint64_t total) noexcept;

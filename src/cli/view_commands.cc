@@ -190,7 +190,7 @@ void add_demo_commands(CLI::App& app, Context& context) {
     auto size = std::make_shared<std::string>("256M");
     CLI::App* demo = add_command(
         app, context, "demo",
-        "Pull a device from under four running programs, and check everything",
+        "Pull a device from under four running programs, tear out another, and check everything",
         "  refault demo\n  refault demo --json --device-size 1G", [&context, options, size] {
             auto bytes = base::parse_size(*size);
             if (!bytes) return context.fail(bytes.error(), kWrongUsage);
@@ -199,9 +199,9 @@ void add_demo_commands(CLI::App& app, Context& context) {
             context.status = run_demo(*options);
         });
     demo->add_option("--seconds", options->seconds,
-                     "How long the programs run before and after the pull")
+                     "How long the programs run before the pull, after it, and after the loss")
         ->capture_default_str();
-    demo->add_option("--device-size", *size, "Of each of the three devices")->capture_default_str();
+    demo->add_option("--device-size", *size, "Of each of the four devices")->capture_default_str();
     // Its client processes.
     auto words = std::make_shared<std::vector<std::string>>();
     CLI::App* client = app.add_subcommand("demo-client", "")->group("");

@@ -138,8 +138,12 @@ Json lost_json(Pool& pool) {
                 if (part.inode != inode || !part.file_range.overlaps(lost.range)) continue;
                 was_open = was_open || part.was_open;
                 if (record.kind == lost.kind && !record.device.empty()) device = record.device;
-                for (const auto& one : record.signalled) signalled.insert(one.pid);
             }
+        // A record may cover other files, too: who was told about those was not told about this.
+        for (const auto& record : records)
+            for (const auto& one : record.signalled)
+                if (one.inode == inode && one.file_range.overlaps(lost.range))
+                    signalled.insert(one.pid);
         list.push_back({{"inode", inode.raw()},
                         {"paths", Json::array({pool.store().path_of(inode)})},
                         {"file_begin", lost.range.begin()},

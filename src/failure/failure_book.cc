@@ -172,7 +172,8 @@ void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pi
                 return part.inode == inode && part.file_range.overlaps(range);
             });
             if (is_about && kept.record.signalled.size() < kSignalsMax)
-                kept.record.signalled.push_back({pid, address, why, ms_since(kept.since)});
+                kept.record.signalled.push_back(
+                    {pid, inode, range, address, why, ms_since(kept.since)});
         }
     }
     events_.publish({"process-signalled",

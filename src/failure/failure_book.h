@@ -52,6 +52,8 @@ struct FailedPart {
 
 struct Signalled {
     pid_t pid = 0;
+    base::InodeNo inode;
+    base::FileRange file_range;
     std::uint64_t address = 0;
     std::string why;  // "lost", "stale", "notice"
     double at_ms = 0;

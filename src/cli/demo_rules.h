@@ -1,0 +1,50 @@
+// What has to be true after memory was lost under the demo's clients: what each process saw itself
+// is held against what the daemon reports. Pure functions.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "base/range.h"
+#include "cli/demo_state.h"
+
+namespace refault::cli {
+
+// How the file of a client is set.
+struct DemoFile {
+    std::string path;
+    unsigned copies = 1;
+    bool rolls_back = false;
+};
+
+// What one client saw, after a survey in which it touched every record.
+struct DemoWitness {
+    DemoFile file;
+    std::vector<base::FileRange> hit;  // where its primary lay on what was destroyed
+    pid_t pid = 0;
+    std::uint64_t address = 0;
+    bool address_unchanged = false;
+    std::uint64_t records = 0;
+    std::uint64_t verified_records = 0;
+    std::uint64_t bad_records = 0;
+    std::uint64_t lost_records = 0;
+    std::uint64_t loss_signals = 0;  // SIGBUS, BUS_MCEERR_AR, address and size of the page touched
+    std::uint64_t unexplained_signals = 0;
+    std::uint64_t held_back = 0;  // times; each time it has accepted the copy
+    std::uint64_t rolled_back = 0;
+    std::vector<base::FileRange> lost;
+    std::vector<std::uint64_t> held_at;  // offsets in the file
+};
+DemoWitness witness_of(const DemoFile& file, pid_t pid, const DemoClientState& state,
+                       std::uint64_t records);
+
+// The daemon's word: answers of GET /v1/failures and GET /v1/lost. One sentence for each rule that
+// was broken.
+std::vector<std::string> broken_rules(const std::vector<DemoWitness>& witnesses,
+                                      const nlohmann::json& failures, const nlohmann::json& lost);
+
+}  // namespace refault::cli
