@@ -2,6 +2,7 @@
 // stale is served, and nothing that is stored later is reached through a mapping of an earlier
 // life.
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -235,6 +236,62 @@ TEST_F(Returning, WhatIsStoredLaterIsNotReachedThroughAnEarlierLife) {
     put_bytes(other, "/secret", std::string(kFileBytes, 's'));
     EXPECT_EQ(keeper.reaches(), "");
     other.expect_sound();
+}
+
+TEST_F(Returning, ADetachedDeviceTakesItsFilesAlongAndIsImportedElsewhere) {
+    NEEDS_PROOF();
+    start();
+    make_single_on("b");
+    put_bytes(*pool_, single_, std::string(kFileBytes, 'd'));
+    make_file(*pool_, "/two", 2);
+    put_bytes(*pool_, "/two", std::string(kFileBytes, 't'));
+    // What lies on b in part only keeps it from leaving.
+    const auto plan = pool_->post("/v1/detach", {{"devices", {"b"}}, {"dry_run", true}});
+    EXPECT_TRUE(plan.value("is_possible", false)) << plan.dump();
+    Mapper user(*pool_, single_, Access::Write);
+    ASSERT_EQ(user.store(0, 'e', kPage), "ok");
+    const auto detached =
+        run_refault(*pool_, {"device", "detach", "b", "--pool", "moved", "--kill-after", "5s"});
+    EXPECT_EQ(detached.status, 0) << detached.out << detached.err;
+    EXPECT_NE(detached.out.find("safe to pull, with its data"), std::string::npos);
+    EXPECT_EQ(pool_->power("b"), "off");
+    EXPECT_FALSE(pool_->control().get("/v1/files/stat?path=" + single_));
+    pool_->expect_sound();
+    // The other host.
+    Pool elsewhere = Pool::open({"dir:" + shelf_.path("b")});
+    EXPECT_EQ(elsewhere.get("/v1/status").value("pool", ""), "moved");
+    auto bytes =
+        elsewhere.control().get_bytes("/v1/files/data?path=" + single_ + "&offset=0&length=8192");
+    ASSERT_TRUE(bytes) << bytes.error().message();
+    EXPECT_TRUE(*bytes == std::string(kPage, 'e') + std::string(kPage, 'd'));
+    elsewhere.expect_sound();
+}
+
+TEST_F(Returning, FilesThatLieOnSeveralDevicesAreNotDetachedInPart) {
+    start();
+    pool_->post("/v1/files/create", {{"path", "/big"}, {"mode", 0666}});
+    pool_->post("/v1/files/resize", {{"path", "/big"}, {"size_bytes", 100u << 20}});
+    const auto plan = pool_->post("/v1/detach", {{"devices", {"a"}}, {"dry_run", true}});
+    EXPECT_FALSE(plan.value("is_possible", true)) << plan.dump();
+    auto refused = pool_->control().post("/v1/detach", Json{{"devices", {"a"}}});
+    EXPECT_FALSE(refused);
+    EXPECT_EQ(pool_->get("/v1/devices/a").value("state", ""), "in-service");
+}
+
+TEST_F(Returning, ADetachThatIsNotLetGoOfPutsTheDeviceBackInService) {
+    start();
+    make_single_on("c");
+    const int held = ::open((shelf_.path("c") + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
+    Mapper user(*pool_, single_, Access::Write);
+    // A program that does not care about SIGTERM is not killed unless that was said.
+    ::kill(user.pid(), SIGSTOP);
+    pool_->post("/v1/detach", {{"devices", {"c"}}, {"timeout_ms", 300}});
+    EXPECT_TRUE(eventually([&] { return !pool_->get("/v1/detach").value("is_running", true); }));
+    EXPECT_EQ(pool_->get("/v1/detach").value("phase", ""), "failed");
+    EXPECT_EQ(pool_->get("/v1/devices/c").value("state", ""), "in-service");
+    user.kill();
+    ::close(held);
+    pool_->expect_sound();
 }
 
 }  // namespace

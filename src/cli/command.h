@@ -41,6 +41,7 @@ std::string default_run_dir();
 
 void add_pool_commands(CLI::App& app, Context& context);
 void add_device_commands(CLI::App& app, Context& context);
+void add_detach_command(CLI::App& device, Context& context);
 void add_pull_commands(CLI::App& device, Context& context);
 void add_file_commands(CLI::App& app, Context& context);
 void add_loss_commands(CLI::App& app, Context& context);

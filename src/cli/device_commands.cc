@@ -100,6 +100,7 @@ void add_device_commands(CLI::App& app, Context& context) {
             if (report && !report->value("is_proven", false)) context.status = kNotSafe;
         });
     prove->add_option("name", arguments->name, "The device")->required();
+    add_detach_command(*device, context);
     add_pull_commands(*device, context);
 }
 

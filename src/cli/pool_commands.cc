@@ -85,6 +85,14 @@ void add_pool_commands(CLI::App& app, Context& context) {
     open->add_flag("--degraded", arguments->is_degraded,
                    "Go on without the devices that are missing");
     open->add_option("devices", arguments->devices, "The pool's devices: dir:PATH")->required();
+    CLI::App* import = add_command(
+        *pool, context, "import", "Bring up devices that were detached, or another host's pool",
+        "  refault pool import dir:/mnt/pmem1", [&context, arguments] {
+            context.finish(
+                context.client().post("/v1/pool/open", {{"devices", arguments->devices}}),
+                show_status);
+        });
+    import->add_option("devices", arguments->devices, "The pool's devices: dir:PATH")->required();
     add_command(*pool, context, "close",
                 "Close the pool; programs keep what they have mapped, ram: devices end",
                 "  refault pool close", [&context] {

@@ -162,20 +162,29 @@ void FailureBook::all_repaired() {
     for (const auto number : open) repaired(number);
 }
 
+// A program may touch thousands of lost pages: each process and reason is kept at least once a
+// record, and told once.
 void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pid,
                             std::uint64_t address, const std::string& why) {
+    bool is_news = false;
     {
         MutexLock lock(mutex_);
         for (auto& kept : kept_) {
             const auto& parts = kept.record.parts;
+            auto& told = kept.record.signalled;
             const bool is_about = std::any_of(parts.begin(), parts.end(), [&](const auto& part) {
                 return part.inode == inode && part.file_range.overlaps(range);
             });
-            if (is_about && kept.record.signalled.size() < kSignalsMax)
-                kept.record.signalled.push_back(
-                    {pid, inode, range, address, why, ms_since(kept.since)});
+            if (!is_about) continue;
+            const bool is_first = std::none_of(told.begin(), told.end(), [&](const auto& one) {
+                return one.pid == pid && one.inode == inode && one.why == why;
+            });
+            is_news = is_news || is_first;
+            if (is_first || told.size() < kSignalsMax)
+                told.push_back({pid, inode, range, address, why, ms_since(kept.since)});
         }
     }
+    if (!is_news) return;
     events_.publish({"process-signalled",
                      {{"pid", std::uint64_t(pid)},
                       {"inode", inode.raw()},

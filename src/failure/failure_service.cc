@@ -212,13 +212,22 @@ bool FailureService::examine(DeviceId id) {
         std::this_thread::sleep_for(kVanishingInterval);
         damage = look(id, **device);
     }
-    if (!(*device)->is_reachable() || damage.is_all_gone) {
+    // Whoever takes the memory away is given nothing new to take.
+    if (damage.gone > 0) {
+        vanishing_.insert(id);
+        store_.set_leaving(id, true);
+    }
+    const bool has_vanished = vanishing_.contains(id) && store_.segments_in_use(id).empty();
+    if (!(*device)->is_reachable() || damage.is_all_gone || has_vanished) {
+        vanishing_.erase(id);
         handle(Failure{id, DeviceRange(0, (*device)->capacity_bytes()),
                        FailureKind::SurpriseRemoval, 0});
         return true;
     }
     for (const auto segment : damage.segments)
         handle(Failure{id, (*device)->segment_range(segment), FailureKind::SurpriseRemoval, 0});
+    // That may have been the last of it.
+    if (vanishing_.contains(id) && store_.segments_in_use(id).empty()) suspect(id);
     return !damage.segments.empty();
 }
 
