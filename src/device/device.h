@@ -112,8 +112,8 @@ class Device {
         bool is_complete = false;
     };
     HeldSegments held_segments() const;
-    // How many segment files somebody else has open or mapped, by the kernel's word. Nothing: it could
-    // not tell.
+    // How many segment files somebody else has open or mapped, by the kernel's word. Nothing: it
+    // could not tell.
     std::optional<std::uint64_t> count_held_files() const;
     bool has_segment(SegmentNo segment) const;
     SegmentHealth probe_segment(SegmentNo segment) const;

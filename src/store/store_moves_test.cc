@@ -119,7 +119,8 @@ TEST(Moves, GrantedMeansPossible) {
     Random random(test_seed());
     int granted = 0;
     int refused = 0;
-    for (int round = 0; round < 25; ++round) {
+    // Until both have been seen.
+    for (int round = 0; round < 25 || (round < 500 && (granted == 0 || refused == 0)); ++round) {
         TestPool pool;
         pool.create(3, {64 * 1024, 6 + static_cast<std::uint32_t>(random.below(6))});
         std::map<InodeNo, std::uint64_t> files;
