@@ -225,6 +225,29 @@ TEST(Loss, AFailureUnderTheMetadataCostsNothing) {
     pool.expect_sound();
 }
 
+TEST(Loss, LosingAllMetadataIsSaidAndNothingHangs) {
+    Pool pool(std::vector<std::string>{"a=ram:64M"});
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    ASSERT_EQ(mapper.store(0, 1, kFileBytes), "ok");
+    yank(pool, "a");
+    EXPECT_EQ(mapper.load(0), lost_at(0));
+    EXPECT_TRUE(eventually([&] {
+        const auto events = pool.get("/v1/events/list");
+        for (const auto& event : events["events"])
+            if (event.value("kind", "") == "metadata-lost") return true;
+        return false;
+    }));
+    EXPECT_FALSE(pool.control().post("/v1/files/create", Json{{"path", "/new"}}));
+    EXPECT_EQ(pool.get("/v1/status").value("state", ""), "open");
+    EXPECT_FALSE(pool.get("/v1/lost")["lost"].empty());
+    // Another device makes the pool whole again, as far as memory knows it.
+    pool.post("/v1/devices", {{"spec", "b=ram:64M"}});
+    pool.post("/v1/files/create", {{"path", "/new"}});
+    EXPECT_EQ(mapper.say("punch 0 1048576"), "ok");
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 0");
+}
+
 TEST(Loss, ADeadWritersCopiesAreMadeEqual) {
     Pool pool(kThree);
     make_file(pool, "/two", 2);

@@ -119,6 +119,10 @@ void FailureBook::add_part(std::uint64_t number, FailedPart part) {
         ++kept->record.parts_left_out;
 }
 
+void FailureBook::metadata_lost(const std::string& reason) {
+    events_.publish({"metadata-lost", {{"reason", reason}}});
+}
+
 void FailureBook::unmapped(std::uint64_t number) {
     MutexLock lock(mutex_);
     auto* kept = find_locked(number);

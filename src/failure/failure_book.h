@@ -97,6 +97,8 @@ class FailureBook {
     // Opens a record and says so; returns its number.
     std::uint64_t open(const std::string& device, base::DeviceRange range, FailureKind kind);
     void add_part(std::uint64_t number, FailedPart part);
+    // Every copy of the pool's metadata is lost: nothing can be changed any more.
+    void metadata_lost(const std::string& reason);
     void unmapped(std::uint64_t number);
     void repaired(std::uint64_t number);
     void proven(std::uint64_t number);

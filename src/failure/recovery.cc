@@ -303,9 +303,11 @@ Status Recovery::recover_device(base::DeviceId id, FailureKind kind, std::uint64
     if (!device) return device.error();
     const DeviceRange all(0, (*device)->capacity_bytes());
     const auto metadata = store_.evacuate_metadata(id);
-    if (!metadata)
+    if (!metadata) {
         base::log_line(base::LogLevel::Error,
                        "the pool's metadata has no place left: " + metadata.error().message());
+        book_.metadata_lost(metadata.error().message());
+    }
     std::size_t left = 0;
     for (int round = 0; round < kRoundsMax; ++round) {
         std::vector<Extent> parts;

@@ -392,6 +392,8 @@ class Store {
     std::uint64_t checkpoint_retry_bytes_ GUARDED_BY(mutex_) = 0;
     std::size_t known_failed_copies_ GUARDED_BY(mutex_) = 0;
     DeviceSet failed_devices_ GUARDED_BY(mutex_);
+    // No device is left that has or could take a copy; the state is in memory alone.
+    bool is_metadata_lost_ GUARDED_BY(mutex_) = false;
     std::set<InodeNo> detaching_ GUARDED_BY(mutex_);
     MediaErrorSink media_error_sink_ GUARDED_BY(mutex_);
 };

@@ -27,6 +27,10 @@ Status Store::append_and_apply_locked(Change& change) {
             operations.push_back(op::UpdateInode{node->attributes});
     operations.insert(operations.end(), change.operations.begin(), change.operations.end());
     if (operations.empty()) return {};
+    if (is_metadata_lost_)
+        return Error(Code::Io,
+                     "every copy of the pool's metadata is lost, so nothing can be changed; add a "
+                     "device, and it is written anew from memory");
     const auto record = encode_operations(operations);
     auto appended = log_->append(record);
     if (!appended && appended.error().code() == Code::NoSpace) {
@@ -98,6 +102,7 @@ Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop)
     }
     RETURN_IF_ERROR(written);
     unsaved_times_.clear();
+    is_metadata_lost_ = false;
     checkpoint_retry_bytes_ = 0;
     known_failed_copies_ = log_->failed_copies().size();
     // The next checkpoint is written before this one's segments are free again.

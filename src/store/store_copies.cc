@@ -139,7 +139,11 @@ Result<std::vector<Store::Dropped>> Store::drop_copies(std::span<const Extent> c
         if (!lost_as && !dropped.lost.empty())
             return Error(Code::Invalid, "the last copy of a part of " +
                                             state_->path_of(copy.inode) + " would be dropped");
-        RETURN_IF_ERROR(append_and_apply_locked(change));
+        if (auto done = append_and_apply_locked(change); !done) {
+            if (!failed_devices_.contains(copy.device)) return done.error();
+            // No device is left that takes metadata. Programs must hear of the loss all the same.
+            for (const auto& operation : change.operations) CHECK(state_->apply(operation).ok());
+        }
         moves_->retire(copy);
         change = {};
         all.push_back(std::move(dropped));

@@ -37,13 +37,19 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
     Change change;
     change.operations = {op::AddDevice{id, label->device, label->name, device->segment_bytes(),
                                        device->segment_count()}};
-    if (auto added = append_and_apply_locked(change); !added) {
+    // With no copy left there is no log to append to: the checkpoint on this device is the next.
+    const bool begins_anew = is_metadata_lost_;
+    if (auto added = begins_anew ? state_->apply(change.operations.front())
+                                 : append_and_apply_locked(change);
+        !added) {
         base::discard(device->remove_label(),
                       "a label that no history knows becomes a tombstone at the next open");
         return added.error();
     }
     allocator_->add_device(id, device->segment_bytes(), device->segment_count());
     devices_.emplace(id, std::move(device));
+    if (begins_anew)
+        RETURN_IF_ERROR(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true));
     checkpoint_if_due_locked();
     if (good_copies_locked().size() < kMetadataCopies)
         if (const auto copied =
@@ -68,6 +74,7 @@ Status Store::evacuate_metadata(DeviceId device) {
     if (!contains(log_->copies(), device) && state_->device(device)->map.metadata_segments() == 0)
         return {};
     const auto copies = choose_copies_locked(device);
+    if (copies.empty() && failed_devices_.contains(device)) is_metadata_lost_ = true;
     if (copies.empty())
         return Error(
             Code::NoSpace,
