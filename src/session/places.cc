@@ -175,7 +175,9 @@ Result<Registry::Batch> Registry::next_places(const std::shared_ptr<Session>& se
     };
     for (auto& [id, mapping] : mappings_) {
         if (mapping->session != session) continue;
-        for (std::uint32_t replica = 0; replica < mapping->layers.size(); ++replica) {
+        // The copies first: a program has its memory when the primary is placed, and what it
+        // persists from then on must find them.
+        for (auto replica = static_cast<std::uint32_t>(mapping->layers.size()); replica-- > 0;) {
             auto& layer = mapping->layers[replica];
             if (std::erase_if(layer.placing,
                               [&](const auto& part) { return part.sequence <= placed; }) > 0)
