@@ -19,6 +19,13 @@ double median(std::vector<double> values) {
     return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+double percentile(std::vector<double> values, double part) {
+    if (values.empty()) return 0;
+    std::sort(values.begin(), values.end());
+    const auto at = static_cast<std::size_t>(part * static_cast<double>(values.size()));
+    return values[std::min(at, values.size() - 1)];
+}
+
 double time_s(const std::function<void()>& action) {
     const double start = now_s();
     action();

@@ -24,6 +24,8 @@ struct Options {
 
 double now_s();
 double median(std::vector<double> values);
+// `part` from 0 to 1: 0.99 for the 99th percentile.
+double percentile(std::vector<double> values, double part);
 // Seconds that the action takes.
 double time_s(const std::function<void()>& action);
 
@@ -50,8 +52,16 @@ Status run_mapped(const Options& options);
 Status run_drain(const Options& options);
 Status run_locate(const Options& options);
 Status run_prove(const Options& options);
+Status run_revoke(const Options& options);
+Status run_yank(const Options& options);
+Status run_persist(const Options& options);
+Status run_refault(const Options& options);
 
 // Child processes of benches, started as `refault-bench child-NAME arguments...`.
 int run_drain_writer(const std::vector<std::string>& arguments);
+int run_holder(const std::vector<std::string>& arguments);
+int run_reader(const std::vector<std::string>& arguments);
+int run_pmemobj(const std::vector<std::string>& arguments);
+int run_toucher(const std::vector<std::string>& arguments);
 
 }  // namespace refault::bench

@@ -36,4 +36,15 @@ HolePool::~HolePool() {
     if (!directory_.empty()) std::filesystem::remove_all(directory_, failure);
 }
 
+base::Status grow_to(store::Store& store, std::uint64_t count, std::vector<base::InodeNo>& files) {
+    while (files.size() < count) {
+        auto made = store.create_file("/file-" + std::to_string(files.size()), 0600, base::Cred{});
+        if (!made) return made.error();
+        files.push_back(made->inode);
+        auto layout = store.lock_layout(made->inode);
+        RETURN_IF_ERROR(store.resize(made->inode, base::kPageBytes));
+    }
+    return {};
+}
+
 }  // namespace refault::bench

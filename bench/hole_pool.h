@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "store/store.h"
@@ -26,5 +27,8 @@ class HolePool {
     std::unique_ptr<store::Store> store_;
     base::DeviceId device_;
 };
+
+// Adds files of one page until there are so many.
+base::Status grow_to(store::Store& store, std::uint64_t count, std::vector<base::InodeNo>& files);
 
 }  // namespace refault::bench

@@ -13,17 +13,6 @@ constexpr std::uint64_t kRmapQueries = 20'000;
 // A walk looks at every inode: of the larger pools, fewer walks make a run.
 constexpr std::uint64_t kInodesLookedAt = 1'000'000;
 
-Status grow_to(store::Store& store, std::uint64_t count, std::vector<base::InodeNo>& files) {
-    while (files.size() < count) {
-        auto made = store.create_file("/file-" + std::to_string(files.size()), 0600, base::Cred{});
-        if (!made) return made.error();
-        files.push_back(made->inode);
-        auto layout = store.lock_layout(made->inode);
-        RETURN_IF_ERROR(store.resize(made->inode, base::kPageBytes));
-    }
-    return {};
-}
-
 std::vector<base::DeviceRange> random_pages(const store::Store& store, std::uint64_t count,
                                             const std::vector<base::InodeNo>& files) {
     std::vector<base::DeviceRange> pages;

@@ -43,6 +43,10 @@ base::Status PoolMapping::map(std::uint64_t length) {
     return to_status(rf_map(file_, 0, length, RF_READ | RF_WRITE, &mapping_), "map");
 }
 
+base::Status PoolMapping::persist(std::uint64_t offset, std::uint64_t length) const {
+    return to_status(rf_persist(mapping_, address() + offset, length), "persist");
+}
+
 PoolMapping::PoolMapping(PoolMapping&& other) noexcept
     : session_(other.session_),
       path_(std::move(other.path_)),

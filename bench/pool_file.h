@@ -39,6 +39,7 @@ class PoolMapping {
     // The file stays when this ends.
     void keep_file() { unlinks_ = false; }
     std::byte* address() const { return static_cast<std::byte*>(rf_address(mapping_)); }
+    base::Status persist(std::uint64_t offset, std::uint64_t length) const;
 
   private:
     PoolMapping(rf_session* session, std::string path, bool unlinks)

@@ -8,6 +8,7 @@ packages=(
     libisal-dev libnuma-dev                         # checksums; memory placement
     libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
     libgtest-dev libgmock-dev curl                  # tests
+    libpmemobj-dev                                  # refault-bench persist compares with it
 )
 
 if [[ ${1-} == --list ]]; then

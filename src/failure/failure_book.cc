@@ -147,6 +147,19 @@ void FailureBook::repaired(std::uint64_t number) {
     events_.publish({"failure-repaired", {{"failure", number}, {"after_ms", ms}}});
 }
 
+bool FailureBook::close_if_repaired(std::uint64_t number) {
+    {
+        MutexLock lock(mutex_);
+        const auto* kept = find_locked(number);
+        if (kept == nullptr || kept->record.parts_left_out > 0) return false;
+        for (const auto& part : kept->record.parts)
+            if (part.outcome != Outcome::Repaired && part.outcome != Outcome::Metadata)
+                return false;
+    }
+    repaired(number);
+    return true;
+}
+
 void FailureBook::proven(std::uint64_t number) {
     MutexLock lock(mutex_);
     auto* kept = find_locked(number);

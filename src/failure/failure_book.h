@@ -101,6 +101,8 @@ class FailureBook {
     void metadata_lost(const std::string& reason);
     void unmapped(std::uint64_t number);
     void repaired(std::uint64_t number);
+    // The same, when every part was repaired in place; false, and nothing done, when not.
+    bool close_if_repaired(std::uint64_t number);
     void proven(std::uint64_t number);
     // A process was told: noted on every record that has the range of the file.
     void signalled(base::InodeNo inode, base::FileRange range, pid_t pid, std::uint64_t address,

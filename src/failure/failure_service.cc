@@ -63,9 +63,12 @@ void FailureService::start() {
     thread_ = base::NamedThread("failures", [this] { run(); });
 }
 
+// Whoever wakes up wants the lock: it is let go first, here and below.
 void FailureService::push(Item item) {
-    MutexLock lock(mutex_);
-    queue_.push_back(std::move(item));
+    {
+        MutexLock lock(mutex_);
+        queue_.push_back(std::move(item));
+    }
     changed_.notify_all();
 }
 
@@ -141,24 +144,32 @@ void FailureService::run() {
 
 void FailureService::handle(const Failure& failure) {
     auto done = recover(failure);
-    if (!done.status)
+    // The device has left meanwhile, most likely because of the same failure.
+    if (!done.status && done.status.error().code() != Code::NotFound)
         base::log_line(base::LogLevel::Error,
                        "a failure could not be dealt with: " + done.status.error().message());
-    if (failure.ticket == 0) return;
-    MutexLock lock(mutex_);
-    tickets_[failure.ticket] = std::move(done);
-    changed_.notify_all();
+    const bool needs_copies = done.needs_copies;
+    if (failure.ticket != 0) {
+        {
+            MutexLock lock(mutex_);
+            tickets_[failure.ticket] = std::move(done);
+        }
+        changed_.notify_all();
+    }
+    // Who waits is answered first: the resync looks at every file.
+    if (needs_copies) resync_.kick();
 }
 
 FailureService::Done FailureService::recover(const Failure& failure) {
     auto device = store_.device(failure.device);
-    if (!device) return {device.error(), 0};
+    if (!device) return {device.error()};
     const DeviceRange whole(0, (*device)->capacity_bytes());
     const DeviceRange pages(base::align_down(failure.range.begin(), base::kPageBytes),
                             base::align_up(failure.range.end(), base::kPageBytes));
     const auto range = pages.intersect(whole);
-    if (range.empty()) return {Error(Code::Invalid, "the range lies beyond the device"), 0};
+    if (range.empty()) return {Error(Code::Invalid, "the range lies beyond the device")};
     Done done;
+    done.needs_copies = true;
     done.record = book_.open((*device)->name(), range, failure.kind);
     if (range == whole) {
         done.status = recovery_.recover_device(failure.device, failure.kind, done.record);
@@ -166,8 +177,8 @@ FailureService::Done FailureService::recover(const Failure& failure) {
         events_.publish({"device-lost", {{"device", (*device)->name()}}});
     } else {
         done.status = recovery_.recover_range(failure.device, range, failure.kind, done.record);
+        done.needs_copies = !done.status || !book_.close_if_repaired(done.record);
     }
-    resync_.kick();
     return done;
 }
 

@@ -73,6 +73,7 @@ class FailureService final : public session::FaultDesk {
     struct Done {
         Status status;
         std::uint64_t record = 0;
+        bool needs_copies = false;  // for the resync to make
     };
 
     void run();

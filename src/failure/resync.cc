@@ -55,9 +55,11 @@ void Resync::start() {
 }
 
 void Resync::kick() {
-    MutexLock lock(mutex_);
-    is_kicked_ = true;
-    status_.is_running = true;
+    {
+        MutexLock lock(mutex_);
+        is_kicked_ = true;
+        status_.is_running = true;
+    }
     changed_.notify_all();
 }
 

@@ -7,6 +7,8 @@
 //   a fails:   replica 1 is renumbered to 0 where a was; the range has one copy until the resync
 //   makes another. Primaries therefore cover every byte that is not lost.
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/log.h"
 #include "base/range_set.h"
@@ -249,27 +251,54 @@ Status Store::set_unsynced(InodeNo inode, bool is_unsynced) {
     return commit_locked(change);
 }
 
-std::vector<Store::Attention> Store::files_that_need_attention() const {
-    MutexLock lock(mutex_);
-    std::vector<Attention> files;
-    for (const auto& [number, node] : state_->inodes()) {
-        if (node.is_directory()) continue;
-        std::uint64_t bytes = 0;
-        bool has_surplus = false;
-        for (const auto& extent : node.extents.overlapping(number, FileRange(0, UINT64_MAX))) {
-            bytes += extent.length;
-            has_surplus = has_surplus || extent.replica >= node.attributes.replicas;
-        }
-        std::uint64_t lost_bytes = 0;
-        for (const auto& lost : node.lost.all()) lost_bytes += lost.range.length();
-        const auto wanted = (base::align_up(node.attributes.size_bytes, kPageBytes) -
-                             std::min(lost_bytes, node.attributes.size_bytes)) *
-                            node.attributes.replicas;
-        const auto missing = wanted > bytes ? wanted - bytes : 0;
-        if (missing > 0 || has_surplus || node.is_unsynced)
-            files.push_back({number, node.is_unsynced, missing});
+namespace {
+
+std::optional<Store::Attention> attention_of(InodeNo number, const Inode& node) {
+    if (node.is_directory()) return std::nullopt;
+    std::uint64_t bytes = 0;
+    bool has_surplus = false;
+    for (const auto& extent : node.extents.overlapping(number, FileRange(0, UINT64_MAX))) {
+        bytes += extent.length;
+        has_surplus = has_surplus || extent.replica >= node.attributes.replicas;
     }
-    return files;
+    std::uint64_t lost_bytes = 0;
+    for (const auto& lost : node.lost.all()) lost_bytes += lost.range.length();
+    const auto wanted = (base::align_up(node.attributes.size_bytes, kPageBytes) -
+                         std::min(lost_bytes, node.attributes.size_bytes)) *
+                        node.attributes.replicas;
+    const auto missing = wanted > bytes ? wanted - bytes : 0;
+    if (missing == 0 && !has_surplus && !node.is_unsynced) return std::nullopt;
+    return Store::Attention{number, node.is_unsynced, missing};
+}
+
+}  // namespace
+
+// One slice of the inodes after the other: who has a failure to deal with does not wait for a look
+// at all of them. What changes behind the slice is seen in the next round.
+std::vector<Store::Attention> Store::files_that_need_attention() const {
+    constexpr std::size_t kSliceBuckets = 1024;
+    // A lock that is taken again at once is never had by who waits for it.
+    constexpr std::chrono::microseconds kPause{20};
+    std::vector<Attention> files;
+    for (std::size_t bucket = 0, buckets = 0;;) {
+        {
+            MutexLock lock(mutex_);
+            const auto& inodes = state_->inodes();
+            // The inodes have been sorted into other buckets: from the beginning.
+            if (inodes.bucket_count() != buckets) {
+                buckets = inodes.bucket_count();
+                bucket = 0;
+                files.clear();
+            }
+            const auto end = std::min(bucket + kSliceBuckets, buckets);
+            for (; bucket < end; ++bucket)
+                for (auto at = inodes.begin(bucket); at != inodes.end(bucket); ++at)
+                    if (const auto needed = attention_of(at->first, at->second))
+                        files.push_back(*needed);
+            if (bucket == buckets) return files;
+        }
+        std::this_thread::sleep_for(kPause);
+    }
 }
 
 std::vector<std::pair<InodeNo, std::uint64_t>> Store::files() const {
