@@ -1,4 +1,6 @@
-// mapped: what a mapped pool file costs over a plain mmap of a file on the same kind of tmpfs.
+// mapped: what a mapped pool file costs over a plain mmap of a file on the same kind of tmpfs; with
+// one copy, and with two, where the daemon tracks which regions were stored into since they were
+// equal.
 #include <optional>
 #include <random>
 
@@ -93,6 +95,25 @@ Status run_once(const PoolSession& session, const PlainTmpfs& tmpfs, int run, Ti
     return {};
 }
 
+// The first touch of a tracked file pays for the first store into each region.
+void report_times(const Times& times, unsigned copies, Report& report) {
+    bool all = true;
+    for (std::size_t i = 0; i < std::size(kWorkloads); ++i) {
+        const double pool = median(times.pool[i]), plain = median(times.plain[i]);
+        const double ratio = median(times.ratio[i]);
+        const bool counts = copies == 1 || kWorkloads[i].run != first_touch;
+        all = all && (!counts || ratio >= kWanted);
+        report.row({{"workload", kWorkloads[i].name},
+                    {"copies", copies},
+                    {"pool_ms", pool * 1e3},
+                    {"plain_ms", plain * 1e3},
+                    {"ratio", ratio}});
+    }
+    report.target(copies == 1 ? "one copy: 0.97 or better in each"
+                              : "two copies, tracked: 0.97 or better in each after first touch",
+                  all);
+}
+
 }  // namespace
 
 Status run_mapped(const Options& options) {
@@ -108,20 +129,16 @@ Status run_mapped(const Options& options) {
     report.input("devices", "2 x ram:1G; the plain file is on a tmpfs made by the same code");
     report.input("random operations", kRandomOperations);
     report.input("turns of each side in a run", kTurns);
-    Times times;
-    for (int run = 0; run <= options.runs; ++run)
-        RETURN_IF_ERROR(run_once(*session, *tmpfs, run, times));
-    bool all = true;
-    for (std::size_t i = 0; i < std::size(kWorkloads); ++i) {
-        const double pool = median(times.pool[i]), plain = median(times.plain[i]);
-        const double ratio = median(times.ratio[i]);
-        all = all && ratio >= kWanted;
-        report.row({{"workload", kWorkloads[i].name},
-                    {"pool_ms", pool * 1e3},
-                    {"plain_ms", plain * 1e3},
-                    {"ratio", ratio}});
+    const cli::ControlClient control(daemon->control_socket());
+    for (const unsigned copies : {1u, 2u}) {
+        // New files have what their directory has.
+        auto set = control.post("/v1/files/set", cli::Json{{"path", "/"}, {"replicas", copies}});
+        if (!set) return set.error();
+        Times times;
+        for (int run = 0; run <= options.runs; ++run)
+            RETURN_IF_ERROR(run_once(*session, *tmpfs, run, times));
+        report_times(times, copies, report);
     }
-    report.target("0.97 or better in each", all);
     report.finish();
     return {};
 }
