@@ -8,6 +8,7 @@
 #include "bench/harness.h"
 #include "bench/plain_file.h"
 #include "bench/pool_file.h"
+#include "cli/control_client.h"
 #include "cli/local_daemon.h"
 
 namespace refault::bench {
@@ -132,7 +133,7 @@ Status run_mapped(const Options& options) {
     const cli::ControlClient control(daemon->control_socket());
     for (const unsigned copies : {1u, 2u}) {
         // New files have what their directory has.
-        auto set = control.post("/v1/files/set", cli::Json{{"path", "/"}, {"replicas", copies}});
+        auto set = control.post("/v1/files/set", Json{{"path", "/"}, {"replicas", copies}});
         if (!set) return set.error();
         Times times;
         for (int run = 0; run <= options.runs; ++run)
