@@ -60,6 +60,12 @@ void StoreTracker::round() {
         auto& attempt = attempts_[{region.mapping, region.range.begin()}];
         attempt.seen = now;
         if (attempt.next > now) continue;
+        // Whoever takes the older bytes without a word need not be tracked.
+        const auto attributes = store_.stat(region.inode);
+        if (!attributes || attributes->on_loss == store::OnLoss::Rollback) {
+            attempt.next = now + kPauseMax;
+            continue;
+        }
         try_region(region, attempt);
         attempt.pause = std::clamp(attempt.pause * 2, kInterval, kPauseMax);
         attempt.next = Clock::now() + attempt.pause;
