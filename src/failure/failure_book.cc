@@ -110,6 +110,9 @@ void FailureBook::add_part(std::uint64_t number, FailedPart part) {
                           {"length_bytes", part.file_range.length()},
                           {"was_open", part.was_open}}});
     MutexLock lock(mutex_);
+    if (const auto known = told_.find(part.inode); known != told_.end())
+        for (auto& [pid, ranges] : known->second)
+            for (const auto range : part.lost) ranges.subtract(range);
     auto* kept = find_locked(number);
     if (kept == nullptr) return;
     // What is lost is never left out for what is not.
@@ -166,6 +169,7 @@ void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pi
                             std::uint64_t address, const std::string& why) {
     {
         MutexLock lock(mutex_);
+        if (why != "stale") told_[inode][pid].add(range);
         for (auto& kept : kept_) {
             const auto& parts = kept.record.parts;
             const bool is_about = std::any_of(parts.begin(), parts.end(), [&](const auto& part) {
@@ -181,6 +185,16 @@ void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pi
                       {"file_offset", range.begin()},
                       {"address", address},
                       {"why", why}}});
+}
+
+std::vector<pid_t> FailureBook::told(base::InodeNo inode, base::FileRange range) const {
+    MutexLock lock(mutex_);
+    std::vector<pid_t> pids;
+    const auto known = told_.find(inode);
+    if (known == told_.end()) return pids;
+    for (const auto& [pid, ranges] : known->second)
+        if (ranges.overlaps(range)) pids.push_back(pid);
+    return pids;
 }
 
 std::vector<FailureRecord> FailureBook::records() const {
