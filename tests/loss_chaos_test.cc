@@ -61,7 +61,8 @@ class LossChaos {
         world_.check_lost();
         world_.check_places();
         world_.check_every_page();
-        for (std::size_t i = 0; i < world_.files().size(); ++i) world_.start_client(i, false);
+        for (std::size_t i = 0; i < world_.files().size(); ++i)
+            if (!world_.files()[i].pages.empty()) world_.start_client(i, false);
         world_.check_every_page();
         world_.check_clients();
         world_.check_lost();

@@ -1,6 +1,8 @@
 // Files and programs.
 #include "tests/loss_world.h"
 
+#include <signal.h>
+
 #include <cstdlib>
 #include <iostream>
 
@@ -18,7 +20,10 @@ std::vector<std::string> first_devices(std::size_t count) {
 
 }  // namespace
 
-LossWorld::LossWorld(std::size_t devices) : pool_(first_devices(devices)), devices_made_(devices) {}
+LossWorld::LossWorld(std::size_t devices) : pool_(first_devices(devices)), devices_made_(devices) {
+    // A program that has died is a finding, not the end of the test.
+    ::signal(SIGPIPE, SIG_IGN);
+}
 
 void LossWorld::note(const std::string& step) {
     static const bool is_traced = std::getenv("REFAULT_LOSS_TRACE") != nullptr;
@@ -166,11 +171,16 @@ void LossWorld::persist(Client& client, std::size_t page, std::size_t pages) {
     const auto answer = client.process->persist(page * kPage, pages * kPage);
     note("client " + std::to_string(client.model.id) + " persist " + file.path + " page " +
          std::to_string(page) + "+" + std::to_string(pages) + ": " + answer);
-    bool may_fail = !yanked_.empty();
-    for (auto i = page; i < page + pages; ++i)
+    bool may_fail = !yanked_.empty(), must_fail = false;
+    for (auto i = page; i < page + pages; ++i) {
         may_fail = may_fail || file.pages[i].loss != Loss::None || client.model.held.contains(i);
+        must_fail = must_fail || file.pages[i].loss == Loss::Certain;
+    }
+    if (answer == "ok" && must_fail && yanked_.empty())
+        expect("ok, and a part of it is lost", "persist of " + file.path);
     if (answer == "ok") {
-        for (auto i = page; i < page + pages; ++i) model_.persisted(file, i, !yanked_.empty());
+        for (auto i = page; i < page + pages; ++i)
+            model_.persisted(file, i, !yanked_.empty() || client.was_stopped);
     } else if (!may_fail || (answer != "error 5" && answer != "error 116")) {
         expect(answer, "persist of " + file.path);
     }
@@ -191,6 +201,7 @@ void LossWorld::remap(Client& client) {
     note("client " + std::to_string(client.model.id) + " remap: " + answer);
     if (answer != "ok") return expect(answer, "remap");
     client.address = client.process->say("address");
+    client.was_stopped = false;
     for (std::size_t i = 0; i < client.model.pages && yanked_.empty(); ++i)
         model_.forgiven(files_[client.file], client.model, i);
 }
@@ -198,7 +209,7 @@ void LossWorld::remap(Client& client) {
 void LossWorld::stop(Client& client) {
     note("stop client " + std::to_string(client.model.id));
     client.process->stop();
-    client.is_stopped = true;
+    client.is_stopped = client.was_stopped = true;
 }
 
 void LossWorld::go_on(Client& client) {

@@ -20,6 +20,8 @@ class LossWorld {
         std::size_t file = 0;
         std::unique_ptr<Mapper> process;
         bool is_stopped = false;
+        // Copies may have been made meanwhile that it has not mapped when it persists.
+        bool was_stopped = false;
         std::string address;
     };
     // One copy of one page.

@@ -118,14 +118,19 @@ void LossWorld::yank(const std::string& device) {
     const bool is_exact = is_quiet();
     note("yank " + device + (is_exact ? "" : ", while things move"));
     fail(device, 0, UINT64_MAX, is_exact);
-    const auto directory = pool_.get("/v1/devices/" + device).value("directory", "");
+    const auto usage = pool_.get("/v1/devices/" + device);
+    const auto directory = usage.value("directory", "");
+    // What tells is that every file in use is gone; or, where there is none, or new ones may come
+    // up meanwhile, that the label is.
+    const bool has_segments =
+        usage.value("data_bytes", 0ull) + usage.value("metadata_bytes", 0ull) > 0;
+    const bool takes_label = !is_exact || !has_segments || steps_.size() % 2 == 0;
     yanked_.insert(device);
     std::error_code none;
     for (const auto& entry : std::filesystem::directory_iterator(directory, none)) {
         const auto name = entry.path().filename().string();
         if (name.starts_with("seg-")) (void)!::truncate(entry.path().c_str(), 0);
-        // Where new segments may come up meanwhile, what tells is that the label is gone.
-        if (name.starts_with("seg-") || (name == "label" && !is_exact))
+        if (name.starts_with("seg-") || (name == "label" && takes_label))
             (void)::unlink(entry.path().c_str());
     }
 }
@@ -157,7 +162,7 @@ void LossWorld::wait_for_yanks() {
 void LossWorld::wait_until_quiet() {
     wait_for_yanks();
     // With too few devices, or a program that is stopped, it does not come to that.
-    (void)eventually([&] { return is_quiet(); }, std::chrono::seconds(3));
+    (void)eventually([&] { return is_quiet(); }, std::chrono::seconds(1));
 }
 
 void LossWorld::check_lost() {

@@ -35,6 +35,8 @@ Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice
     ::close(from[1]);
     commands_ = base::UniqueFd(to[1]);
     answers_ = ::fdopen(from[0], "r");
+    // answer() waits on the pipe: nothing may lie in a buffer behind it.
+    ::setvbuf(answers_, nullptr, _IONBF, 0);
     EXPECT_EQ(answer(), "ready");
 }
 
@@ -80,7 +82,6 @@ void Mapper::begin(const std::string& line) {
 
 std::string Mapper::answer() {
     char line[4096];
-    // Each command has one line of answer, so nothing waits in the stream's own buffer.
     pollfd ready{::fileno(answers_), POLLIN, 0};
     if (::poll(&ready, 1, kHangMs) == 0) {
         ADD_FAILURE() << "pid " << pid_ << " hangs";
