@@ -2,6 +2,7 @@
 #include "tests/mapper_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,6 +10,11 @@
 #include <stdexcept>
 
 namespace refault::tests {
+
+namespace {
+// Only bounds a test that fails.
+constexpr int kHangMs = 60'000;
+}  // namespace
 
 Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice) {
     int to[2], from[2];
@@ -29,12 +35,31 @@ Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice
     ::close(from[1]);
     commands_ = base::UniqueFd(to[1]);
     answers_ = ::fdopen(from[0], "r");
+    // answer() waits on the pipe: nothing may lie in a buffer behind it.
+    ::setvbuf(answers_, nullptr, _IONBF, 0);
     EXPECT_EQ(answer(), "ready");
 }
 
 Mapper::~Mapper() {
     kill();
     ::fclose(answers_);
+}
+
+void Mapper::stop() {
+    ::kill(pid_, SIGSTOP);
+    int status = 0;
+    EXPECT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);
+    EXPECT_TRUE(WIFSTOPPED(status)) << status;
+}
+
+void Mapper::go_on() {
+    ::kill(pid_, SIGCONT);
+}
+
+bool Mapper::has_ended() {
+    int status = 0;
+    if (pid_ > 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) pid_ = -1;
+    return pid_ <= 0;
 }
 
 void Mapper::kill() {
@@ -57,6 +82,11 @@ void Mapper::begin(const std::string& line) {
 
 std::string Mapper::answer() {
     char line[4096];
+    pollfd ready{::fileno(answers_), POLLIN, 0};
+    if (::poll(&ready, 1, kHangMs) == 0) {
+        ADD_FAILURE() << "pid " << pid_ << " hangs";
+        return {};
+    }
     if (std::fgets(line, sizeof line, answers_) == nullptr) return {};
     std::string text = line;
     while (!text.empty() && text.back() == '\n') text.pop_back();

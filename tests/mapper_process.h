@@ -20,7 +20,7 @@ class Mapper {
     Mapper(const Mapper&) = delete;
     Mapper& operator=(const Mapper&) = delete;
 
-    // Its answer; empty when it has died.
+    // Its answer; empty when it has died, or hangs.
     std::string say(const std::string& line);
     // Without waiting for the answer, which answer() reads.
     void begin(const std::string& line);
@@ -30,6 +30,11 @@ class Mapper {
     std::string load(std::uint64_t offset, std::uint64_t length = 4096);
     std::string persist(std::uint64_t offset, std::uint64_t length = 4096);
     pid_t pid() const { return pid_; }
+    // SIGSTOP, and waits until it has stopped.
+    void stop();
+    void go_on();
+    // Whether it has ended by itself.
+    bool has_ended();
     void kill();
     // Waits for its end; what waitpid says.
     int wait_for_end();

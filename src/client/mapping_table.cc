@@ -152,6 +152,8 @@ Status MappingTable::place(const wire::Place& place, int fd) {
         mapping->mirrors->clear_present(place.replica, addresses);
     RETURN_IF_ERROR(map_over_locked(place, fd));
     if (place.replica > 0 && has_segment) mapping->mirrors->set_present(place.replica, addresses);
+    if (place.replica == 0 && mapping->mirrors)
+        mapping->mirrors->note_primary(addresses, place.kind);
     if (place.needs_sync && mapping->mirrors) mapping->mirrors->note_sync_needed();
     // Replacing the mapping has dropped its registration; who waits on it tries again now.
     RETURN_IF_ERROR(sys::userfaultfd_wake(userfaultfd_, addresses));

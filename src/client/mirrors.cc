@@ -53,6 +53,8 @@ Status lost_error(wire::Answer answer) {
 Mirrors::Mirrors(std::uint64_t address, std::uint64_t length) : address_(address), length_(length) {
     const auto words = (length / kPageBytes + 63) / 64;
     for (auto& present : present_) present = Words(words);
+    lost_ = Words(words);
+    stale_ = Words(words);
 }
 
 void Mirrors::set_present(std::uint32_t replica, base::AddressRange at) {
@@ -63,26 +65,57 @@ void Mirrors::clear_present(std::uint32_t replica, base::AddressRange at) {
     change(replica, at, false);
 }
 
-void Mirrors::change(std::uint32_t replica, base::AddressRange at, bool present) {
-    auto& words = present_[replica - 1];
-    const auto first = (at.begin() - region(replica)) / kPageBytes;
-    std::int64_t changed = 0;
-    for (auto page = first; page < first + at.length() / kPageBytes; ++page) {
+std::uint64_t Mirrors::change(Words& words, std::uint64_t first, std::uint64_t pages, bool set) {
+    std::uint64_t changed = 0;
+    for (auto page = first; page < first + pages; ++page) {
         const auto bit = std::uint64_t{1} << (page % 64);
         auto& word = words[page / 64];
-        const auto before = present ? word.fetch_or(bit) : word.fetch_and(~bit);
-        if (((before & bit) != 0) != present) ++changed;
+        const auto before = set ? word.fetch_or(bit) : word.fetch_and(~bit);
+        if (((before & bit) != 0) != set) ++changed;
     }
-    present_pages_[replica - 1].fetch_add(static_cast<std::uint64_t>(present ? changed : -changed));
+    return changed;
+}
+
+void Mirrors::change(std::uint32_t replica, base::AddressRange at, bool present) {
+    const auto first = (at.begin() - region(replica)) / kPageBytes;
+    const auto changed = change(present_[replica - 1], first, at.length() / kPageBytes, present);
+    if (present)
+        present_pages_[replica - 1] += changed;
+    else
+        present_pages_[replica - 1] -= changed;
+}
+
+void Mirrors::note_primary(base::AddressRange at, wire::PlaceKind kind) {
+    const auto first = (at.begin() - address_) / kPageBytes;
+    const auto note = [&](Words& words, bool set) {
+        const auto changed = change(words, first, at.length() / kPageBytes, set);
+        if (set)
+            withheld_pages_ += changed;
+        else
+            withheld_pages_ -= changed;
+    };
+    note(lost_, kind == wire::PlaceKind::Lost);
+    note(stale_, kind == wire::PlaceKind::Stale);
 }
 
 bool Mirrors::has_page(std::uint32_t replica, std::uint64_t page) const noexcept {
     return (present_[replica - 1][page / 64].load() >> (page % 64) & 1) != 0;
 }
 
+Status Mirrors::check_primary(std::uint64_t begin, std::uint64_t end) const {
+    if (withheld_pages_.load() == 0) return {};
+    for (auto page = begin / kPageBytes; page * kPageBytes < end; ++page) {
+        const auto bit = std::uint64_t{1} << (page % 64);
+        if ((lost_[page / 64].load() & bit) != 0) return lost_error(wire::Answer::Lost);
+        if ((stale_[page / 64].load() & bit) != 0) return lost_error(wire::Answer::Stale);
+    }
+    return {};
+}
+
 Status Mirrors::persist(std::uint64_t offset, std::uint64_t length) {
     if (length == 0) return {};
     const auto end = offset + length;
+    RETURN_IF_ERROR(check_primary(offset, end));
     const bool has_copies = std::any_of(present_pages_.begin(), present_pages_.end(),
                                         [](const auto& pages) { return pages.load() > 0; });
     for (auto at = offset; has_copies && at < end;) {

@@ -31,10 +31,13 @@ class Mirrors {
     void set_present(std::uint32_t replica, base::AddressRange at);
     // Before the memory goes.
     void clear_present(std::uint32_t replica, base::AddressRange at);
+    // What the program's own addresses show from now on: where nothing is to be had, nothing can be
+    // persisted either, however many copies there are.
+    void note_primary(base::AddressRange at, wire::PlaceKind kind);
     void note_sync_needed() noexcept { needs_sync_.store(true, std::memory_order_relaxed); }
 
-    // Copies [offset, offset + length) to every copy that is there and makes it durable. Io or
-    // Stale (as Busy with ESTALE) when the primary itself is lost there.
+    // Copies [offset, offset + length) to every copy that is there and makes it durable. Io, or
+    // Stale (as Busy with ESTALE), when the primary itself is lost or held back there.
     base::Status persist(std::uint64_t offset, std::uint64_t length);
 
     std::uint64_t region(std::uint32_t replica) const noexcept {
@@ -47,7 +50,10 @@ class Mirrors {
     static constexpr std::size_t kStripes = 16;
 
     using Words = std::vector<std::atomic<std::uint64_t>>;
+    // Sets or clears the bits of some pages; returns how many have changed.
+    static std::uint64_t change(Words& words, std::uint64_t first, std::uint64_t pages, bool set);
     void change(std::uint32_t replica, base::AddressRange at, bool present);
+    base::Status check_primary(std::uint64_t begin, std::uint64_t end) const;
     bool has_page(std::uint32_t replica, std::uint64_t page) const noexcept;
     base::Status persist_chunk(std::uint64_t begin, std::uint64_t end);
     base::Status copy_run(std::uint32_t replica, std::uint64_t begin, std::uint64_t end);
@@ -57,6 +63,9 @@ class Mirrors {
     const std::uint64_t length_;
     std::array<Words, kReplicas> present_;
     std::array<std::atomic<std::uint64_t>, kReplicas> present_pages_{};
+    Words lost_;
+    Words stale_;
+    std::atomic<std::uint64_t> withheld_pages_{0};  // lost or stale
     std::atomic<bool> needs_sync_{false};
     std::array<std::mutex, kStripes> stripes_;
 };

@@ -2,7 +2,6 @@
 #include "daemon/failure_views.h"
 
 #include <algorithm>
-#include <set>
 
 #include "daemon/json_views.h"
 
@@ -131,7 +130,6 @@ Json lost_json(Pool& pool) {
     for (const auto& [inode, lost] : pool.store().all_lost()) {
         std::string device = "device " + std::to_string(lost.device.raw());
         if (auto known = pool.store().device(lost.device)) device = (*known)->name();
-        std::set<pid_t> signalled;
         bool was_open = false;
         for (const auto& record : records)
             for (const auto& part : record.parts) {
@@ -139,11 +137,6 @@ Json lost_json(Pool& pool) {
                 was_open = was_open || part.was_open;
                 if (record.kind == lost.kind && !record.device.empty()) device = record.device;
             }
-        // A record may cover other files, too: who was told about those was not told about this.
-        for (const auto& record : records)
-            for (const auto& one : record.signalled)
-                if (one.inode == inode && one.file_range.overlaps(lost.range))
-                    signalled.insert(one.pid);
         list.push_back({{"inode", inode.raw()},
                         {"paths", Json::array({pool.store().path_of(inode)})},
                         {"file_begin", lost.range.begin()},
@@ -155,7 +148,7 @@ Json lost_json(Pool& pool) {
                         {"lost_ns", lost.lost_ns},
                         {"was_open", was_open},
                         {"is_open", pool.store().is_open(inode)},
-                        {"signalled_pids", signalled}});
+                        {"signalled_pids", pool.failures().told(inode, lost.range)}});
     }
     return {{"lost", std::move(list)}};
 }

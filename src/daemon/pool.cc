@@ -98,6 +98,7 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     watch_ = std::make_unique<failure::DeviceWatch>(
         *store_, [this](base::DeviceId id) { failures_->suspect(id); });
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
+    files_->set_copies_missing_sink([this] { resync_->kick(); });
     removals_ = std::make_unique<failure::RemovalService>(
         *store_, *registry_, *mover_, *book_, events_,
         [this](const std::string& name) { forget(name); });

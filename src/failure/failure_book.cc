@@ -110,6 +110,9 @@ void FailureBook::add_part(std::uint64_t number, FailedPart part) {
                           {"length_bytes", part.file_range.length()},
                           {"was_open", part.was_open}}});
     MutexLock lock(mutex_);
+    if (const auto known = told_.find(part.inode); known != told_.end())
+        for (auto& [pid, ranges] : known->second)
+            for (const auto range : part.lost) ranges.subtract(range);
     auto* kept = find_locked(number);
     if (kept == nullptr) return;
     // What is lost is never left out for what is not.
@@ -186,6 +189,7 @@ void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pi
     bool is_news = false;
     {
         MutexLock lock(mutex_);
+        if (why != "stale") told_[inode][pid].add(range);
         for (auto& kept : kept_) {
             const auto& parts = kept.record.parts;
             auto& told = kept.record.signalled;
@@ -208,6 +212,16 @@ void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pi
                       {"file_offset", range.begin()},
                       {"address", address},
                       {"why", why}}});
+}
+
+std::vector<pid_t> FailureBook::told(base::InodeNo inode, base::FileRange range) const {
+    MutexLock lock(mutex_);
+    std::vector<pid_t> pids;
+    const auto known = told_.find(inode);
+    if (known == told_.end()) return pids;
+    for (const auto& [pid, ranges] : known->second)
+        if (ranges.overlaps(range)) pids.push_back(pid);
+    return pids;
 }
 
 std::vector<FailureRecord> FailureBook::records() const {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,7 @@
 
 #include "base/event.h"
 #include "base/mutex.h"
+#include "base/range_set.h"
 #include "store/types.h"
 
 namespace refault::failure {
@@ -46,8 +48,9 @@ struct FailedPart {
     base::DeviceRange device_range;
     Outcome outcome = Outcome::Lost;
     bool was_open = false;
-    std::vector<pid_t> spanning;   // map the range
-    std::vector<pid_t> suspended;  // may have stored what the copy lacks
+    std::vector<pid_t> spanning;        // map the range
+    std::vector<pid_t> suspended;       // may have stored what the copy lacks
+    std::vector<base::FileRange> lost;  // of file_range, by this failure and no earlier one
 };
 
 struct Signalled {
@@ -107,6 +110,8 @@ class FailureBook {
     // A process was told: noted on every record that has the range of the file.
     void signalled(base::InodeNo inode, base::FileRange range, pid_t pid, std::uint64_t address,
                    const std::string& why);
+    // Who was told that bytes of this range are lost, since they were.
+    std::vector<pid_t> told(base::InodeNo inode, base::FileRange range) const;
     // Every record of which the repair is not done is repaired now.
     void all_repaired();
 
@@ -125,6 +130,8 @@ class FailureBook {
     mutable base::Mutex mutex_;
     std::uint64_t next_ GUARDED_BY(mutex_) = 1;
     std::deque<Kept> kept_ GUARDED_BY(mutex_);
+    // Apart from the records, which are limited in number and each about many ranges.
+    std::map<base::InodeNo, std::map<pid_t, base::RangeSet>> told_ GUARDED_BY(mutex_);
     Windows windows_ GUARDED_BY(mutex_);
 };
 

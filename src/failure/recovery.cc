@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/range_set.h"
@@ -172,6 +173,7 @@ Outcome Recovery::drop_part(const Part& part, FailedPart& report, bool stays_tak
         mover_.retire(dropped_move);
     else
         mover_.release_later({dropped_move});
+    report.lost = done.lost;
     if (!done.lost.empty()) return Outcome::Lost;
     return part.extent.replica == 0 ? Outcome::Promoted : Outcome::CopyDropped;
 }
@@ -191,6 +193,7 @@ Outcome Recovery::recover_part(const Part& part, FailedPart& report) {
     // A retired page is never handed out again: its space stays taken.
     const bool must_drop = has_other || is_retired || part.is_segment_gone;
     const auto outcome = must_drop ? drop_part(part, report, is_retired) : Outcome::Lost;
+    if (!must_drop) report.lost = {bad.file_range()};
     if (!must_drop)
         if (const auto marked = store_.mark_lost(bad, part.kind); !marked)
             base::log_line(base::LogLevel::Error,
@@ -241,9 +244,10 @@ Status Recovery::recover_range(base::DeviceId id, DeviceRange range, FailureKind
             if (report.outcome != Outcome::Repaired || !report.suspended.empty())
                 fenced.set_moved(session::kAllLayers);
         }
-        if (report.outcome == Outcome::Lost)
-            notify_early(extent.inode, extent.file_range(), wire::Answer::Lost);
+        // Before anybody is told: that is noted on the part.
+        const bool is_lost = report.outcome == Outcome::Lost;
         book_.add_part(record, std::move(report));
+        if (is_lost) notify_early(extent.inode, extent.file_range(), wire::Answer::Lost);
     }
     book_.unmapped(record);
     if (has_metadata) {
@@ -275,9 +279,10 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
     }
     if (is_device_gone) zap_laggards(batch);
     for (auto& report : reports) {
-        if (report.outcome == Outcome::Lost)
-            notify_early(report.inode, report.file_range, wire::Answer::Lost);
+        const auto [inode, range, outcome] =
+            std::tuple(report.inode, report.file_range, report.outcome);
         if (record != 0) book_.add_part(record, std::move(report));
+        if (outcome == Outcome::Lost) notify_early(inode, range, wire::Answer::Lost);
     }
     return {};
 }

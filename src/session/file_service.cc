@@ -1,6 +1,8 @@
 // Resizing, reading and writing with fences and layout locks.
 #include "session/file_service.h"
 
+#include <algorithm>
+
 namespace refault::session {
 
 using base::align_up;
@@ -17,6 +19,12 @@ FileRange whole_pages(FileRange range) {
     return {base::align_down(range.begin(), kPageBytes), align_up(range.end(), kPageBytes)};
 }
 
+// The pages that lie in the range as a whole.
+FileRange pages_inside(FileRange range) {
+    const auto begin = align_up(range.begin(), kPageBytes);
+    return {begin, std::max(begin, base::align_down(range.end(), kPageBytes))};
+}
+
 }  // namespace
 
 Status FileService::resize(InodeNo inode, std::uint64_t size_bytes) {
@@ -29,6 +37,11 @@ Status FileService::resize(InodeNo inode, std::uint64_t size_bytes) {
         if (!is_done) return is_done.error();
         if (*is_done) return {};
     }
+}
+
+void FileService::note_copies_missing(InodeNo inode) const {
+    const auto attributes = store_.stat(inode);
+    if (copies_missing_ && attributes && attributes->replicas > 1) copies_missing_();
 }
 
 bool FileService::has_size(InodeNo inode, std::uint64_t size_bytes) const {
@@ -66,6 +79,7 @@ Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
         if (is_current) resized = store_.resize(inode, size_bytes);
     }
     registry_.reveal(inode, cut, is_current && resized.ok());
+    if (is_current && resized) registry_.end_suspension(inode, cut);
     if (!let_go) return silent;
     if (!resized) return resized.error();
     return is_current;
@@ -78,12 +92,18 @@ Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes,
         if (!has_size(inode, old_size_bytes)) return false;
         RETURN_IF_ERROR(store_.resize(inode, size_bytes));
     }
+    note_copies_missing(inode);
     const FileRange added(base::align_down(old_size_bytes, kPageBytes),
                           align_up(size_bytes, kPageBytes));
     const auto users = registry_.users_of(inode);
     if (users.empty() || added.empty()) return true;
     for (const auto& user : users) RETURN_IF_ERROR(make_mappable(inode, user));
-    registry_.mark_stale(inode, FileRange(align_up(old_size_bytes, kPageBytes), added.end()));
+    const FileRange added_pages(align_up(old_size_bytes, kPageBytes), added.end());
+    registry_.mark_stale(inode, added_pages);
+    // The new part has all of its copies at once, also those of which no mapping was told yet
+    // because the file had nothing to be copied.
+    if (const auto attributes = store_.stat(inode); attributes && attributes->replicas > 1)
+        registry_.mark_stale(inode, added_pages, layer_mask(attributes->replicas) - 1);
     // Who stores into the new part right after this call finds it there; a client that is stopped
     // finds it later.
     (void)registry_.wait_until_placed(inode, added, steady_clock::now() + kPlacePatience);
@@ -130,7 +150,11 @@ Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
             if (const auto healed = store_.heal(inode, range); !healed) return healed.error();
         written = store_.write(inode, offset, from);
     }
-    if (heals) registry_.mark_stale(inode, whole_pages(range));
+    if (written && !from.empty()) registry_.end_suspension(inode, pages_inside(range));
+    if (heals) {
+        registry_.mark_stale(inode, whole_pages(range));
+        note_copies_missing(inode);
+    }
     return written;
 }
 
@@ -143,7 +167,9 @@ Status FileService::punch(InodeNo inode, std::uint64_t offset, std::uint64_t len
         RETURN_IF_ERROR(store_.heal(inode, range));
         RETURN_IF_ERROR(store_.punch(inode, range));
     }
+    registry_.end_suspension(inode, range);
     registry_.mark_stale(inode, range);
+    note_copies_missing(inode);
     return {};
 }
 

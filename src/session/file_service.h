@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/result.h"
@@ -25,6 +26,10 @@ class FileService {
     FileService(store::Store& store, Registry& registry, Isolator& isolator)
         : store_(store), registry_(registry), isolator_(isolator) {}
 
+    // Called when copies may be missing: of what grew where devices are few, of what was lost and
+    // is used again. Set before the first request.
+    void set_copies_missing_sink(std::function<void()> sink) { copies_missing_ = std::move(sink); }
+
     // Sees to it that descriptors of the file's segments may go to this user: moves it to segments
     // of its own when they hold other files of another user.
     Status make_mappable(InodeNo inode, const base::Cred& who);
@@ -45,10 +50,12 @@ class FileService {
     store::Store& store_;
     Registry& registry_;
     Isolator& isolator_;
+    std::function<void()> copies_missing_;
 
     // False, and nothing done, when the size is not old_size_bytes any more.
     Result<bool> shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes);
     Result<bool> grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes);
+    void note_copies_missing(InodeNo inode) const;
     bool has_size(InodeNo inode, std::uint64_t size_bytes) const;
 };
 

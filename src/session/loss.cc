@@ -59,6 +59,18 @@ Status Registry::accept(SessionId session, MappingId id, std::uint64_t offset,
     return {};
 }
 
+void Registry::end_suspension(InodeNo inode, FileRange range) {
+    MutexLock lock(mutex_);
+    const auto [first, last] = by_inode_.equal_range(inode);
+    for (auto at = first; at != last; ++at) {
+        Mapping& mapping = *at->second;
+        const auto held = mapping.suspended.parts(range);
+        for (const auto part : held) mapping.mark_stale(part, layer_mask(0));
+        mapping.suspended.subtract(range);
+        if (!held.empty()) mapping.session->ring();
+    }
+}
+
 std::optional<Registry::Touched> Registry::find_touched(SessionId session,
                                                         std::uint64_t address) const {
     MutexLock lock(mutex_);

@@ -172,6 +172,8 @@ class Registry {
     std::vector<Spanning> suspend(InodeNo inode, FileRange range);
     // Ends that for a part of a mapping, `offset` from its beginning.
     Status accept(SessionId session, MappingId mapping, std::uint64_t offset, std::uint64_t length);
+    // Ends it for everybody: the range has bytes of its own now, and no older ones.
+    void end_suspension(InodeNo inode, FileRange range);
     // What a client touched that got SIGBUS.
     struct Touched {
         MappingId mapping;

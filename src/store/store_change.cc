@@ -148,9 +148,12 @@ std::vector<DeviceId> Store::choose_copies_locked(std::optional<DeviceId> exclud
 
 void Store::drop_extents_locked(const Inode& node, std::uint64_t begin, Change& change) const {
     const auto inode = node.attributes.inode;
-    for (const auto& extent : node.extents.overlapping(inode, FileRange(begin, UINT64_MAX)))
+    const FileRange rest(begin, UINT64_MAX);
+    for (const auto& extent : node.extents.overlapping(inode, rest))
         change.freed.push_back({extent.device, extent.device_range()});
-    if (!change.freed.empty()) change.operations.push_back(op::DropExtents{inode, begin});
+    // What is lost may have no extent left, and is not lost in a file that does not have it.
+    if (!change.freed.empty() || !node.lost.overlapping(rest).empty())
+        change.operations.push_back(op::DropExtents{inode, begin});
 }
 
 void Store::close_emptied_locked(Change& change) const {

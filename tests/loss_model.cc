@@ -1,0 +1,159 @@
+// The rules.
+#include "tests/loss_model.h"
+
+#include <signal.h>
+
+#include <algorithm>
+
+namespace refault::tests {
+
+namespace {
+
+constexpr std::uint64_t kPageBytes = 4096;
+
+std::string sigbus(int code, std::size_t page) {
+    return "sigbus " + std::to_string(code) + " " + std::to_string(page * kPageBytes);
+}
+
+std::string text_of(const std::set<unsigned>& values) {
+    std::string text = "{";
+    for (const auto value : values) text += " " + std::to_string(value);
+    return text + " }";
+}
+
+}  // namespace
+
+void ModelPage::become(unsigned value) {
+    *this = ModelPage();
+    now = copies = {value};
+    last = value;
+}
+
+std::string LossModel::refused(ModelFile& file, ModelClient& client, std::size_t page, pid_t pid,
+                               const Access& access, bool is_shaky, bool& is_done) {
+    is_done = true;
+    const bool may_be_held = client.writes && !client.rolls_back && client.held.contains(page);
+    const bool is_memory_error = access.answer == sigbus(BUS_MCEERR_AR, page) + " 12";
+    if (page >= file.pages.size()) {
+        if (access.answer.starts_with(sigbus(BUS_ADRERR, page))) return {};
+        return is_memory_error && may_be_held ? "" : "beyond the end, but " + access.answer;
+    }
+    auto& model = file.pages[page];
+    if (is_memory_error) {
+        const bool may_be_lost = model.loss != Loss::None;
+        if (!may_be_lost && !may_be_held) return "a signal for a page that has a copy";
+        if (is_shaky && model.loss != Loss::Certain) {
+            model.is_told_unsure = true;
+            return {};
+        }
+        if (access.why == "lost" && may_be_lost) {
+            model.loss = Loss::Certain;
+            model.told.insert(pid);
+            return {};
+        }
+        if (access.why == "stale" && may_be_held) return {};
+        return "SIGBUS, then rf_try says " + access.why;
+    }
+    if (model.loss == Loss::Certain) return "lost, but " + access.answer;
+    if (!access.is_ok()) return "unexpected: " + access.answer;
+    if (!is_shaky) model.loss = Loss::None;
+    is_done = false;
+    return {};
+}
+
+std::string LossModel::loaded(ModelFile& file, ModelClient& client, std::size_t page, pid_t pid,
+                              const Access& access, bool is_shaky) {
+    bool is_done = false;
+    const auto wrong = refused(file, client, page, pid, access, is_shaky, is_done);
+    if (is_done || !wrong.empty()) return wrong;
+    auto& model = file.pages[page];
+    const auto value = static_cast<unsigned>(std::stoul(access.answer.substr(3)));
+    if (!model.now.contains(value))
+        return "gives " + std::to_string(value) + ", allowed are " + text_of(model.now) +
+               ", copies " + text_of(model.copies);
+    const bool must_tell =
+        client.writes && !client.rolls_back && model.dirty_by.contains(client.id);
+    if (must_tell && value != model.last)
+        return "its store of " + std::to_string(model.last) +
+               " is quietly gone: " + std::to_string(value);
+    if (!is_shaky) model.now = {value};
+    return {};
+}
+
+std::string LossModel::stored(ModelFile& file, ModelClient& client, std::size_t page,
+                              unsigned value, pid_t pid, const Access& access, bool is_shaky) {
+    bool is_done = false;
+    const auto wrong = refused(file, client, page, pid, access, is_shaky, is_done);
+    if (is_done || !wrong.empty()) return wrong;
+    auto& model = file.pages[page];
+    const bool is_gone = model.now.size() == 1 && !model.now.contains(model.last);
+    if (is_gone && client.writes && !client.rolls_back && model.dirty_by.contains(client.id))
+        return "its store of " + std::to_string(model.last) + " is quietly gone when it stores";
+    if (!is_shaky) model.now.clear();
+    model.now.insert(value);
+    model.copies.insert(value);
+    model.last = value;
+    model.dirty_by.insert(client.id);
+    return {};
+}
+
+void LossModel::persisted(ModelFile& file, std::size_t page, bool is_shaky) {
+    auto& model = file.pages[page];
+    if (is_shaky || model.now.size() != 1) return;
+    model.copies = model.now;
+    model.dirty_by.clear();
+}
+
+void LossModel::overwritten(ModelFile& file, std::size_t page, unsigned value, bool is_sure) {
+    auto& model = file.pages[page];
+    if (is_sure) return model.become(value);
+    // Some of the copies may have it, and a lost page may work again, as zeros.
+    for (const auto one : {value, 0u}) {
+        model.now.insert(one);
+        model.copies.insert(one);
+    }
+    if (model.loss == Loss::Certain) model.loss = Loss::Maybe;
+    model.dirty_by.clear();
+    model.is_told_unsure = true;
+}
+
+void LossModel::resized(ModelFile& file, std::size_t pages, bool is_shaky) {
+    const auto before = file.pages.size();
+    file.pages.resize(pages);
+    for (auto page = before; page < pages && is_shaky; ++page) {
+        file.pages[page].loss = Loss::Maybe;
+        file.pages[page].is_told_unsure = true;
+    }
+}
+
+void LossModel::forgiven(ModelFile& file, ModelClient& client, std::size_t page) {
+    client.held.erase(page);
+    if (page < file.pages.size()) file.pages[page].dirty_by.erase(client.id);
+}
+
+void LossModel::failed(ModelFile& file, std::size_t page, const Hit& hit,
+                       const std::vector<ModelClient*>& writers) {
+    auto& model = file.pages[page];
+    if (model.loss == Loss::Certain) return;
+    if (hit.is_exact && !hit.is_hit) return;
+    if (hit.copies_left <= 0) {
+        if (model.loss == Loss::None) model.told.clear();
+        model.is_told_unsure = !hit.is_exact;
+        model.loss = hit.is_exact ? Loss::Certain : Loss::Maybe;
+        if (hit.is_exact) return;
+    }
+    if (hit.is_exact && !hit.is_primary) return;
+    if (hit.is_exact) model.now.clear();
+    model.now.insert(model.copies.begin(), model.copies.end());
+    for (auto* writer : writers) writer->held.insert(page);
+}
+
+std::string LossModel::listed(ModelFile& file, std::size_t page, bool is_listed) {
+    auto& model = file.pages[page];
+    if (is_listed && model.loss == Loss::None) return "is listed as lost and had a copy";
+    if (!is_listed && model.loss == Loss::Certain) return "is lost and not listed";
+    model.loss = is_listed ? Loss::Certain : Loss::None;
+    return {};
+}
+
+}  // namespace refault::tests
