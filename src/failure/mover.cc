@@ -56,6 +56,8 @@ class Mover::Batch {
         }
         const bool has_moved = moved.ok() && !moves_.empty();
         for (const auto& fence : fences_)
+            if (has_moved && fence.is_copy) mover_.registry_.hold_stores(fence.inode, fence.range);
+        for (const auto& fence : fences_)
             mover_.registry_.lift(fence.inode, fence.range, has_moved ? fence.moved : 0);
         if (has_moved) hand_out_copies();
         outcome_.fence_ms = ms_since(fenced_since);
@@ -267,6 +269,8 @@ class Mover::Batch {
                 outcome_.has_laggards = true;
         }
         if (is_any_copy) mover_.barrier_.open(targets_);
+        for (const auto& fence : fences_)
+            if (fence.is_copy) mover_.registry_.release_stores(fence.inode, fence.range);
     }
 
     // The bytes live at the new place now. Punching takes the page-table entries of the old place

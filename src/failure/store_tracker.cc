@@ -107,9 +107,9 @@ bool StoreTracker::protect_and_compare(const Registry::Region& region) {
             base::discard(sys::userfaultfd_unregister(fd, region.addresses),
                           "the process may be gone");
     }
+    // The lift wakes who has waited meanwhile: unregistering does so only where missing pages were
+    // registered, too.
     registry_.lift(region.inode, region.range, /*moved=*/0, /*keeps_clean=*/is_clean);
-    if (is_clean)
-        base::discard(sys::userfaultfd_wake(fd, region.addresses), "the process may be gone");
     return is_clean;
 }
 

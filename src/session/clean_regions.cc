@@ -22,7 +22,50 @@ FileRange region_at(FileRange mapped, std::uint64_t file_offset) {
     return {begin, std::min(begin + Registry::kRegionBytes, mapped.end())};
 }
 
+// A region of several places may have one that was mapped anew since and is not protected any more:
+// the call ends there, and wakes nobody.
+void let_store(const Session& session, AddressRange region, AddressRange page) {
+    const int fd = session.userfaultfd();
+    if (sys::userfaultfd_lift_write_protect(fd, region)) return;
+    base::discard(sys::userfaultfd_lift_write_protect(fd, page),
+                  "a process that is gone, or has unmapped it, stores nothing");
+    base::discard(sys::userfaultfd_wake(fd, page), "as above");
+}
+
 }  // namespace
+
+void Registry::wake_stores_locked(InodeNo inode, FileRange range) const {
+    const auto [first, last] = by_inode_.equal_range(inode);
+    for (auto at = first; at != last; ++at) {
+        const Mapping& mapping = *at->second;
+        const auto part = mapping.file_range.intersect(range);
+        if (mapping.layers.size() < 2 || !mapping.layers[1].is_used || part.empty()) continue;
+        base::discard(
+            sys::userfaultfd_wake(mapping.session->userfaultfd(), mapping.addresses_of(part)),
+            "the process may be gone");
+    }
+}
+
+bool Registry::is_held_locked(InodeNo inode, FileRange range) const {
+    return std::any_of(held_stores_.begin(), held_stores_.end(), [&](const Fence& held) {
+        return held.inode == inode && held.range.overlaps(range);
+    });
+}
+
+void Registry::hold_stores(InodeNo inode, FileRange range) {
+    MutexLock lock(mutex_);
+    held_stores_.push_back({inode, range});
+}
+
+void Registry::release_stores(InodeNo inode, FileRange range) {
+    MutexLock lock(mutex_);
+    const auto at = std::find_if(held_stores_.begin(), held_stores_.end(), [&](const Fence& held) {
+        return held.inode == inode && held.range == range;
+    });
+    CHECK(at != held_stores_.end());
+    held_stores_.erase(at);
+    wake_stores_locked(inode, range);
+}
 
 std::vector<Registry::Region> Registry::unclean_regions(std::size_t max, Cursor& cursor) const {
     std::vector<Region> regions;
@@ -42,7 +85,8 @@ std::vector<Registry::Region> Registry::unclean_regions(std::size_t max, Cursor&
             const auto range = region_at(whole, begin);
             begin = range.end();
             if (mapping.clean.gaps(range).empty() || mapping.lags(range) ||
-                mapping.suspended.overlaps(range) || is_fenced_locked(mapping.inode, range))
+                mapping.suspended.overlaps(range) || is_fenced_locked(mapping.inode, range) ||
+                is_held_locked(mapping.inode, range))
                 continue;
             regions.push_back(
                 {mapping.session, mapping.id, mapping.inode, range, mapping.addresses_of(range)});
@@ -71,14 +115,16 @@ void Registry::stored(const std::shared_ptr<Session>& session, std::uint64_t add
         if (replica != 0) return;
         const auto page =
             FileRange::of_length(base::align_down(offset, base::kPageBytes), base::kPageBytes);
-        if (is_fenced_locked(mapping->inode, page)) return;
+        if (is_fenced_locked(mapping->inode, page) || is_held_locked(mapping->inode, page)) return;
         const auto region = region_at(mapping->file_range, offset);
         const bool was_clean = mapping->clean.overlaps(region);
         mapping->clean.subtract(region);
-        for (const auto open : unfenced_locked(mapping->inode, region))
-            base::discard(sys::userfaultfd_lift_write_protect(session->userfaultfd(),
-                                                              mapping->addresses_of(open)),
-                          "a process that is gone, or has unmapped it, stores nothing");
+        RangeSet held;
+        for (const auto& other : held_stores_)
+            if (other.inode == mapping->inode) held.add(other.range);
+        for (const auto unfenced : unfenced_locked(mapping->inode, region))
+            for (const auto open : held.gaps(unfenced))
+                let_store(*session, mapping->addresses_of(open), mapping->addresses_of(page));
         // Protecting has cut huge pages into small ones; mapped anew they are huge again.
         if (was_clean) {
             mapping->mark_stale(region, layer_mask(0));

@@ -91,6 +91,7 @@ void Registry::drop_fence_locked(InodeNo inode, FileRange range) {
     });
     CHECK(at != fences_.end());
     fences_.erase(at);
+    wake_stores_locked(inode, range);
     changed_.notify_all();
 }
 

@@ -156,6 +156,10 @@ class Registry {
     // A store waits at a write-protected address: lets it go on, and its region is not clean any
     // more. Left alone where somebody holds a fence, who wakes it.
     void stored(const std::shared_ptr<Session>& session, std::uint64_t address);
+    // From here to release_stores, stores in the range wait though no fence is there: their
+    // write-protection is somebody's barrier. Who releases has opened it, which wakes them.
+    void hold_stores(InodeNo inode, FileRange range);
+    void release_stores(InodeNo inode, FileRange range);
 
     // ---- loss
     // Who maps the range, and where. Suspended or not, stale or not.
@@ -227,6 +231,9 @@ class Registry {
     std::vector<FileRange> unfenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     std::vector<FileRange> placeable_locked(const Mapping& mapping, std::uint32_t replica) const
         REQUIRES(mutex_);
+    // Stores that came while a fence was there were left waiting: they try again.
+    void wake_stores_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    bool is_held_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
     bool lags_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void mark_stale_locked(InodeNo inode, FileRange range, LayerMask layers = kAllLayers)
@@ -244,6 +251,7 @@ class Registry {
     std::multimap<InodeNo, Mapping*> by_inode_ GUARDED_BY(mutex_);
     std::vector<Fence> fences_ GUARDED_BY(mutex_);
     std::vector<Fence> concealed_ GUARDED_BY(mutex_);
+    std::vector<Fence> held_stores_ GUARDED_BY(mutex_);
     std::uint64_t next_mapping_ GUARDED_BY(mutex_) = 1;
     std::uint64_t next_sequence_ GUARDED_BY(mutex_) = 1;
 };
