@@ -315,7 +315,8 @@ class Store {
     void drop_copy_locked(const Extent& copy, FailureKind kind, Change& change, Dropped& dropped)
         REQUIRES(mutex_);
     Status place_lost_locked(const Inode& node, FileRange range, Change& change,
-                             std::vector<Piece>& pieces) REQUIRES(mutex_);
+                             std::vector<Piece>& pieces, std::set<SegmentKey>& owned)
+        REQUIRES(mutex_);
 
     // ---- moves (store_moves.cc).
     struct MovePlan;

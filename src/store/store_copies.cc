@@ -176,16 +176,16 @@ std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {
     return all;
 }
 
-// Fresh places for the part of a lost range that has no extent.
+// Fresh places for the part of a lost range that has no extent. `owned`: segments that the change
+// gives an owner already.
 Status Store::place_lost_locked(const Inode& node, FileRange range, Change& change,
-                                std::vector<Piece>& pieces) {
+                                std::vector<Piece>& pieces, std::set<SegmentKey>& owned) {
     const auto inode = node.attributes.inode;
     base::RangeSet present;
     for (const auto& extent : node.extents.overlapping(inode, range))
         if (extent.replica == 0) present.add(extent.file_range());
     const auto owner =
         Placement::owner_for_growth(*allocator_, inode, node.attributes.uid, range.length());
-    std::set<SegmentKey> owned;
     for (const auto gap : present.gaps(range)) {
         std::uint64_t placed = 0;
         for (const auto& piece : Placement(*allocator_).place(owner, gap)) {
@@ -224,9 +224,10 @@ Status Store::heal(InodeNo inode, FileRange range) {
     if (node == nullptr) return Error(Code::NotFound, "the file is gone");
     Change change;
     std::vector<Piece> pieces;
+    std::set<SegmentKey> owned;
     Status placed;
     for (const auto& part : gone) {
-        if (placed) placed = place_lost_locked(*node, part.range, change, pieces);
+        if (placed) placed = place_lost_locked(*node, part.range, change, pieces, owned);
         change.operations.push_back(op::ClearLost{inode, part.range.begin(), part.range.end()});
     }
     if (placed) placed = append_and_apply_locked(change);
