@@ -31,13 +31,14 @@ class LossChaos {
         if (kind < 54) return load();
         if (kind < 60) return resize();
         if (kind < 64) return world_.set_replicas(some_file(), 1 + static_cast<unsigned>(below(3)));
-        if (kind < 68) return mend();
-        if (kind < 72) return forgive();
-        if (kind < 76) return stop_or_go_on();
+        if (kind < 70) return mend();
+        if (kind < 74) return forgive();
+        if (kind < 77) return stop_or_go_on();
         if (kind < 79) return kill();
-        if (kind < 84) return pull_or_cancel();
-        if (kind < 91) return yank();
-        if (kind < 98) return poison();
+        if (kind < 83) return pull_or_cancel();
+        if (kind < 87) return yank();
+        if (kind < 94) return poison();
+        if (kind < 98) return trouble();
         look();
     }
 
@@ -85,7 +86,8 @@ class LossChaos {
         if (world_.files().size() >= kFilesMax) return;
         // A few are larger than a segment.
         const auto pages = below(8) == 0 ? 520 + below(100) : 1 + below(40);
-        world_.make_file(1 + static_cast<unsigned>(below(5)) / 2, below(3) == 0, pages);
+        constexpr unsigned kReplicas[] = {1, 2, 2, 2, 3};
+        world_.make_file(kReplicas[below(5)], below(3) == 0, pages);
     }
 
     void start_client() {
@@ -142,7 +144,9 @@ class LossChaos {
         const auto file = some_file();
         const auto pages = world_.files()[file].pages.size();
         if (pages == 0) return;
-        const auto [first, count] = some_run(pages);
+        // Mostly as a whole, or all would be lost before long.
+        const auto [first, count] =
+            below(3) != 0 ? std::pair<std::size_t, std::size_t>(0, pages) : some_run(pages);
         if (below(2) == 0) return world_.punch(file, first, count);
         value_ = value_ % 250 + 1;
         world_.overwrite(file, first, count, value_);
@@ -151,7 +155,7 @@ class LossChaos {
     void forgive() {
         auto* client = some_client(/*must_write=*/true);
         if (client == nullptr) return;
-        if (below(3) == 0) return world_.remap(*client);
+        if (below(2) == 0) return world_.remap(*client);
         const auto [first, count] = some_run(client->model.pages);
         world_.accept(*client, first, count);
         for (auto page = first; page < first + count; ++page) world_.load(*client, page);
@@ -199,6 +203,36 @@ class LossChaos {
         const auto length =
             std::min<std::uint64_t>(pages * LossWorld::kPage, (32u << 20) - spot.offset);
         world_.poison(spot.device, spot.offset, length);
+    }
+
+    // Things that come together badly: a failure while the pool deals with another, copies that are
+    // made or moved, a file that gets shorter, a program that stops or dies.
+    void trouble() {
+        switch (below(7)) {
+            case 0:
+                yank();
+                return yank();
+            case 1:
+                yank();
+                return poison();
+            case 2:
+                pull_or_cancel();
+                return yank();
+            case 3:
+                world_.set_replicas(some_file(), 3);
+                return yank();
+            case 4:
+                yank();
+                return resize();
+            case 5:
+                stop_or_go_on();
+                yank();
+                world_.wait_for_yanks();
+                return stop_or_go_on();
+            default:
+                yank();
+                return kill();
+        }
     }
 
     void look() {

@@ -126,8 +126,8 @@ void LossModel::resized(ModelFile& file, std::size_t pages, bool is_shaky) {
     }
 }
 
-void LossModel::forgiven(ModelFile& file, ModelClient& client, std::size_t page) {
-    client.held.erase(page);
+void LossModel::forgiven(ModelFile& file, ModelClient& client, std::size_t page, bool is_shaky) {
+    if (!is_shaky) client.held.erase(page);
     if (page < file.pages.size()) file.pages[page].dirty_by.erase(client.id);
 }
 

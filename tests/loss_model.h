@@ -75,7 +75,8 @@ class LossModel {
     // By the daemon, on every copy.
     void overwritten(ModelFile& file, std::size_t page, unsigned value, bool is_sure);
     void resized(ModelFile& file, std::size_t pages, bool is_shaky);
-    void forgiven(ModelFile& file, ModelClient& client, std::size_t page);  // accepted, remapped
+    // Accepted, or remapped. Held back again at once by a failure that is under way.
+    void forgiven(ModelFile& file, ModelClient& client, std::size_t page, bool is_shaky);
 
     // `writers` map the file.
     void failed(ModelFile& file, std::size_t page, const Hit& hit,

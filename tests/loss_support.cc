@@ -67,4 +67,10 @@ bool is_gone(Pool& pool, const std::string& device) {
     return is_lost;
 }
 
+void overwrite(Pool& pool, const std::string& path, std::uint64_t offset, char byte) {
+    EXPECT_TRUE(pool.control().put_bytes(
+        "/v1/files/data?path=" + path + "&offset=" + std::to_string(offset),
+        std::string(kPage, byte)));
+}
+
 }  // namespace refault::tests

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "tests/mapper_process.h"
 
@@ -10,6 +11,7 @@ namespace refault::tests {
 
 inline constexpr std::uint64_t kPage = 4096;
 inline constexpr std::uint64_t kFileBytes = 1u << 20;
+inline const std::vector<std::string> kThree{"a=ram:64M", "b=ram:64M", "c=ram:64M"};
 
 void make_file(Pool& pool, const std::string& path, unsigned replicas, bool rolls_back = false);
 
@@ -23,6 +25,9 @@ struct Place {
 };
 // Where a byte of the file lies, by the reverse map.
 Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsigned replica = 0);
+
+// A whole page, by the daemon.
+void overwrite(Pool& pool, const std::string& path, std::uint64_t offset, char byte);
 
 Json poison(Pool& pool, const Place& place, std::uint64_t length = kPage);
 void wait_for_resync(Pool& pool);

@@ -192,8 +192,8 @@ void LossWorld::accept(Client& client, std::size_t page, std::size_t pages) {
     note("client " + std::to_string(client.model.id) + " accept page " + std::to_string(page) +
          "+" + std::to_string(pages) + ": " + answer);
     if (answer != "ok") return expect(answer, "accept");
-    for (auto i = page; i < page + pages && yanked_.empty(); ++i)
-        model_.forgiven(files_[client.file], client.model, i);
+    for (auto i = page; i < page + pages; ++i)
+        model_.forgiven(files_[client.file], client.model, i, !yanked_.empty());
 }
 
 void LossWorld::remap(Client& client) {
@@ -202,8 +202,8 @@ void LossWorld::remap(Client& client) {
     if (answer != "ok") return expect(answer, "remap");
     client.address = client.process->say("address");
     client.was_stopped = false;
-    for (std::size_t i = 0; i < client.model.pages && yanked_.empty(); ++i)
-        model_.forgiven(files_[client.file], client.model, i);
+    for (std::size_t i = 0; i < client.model.pages; ++i)
+        model_.forgiven(files_[client.file], client.model, i, !yanked_.empty());
 }
 
 void LossWorld::stop(Client& client) {

@@ -183,7 +183,8 @@ std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {
     return all;
 }
 
-// Fresh places for the part of a lost range that has no extent.
+// Fresh places for the part of a lost range that has no extent. `owned`: segments that the change
+// gives an owner already.
 Status Store::place_lost_locked(const Inode& node, FileRange range, Change& change,
                                 std::vector<Piece>& pieces, std::set<SegmentKey>& owned) {
     const auto inode = node.attributes.inode;

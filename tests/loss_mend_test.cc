@@ -1,0 +1,160 @@
+// What is left after a loss: what is mended, cut off, grown or persisted then, and who was told.
+#include "tests/loss_support.h"
+
+namespace refault::tests {
+namespace {
+
+using Access = Mapper::Access;
+
+TEST(Loss, NothingIsPersistedWhereNothingIsLeft) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    ASSERT_EQ(mapper.persist(0, kFileBytes), "ok");
+    poison(pool, place_of(pool, "/one", 4 * kPage));
+    EXPECT_EQ(mapper.load(4 * kPage), lost_at(4 * kPage));
+    EXPECT_EQ(mapper.persist(0, kFileBytes), "error 5");
+    EXPECT_EQ(mapper.persist(5 * kPage), "ok");
+    overwrite(pool, "/one", 4 * kPage, 3);
+    EXPECT_EQ(mapper.load(4 * kPage), "ok 3");
+    EXPECT_EQ(mapper.persist(0, kFileBytes), "ok");
+}
+
+TEST(Loss, WhoWasToldIsSaidOfEachRangeByItself) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    const auto device = place_of(pool, "/one", 0).device;
+    for (int i = 0; i < 20; ++i) {
+        make_file(pool, "/other", 1);
+        if (place_of(pool, "/other", 0).device == device) break;
+        pool.post("/v1/files/rename",
+                  {{"from", "/other"}, {"to", "/elsewhere" + std::to_string(i)}});
+    }
+    ASSERT_EQ(place_of(pool, "/other", 0).device, device);
+    Mapper mapper(pool, "/one", Access::Read);
+    yank(pool, device);
+    EXPECT_EQ(mapper.load(0), lost_at(0));
+    EXPECT_TRUE(is_gone(pool, device));
+    const auto lost = pool.get("/v1/lost")["lost"];
+    EXPECT_GE(lost.size(), 2u) << lost.dump();
+    for (const auto& one : lost)
+        EXPECT_EQ(one["signalled_pids"],
+                  one["paths"][0] == "/one" ? Json::array({mapper.pid()}) : Json::array())
+            << lost.dump();
+    // What is mended and lost again has been told to nobody.
+    overwrite(pool, "/one", 0, 1);
+    poison(pool, place_of(pool, "/one", 0));
+    for (const auto& one : pool.get("/v1/lost")["lost"])
+        if (one["paths"][0] == "/one" && one.value("file_begin", 1ull) == 0) {
+            EXPECT_EQ(one["signalled_pids"], Json::array()) << one.dump();
+        }
+}
+
+TEST(Loss, WhatIsCutOffIsNotLostAnyMore) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    const auto device = place_of(pool, "/one", 0).device;
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    pool.post("/v1/files/resize", {{"path", "/one"}, {"size_bytes", 0}});
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    pool.post("/v1/files/resize", {{"path", "/one"}, {"size_bytes", kFileBytes}});
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 0");
+    EXPECT_EQ(mapper.store(0, 1, kFileBytes), "ok");
+    pool.expect_sound();
+}
+
+TEST(Loss, WhatIsMendedGetsItsCopiesAgain) {
+    Pool pool(kThree);
+    make_file(pool, "/file", 1);
+    const auto device = place_of(pool, "/file", 0).device;
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    pool.post("/v1/files/set", {{"path", "/file"}, {"replicas", 2}});
+    wait_for_resync(pool);
+    overwrite(pool, "/file", 3 * kPage, 7);
+    EXPECT_TRUE(eventually([&] { return !place_of(pool, "/file", 3 * kPage, 1).device.empty(); }));
+    EXPECT_NE(place_of(pool, "/file", 3 * kPage, 1).device,
+              place_of(pool, "/file", 3 * kPage, 0).device);
+}
+
+TEST(Loss, WhatWasLostInPiecesIsMendedAtOnce) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M", "d=ram:64M"});
+    make_file(pool, "/one", 1);
+    for (int i = 0; i < 2; ++i) {
+        const auto device = place_of(pool, "/one", 9 * kPage).device;
+        yank(pool, device);
+        EXPECT_TRUE(is_gone(pool, device));
+        if (i == 0) overwrite(pool, "/one", 9 * kPage, 1);
+    }
+    ASSERT_EQ(pool.get("/v1/lost")["lost"].size(), 3u);
+    // All of it finds room in one new segment.
+    pool.post("/v1/files/punch", {{"path", "/one"}, {"offset", 0}, {"length", kFileBytes}});
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    pool.expect_sound();
+}
+
+TEST(Loss, WhatGrowsAfterACopyWasAskedForIsPersistedToIt) {
+    Pool pool(kThree);
+    make_file(pool, "/file", 1);
+    Mapper mapper(pool, "/file", Access::Write);
+    pool.post("/v1/files/resize", {{"path", "/file"}, {"size_bytes", 0}});
+    pool.post("/v1/files/set", {{"path", "/file"}, {"replicas", 2}});
+    wait_for_resync(pool);
+    pool.post("/v1/files/resize", {{"path", "/file"}, {"size_bytes", kFileBytes}});
+    ASSERT_EQ(mapper.store(0, 5, kFileBytes), "ok");
+    ASSERT_EQ(mapper.persist(0, kFileBytes), "ok");
+    const auto device = place_of(pool, "/file", 0).device;
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    Mapper reader(pool, "/file", Access::Read);
+    EXPECT_EQ(reader.load(0, kFileBytes), "ok 5");
+}
+
+TEST(Loss, WhatIsPunchedIsZeroForWhoWasHeldBack) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2);
+    Mapper writer(pool, "/two", Access::Write);
+    ASSERT_EQ(writer.store(0, 2, 4 * kPage), "ok");
+    const auto device = place_of(pool, "/two", 0).device;
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    EXPECT_EQ(writer.load(0), lost_at(0));
+    pool.post("/v1/files/punch", {{"path", "/two"}, {"offset", 0}, {"length", kPage}});
+    EXPECT_EQ(writer.load(0), "ok 0");
+    overwrite(pool, "/two", kPage, 6);
+    EXPECT_EQ(writer.load(kPage), "ok 6");
+    EXPECT_EQ(writer.load(2 * kPage), lost_at(2 * kPage));
+    // Nor is what was cut off held back when it grows anew.
+    pool.post("/v1/files/resize", {{"path", "/two"}, {"size_bytes", 2 * kPage}});
+    pool.post("/v1/files/resize", {{"path", "/two"}, {"size_bytes", kFileBytes}});
+    EXPECT_EQ(writer.load(2 * kPage), "ok 0");
+}
+
+// Fails: a copy counts although a writer, stopped meanwhile, has yet to map it. What it persists
+// between its first step and its pager's is in the primary alone.
+TEST(Loss, DISABLED_WhoWasStoppedWhileACopyWasMadePersistsToIt) {
+    Pool pool(kThree);
+    for (int i = 0; i < 20 && !::testing::Test::HasFailure(); ++i) {
+        const auto path = "/file" + std::to_string(i);
+        make_file(pool, path, 1);
+        Mapper mapper(pool, path, Access::Write);
+        ASSERT_EQ(mapper.store(0, 1, kFileBytes), "ok");
+        mapper.stop();
+        pool.post("/v1/files/set", {{"path", path}, {"replicas", 2}});
+        EXPECT_TRUE(eventually([&] { return !place_of(pool, path, 0, 1).device.empty(); }));
+        wait_for_resync(pool);
+        mapper.begin("store 0 2 " + std::to_string(kFileBytes));
+        mapper.begin("persist 0 " + std::to_string(kFileBytes));
+        mapper.go_on();
+        ASSERT_EQ(mapper.answer(), "ok");
+        ASSERT_EQ(mapper.answer(), "ok");
+        poison(pool, place_of(pool, path, 0));
+        Mapper reader(pool, path, Access::Read);
+        EXPECT_EQ(reader.load(0), "ok 2");
+    }
+}
+
+}  // namespace
+}  // namespace refault::tests
