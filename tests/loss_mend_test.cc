@@ -132,9 +132,8 @@ TEST(Loss, WhatIsPunchedIsZeroForWhoWasHeldBack) {
     EXPECT_EQ(writer.load(2 * kPage), "ok 0");
 }
 
-// Fails: a copy counts although a writer, stopped meanwhile, has yet to map it. What it persists
-// between its first step and its pager's is in the primary alone.
-TEST(Loss, DISABLED_WhoWasStoppedWhileACopyWasMadePersistsToIt) {
+// Its stores wait until its pager has mapped the copy.
+TEST(Loss, WhoWasStoppedWhileACopyWasMadePersistsToIt) {
     Pool pool(kThree);
     for (int i = 0; i < 20 && !::testing::Test::HasFailure(); ++i) {
         const auto path = "/file" + std::to_string(i);

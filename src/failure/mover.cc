@@ -76,6 +76,7 @@ class Mover::Batch {
         FileRange range;
         session::LayerMask moved = 0;
         bool is_copy = false;
+        std::vector<FenceTarget> targets;
     };
 
     // Neighbours in a file share a fence. What cannot be fenced now leaves the batch.
@@ -107,7 +108,7 @@ class Mover::Batch {
                       moves_.begin() + static_cast<std::ptrdiff_t>(end));
             if (targets) {
                 fences_.push_back({inode, range, session::layer_mask(moves_[i].target_replica()),
-                                   moves_[i].copy_as.has_value()});
+                                   moves_[i].copy_as.has_value(), *targets});
                 targets_.insert(targets_.end(), targets->begin(), targets->end());
             } else {
                 outcome_.reason = targets.error().message();
@@ -258,19 +259,19 @@ class Mover::Batch {
         return length;
     }
 
-    // Stores were stopped while the copy was made, and stay so until whoever stores has it, too.
+    // Stores were stopped while the copy was made, and stay so until whoever stores has it, too: a
+    // client that is stopped finds them waiting when it goes on, until its pager has come.
     void hand_out_copies() {
-        bool is_any_copy = false;
         const auto deadline = steady_clock::now() + kPagerPatience;
-        for (const auto& fence : fences_) {
+        for (auto& fence : fences_) {
             if (!fence.is_copy) continue;
-            is_any_copy = true;
-            if (!mover_.registry_.wait_until_placed(fence.inode, fence.range, deadline))
-                outcome_.has_laggards = true;
+            Unopened unopened{fence.inode, fence.range, std::move(fence.targets)};
+            (void)mover_.registry_.wait_until_placed(fence.inode, fence.range, deadline);
+            if (mover_.open_those_placed(unopened)) continue;
+            outcome_.has_laggards = true;
+            base::MutexLock lock(mover_.mutex_);
+            mover_.unopened_.push_back(std::move(unopened));
         }
-        if (is_any_copy) mover_.barrier_.open(targets_);
-        for (const auto& fence : fences_)
-            if (fence.is_copy) mover_.registry_.release_stores(fence.inode, fence.range);
     }
 
     // The bytes live at the new place now. Punching takes the page-table entries of the old place
@@ -300,7 +301,10 @@ Mover::Mover(store::Store& store, session::Registry& registry, session::WriteBar
              base::EventSink& events)
     : store_(store), registry_(registry), barrier_(barrier), events_(events) {}
 
-Mover::~Mover() = default;
+// Nobody waits for a daemon that is ending.
+Mover::~Mover() {
+    for (const auto& one : unopened_) barrier_.open(one.targets);
+}
 
 Result<MoveOutcome> Mover::move_batch(std::span<const Move> batch, Registry::OnSilence on_silence) {
     release_placed();
@@ -340,6 +344,25 @@ std::size_t Mover::release_if(const std::function<bool(const Move&)>& is_free) {
 void Mover::release_later(std::vector<Move> dropped) {
     base::MutexLock lock(mutex_);
     unreleased_.insert(unreleased_.end(), dropped.begin(), dropped.end());
+}
+
+bool Mover::open_those_placed(Unopened& unopened) {
+    auto& waiting = unopened.targets;
+    const auto first =
+        std::stable_partition(waiting.begin(), waiting.end(), [&](const FenceTarget& target) {
+            return !registry_.is_placed(unopened.inode, unopened.range, target.session->id());
+        });
+    barrier_.open(std::span(first, waiting.end()));
+    waiting.erase(first, waiting.end());
+    if (!waiting.empty()) return false;
+    registry_.release_stores(unopened.inode, unopened.range);
+    return true;
+}
+
+bool Mover::open_placed() {
+    base::MutexLock lock(mutex_);
+    std::erase_if(unopened_, [&](Unopened& one) { return open_those_placed(one); });
+    return !unopened_.empty();
 }
 
 void Mover::release_placed() {

@@ -70,6 +70,9 @@ class Mover final : public session::Isolator {
     // then it is neither given to other files (a mapping that lags would show them) nor truncated
     // (a lagging touch would be SIGBUS instead of waiting for the new place).
     void release_placed();
+    // Lets the stores go on of clients that have mapped their new copies by now. True when some
+    // have yet to.
+    bool open_placed();
     // The same for all of a device, whatever the sessions have reported: for when the kernel's own
     // tables show that no process maps it. Returns how many moves were released.
     std::size_t release_unmapped(base::DeviceId device);
@@ -82,6 +85,14 @@ class Mover final : public session::Isolator {
 
   private:
     class Batch;
+    // A range whose barrier stays closed until its new copy is mapped by everybody.
+    struct Unopened {
+        base::InodeNo inode;
+        base::FileRange range;
+        std::vector<session::FenceTarget> targets;
+    };
+    // True when nobody waits any more.
+    bool open_those_placed(Unopened& unopened);
     // Releases those that `is_free` picks; takes mutex_.
     std::size_t release_if(const std::function<bool(const store::Move&)>& is_free);
     // Copy buffers are kept between batches: fresh memory would be cleared page by page each time.
@@ -96,6 +107,7 @@ class Mover final : public session::Isolator {
     base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
     std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);
     std::vector<store::Move> retired_ GUARDED_BY(mutex_);
+    std::vector<Unopened> unopened_ GUARDED_BY(mutex_);
     std::set<base::DeviceId> maybe_pinned_ GUARDED_BY(mutex_);  // a batch off it met pinned pages
     std::vector<std::unique_ptr<std::vector<std::uint8_t>>> buffers_ GUARDED_BY(mutex_);
 };

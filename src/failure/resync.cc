@@ -26,6 +26,7 @@ constexpr std::size_t kBatchMovesMax = 16;
 constexpr milliseconds kFencePatience{100};
 // Copies that found no place, or files that were busy, are tried again this often.
 constexpr seconds kRetryInterval{2};
+constexpr milliseconds kLaggardInterval{20};
 constexpr std::size_t kCompareBytes = 256 * 1024;
 
 }  // namespace
@@ -93,18 +94,30 @@ void Resync::note_progress(std::uint64_t bytes) {
     status_.bytes_done = std::min(status_.bytes_done + bytes, status_.bytes_total);
 }
 
+// Until a kick, or for a while when something is left to be tried again. Meanwhile clients that lag
+// map their new copies.
+void Resync::wait_for_work(bool has_more) {
+    const auto retry = steady_clock::now() + kRetryInterval;
+    for (;;) {
+        const bool has_unopened = mover_.open_placed();
+        MutexLock lock(mutex_);
+        if (is_kicked_ || must_stop_) return;
+        if (has_unopened)
+            (void)changed_.wait_until(mutex_, steady_clock::now() + kLaggardInterval);
+        else if (has_more)
+            (void)changed_.wait_until(mutex_, retry);
+        else
+            changed_.wait(mutex_);
+        if (is_kicked_ || must_stop_ || (has_more && steady_clock::now() >= retry)) return;
+    }
+}
+
 void Resync::run() {
     bool has_more = false;
     for (;;) {
+        wait_for_work(has_more);
         {
             MutexLock lock(mutex_);
-            const auto retry = steady_clock::now() + kRetryInterval;
-            while (!is_kicked_ && !must_stop_) {
-                if (!has_more)
-                    changed_.wait(mutex_);
-                else if (!changed_.wait_until(mutex_, retry))
-                    break;
-            }
             if (must_stop_) return;
             is_kicked_ = false;
             status_.is_running = true;

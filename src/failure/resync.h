@@ -66,6 +66,7 @@ class Resync {
   private:
     enum class Did { Nothing, Something };
     void run();
+    void wait_for_work(bool has_more);
     // One round over all files.
     Did work();
     Did make_copies(base::InodeNo inode);

@@ -195,6 +195,14 @@ bool Registry::is_placed(InodeNo inode, FileRange range) const {
     return !lags_locked(inode, range);
 }
 
+bool Registry::is_placed(InodeNo inode, FileRange range, SessionId session) const {
+    MutexLock lock(mutex_);
+    const auto [first, last] = by_inode_.equal_range(inode);
+    return std::none_of(first, last, [&](const auto& entry) {
+        return entry.second->session->id() == session && entry.second->lags(range);
+    });
+}
+
 bool Registry::wait_until_placed(InodeNo inode, FileRange range,
                                  std::chrono::steady_clock::time_point deadline) {
     MutexLock lock(mutex_);

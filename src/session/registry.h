@@ -131,6 +131,8 @@ class Registry {
     void lift(InodeNo inode, FileRange range, LayerMask moved, bool keeps_clean = false);
     // True when no session has yet to let go of an old place in the range.
     bool is_placed(InodeNo inode, FileRange range) const;
+    // The same for one session.
+    bool is_placed(InodeNo inode, FileRange range, SessionId session) const;
 
     // ---- tracking of stores (rule 4). Of each writable mapping of a file with copies, regions of
     // 2 MiB are either clean, which means write-protected since the copies were found equal, or not
