@@ -1,8 +1,8 @@
 // mapped: what a mapped pool file costs over a plain mmap of a file on the same kind of tmpfs; with
 // one copy, and with two, where the daemon tracks which regions were stored into since they were
 // equal.
-#include <optional>
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "base/units.h"
