@@ -1,4 +1,8 @@
 // What is left after a loss: what is mended, cut off, grown or persisted then, and who was told.
+#include <unistd.h>
+
+#include <cstdio>
+
 #include "tests/loss_support.h"
 
 namespace refault::tests {
@@ -93,6 +97,38 @@ TEST(Loss, WhatWasLostInPiecesIsMendedAtOnce) {
     pool.post("/v1/files/punch", {{"path", "/one"}, {"offset", 0}, {"length", kFileBytes}});
     EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
     pool.expect_sound();
+}
+
+TEST(Loss, WhatIsNotLostGetsCopiesBesideWhatIs) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    // Bad memory still lies under the lost part, and is no copy of the rest.
+    poison(pool, place_of(pool, "/one", kPage), kFileBytes - kPage);
+    pool.post("/v1/files/set", {{"path", "/one"}, {"replicas", 2}});
+    EXPECT_TRUE(eventually([&] { return !place_of(pool, "/one", 0, 1).device.empty(); },
+                           std::chrono::seconds(20)));
+}
+
+// The place of a segment whose file somebody has removed is not given out again.
+TEST(Loss, WhatIsMendedDoesNotGoIntoASegmentThatIsGone) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    for (int i = 0; i < 2 && !::testing::Test::HasFailure(); ++i) {
+        const auto place = place_of(pool, "/one", 0);
+        const auto usage = pool.get("/v1/devices/" + place.device);
+        char name[32];
+        std::snprintf(
+            name, sizeof name, "/seg-%05llu",
+            static_cast<unsigned long long>(place.offset) / usage.value("segment_bytes", 1ull));
+        const auto file = usage.value("directory", "") + name;
+        ASSERT_EQ(::truncate(file.c_str(), 0), 0);
+        ASSERT_EQ(::unlink(file.c_str()), 0);
+        EXPECT_TRUE(eventually([&] { return !pool.get("/v1/lost")["lost"].empty(); }));
+        pool.post("/v1/files/punch", {{"path", "/one"}, {"offset", 0}, {"length", kFileBytes}});
+        EXPECT_EQ(mapper.load(0, kFileBytes), "ok 0");
+        EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    }
 }
 
 TEST(Loss, WhatGrowsAfterACopyWasAskedForIsPersistedToIt) {

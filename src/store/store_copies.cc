@@ -260,6 +260,9 @@ std::optional<Store::Attention> attention_of(InodeNo number, const Inode& node) 
     bool has_surplus = false;
     for (const auto& extent : node.extents.overlapping(number, FileRange(0, UINT64_MAX))) {
         bytes += extent.length;
+        // Bad memory under what is lost is no copy.
+        for (const auto& lost : node.lost.overlapping(extent.file_range()))
+            bytes -= lost.range.length();
         has_surplus = has_surplus || extent.replica >= node.attributes.replicas;
     }
     std::uint64_t lost_bytes = 0;
