@@ -120,18 +120,14 @@ void LossWorld::yank(const std::string& device) {
     fail(device, 0, UINT64_MAX, is_exact);
     const auto usage = pool_.get("/v1/devices/" + device);
     const auto directory = usage.value("directory", "");
-    // What tells is that every file in use is gone; or, where there is none, or new ones may come
-    // up meanwhile, that the label is.
-    const bool has_segments =
-        usage.value("data_bytes", 0ull) + usage.value("metadata_bytes", 0ull) > 0;
-    const bool takes_label = !is_exact || !has_segments || steps_.size() % 2 == 0;
+    // The label first: that is certain, whatever the daemon makes or removes meanwhile.
     yanked_.insert(device);
+    (void)::unlink((directory + "/label").c_str());
     std::error_code none;
     for (const auto& entry : std::filesystem::directory_iterator(directory, none)) {
-        const auto name = entry.path().filename().string();
-        if (name.starts_with("seg-")) (void)!::truncate(entry.path().c_str(), 0);
-        if (name.starts_with("seg-") || (name == "label" && takes_label))
-            (void)::unlink(entry.path().c_str());
+        if (!entry.path().filename().string().starts_with("seg-")) continue;
+        (void)!::truncate(entry.path().c_str(), 0);
+        (void)::unlink(entry.path().c_str());
     }
 }
 

@@ -96,7 +96,12 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
         std::make_unique<failure::FailureService>(*store_, *registry_, *recovery_, *resync_, *book_,
                                                   events_, [this](base::DeviceId id) { lose(id); });
     watch_ = std::make_unique<failure::DeviceWatch>(
-        *store_, [this](base::DeviceId id) { failures_->suspect(id); });
+        *store_, [this](base::DeviceId id) { failures_->suspect(id); },
+        [this](base::DeviceId id) {
+            if (auto device = store_->device(id))
+                failures_->notify_failure(id, base::DeviceRange(0, (*device)->capacity_bytes()),
+                                          failure::FailureKind::SurpriseRemoval);
+        });
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
     files_->set_copies_missing_sink([this] { resync_->kick(); });
     removals_ = std::make_unique<failure::RemovalService>(

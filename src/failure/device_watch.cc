@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <string_view>
 
 #include "base/log.h"
 #include "sys/event_fd.h"
@@ -18,8 +19,10 @@ namespace {
 constexpr std::uint32_t kEvents = IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF;
 }
 
-DeviceWatch::DeviceWatch(store::Store& store, std::function<void(base::DeviceId)> on_suspicion)
-    : store_(store), on_suspicion_(std::move(on_suspicion)) {}
+DeviceWatch::DeviceWatch(store::Store& store, Callback on_suspicion, Callback on_label_removed)
+    : store_(store),
+      on_suspicion_(std::move(on_suspicion)),
+      on_label_removed_(std::move(on_label_removed)) {}
 
 base::Status DeviceWatch::start() {
     inotify_ = base::UniqueFd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -72,6 +75,10 @@ void DeviceWatch::read_events() {
             at += static_cast<long>(sizeof(inotify_event) + event->len);
             const auto known = watched_.find(event->wd);
             if (known == watched_.end()) continue;
+            // We replace the label as a whole and never remove it: somebody else has.
+            if ((event->mask & IN_DELETE) != 0 && event->len > 0 &&
+                std::string_view(event->name) == "label")
+                on_label_removed_(known->second);
             suspects.insert(known->second);
             if ((event->mask & IN_IGNORED) != 0) watched_.erase(known);
         }

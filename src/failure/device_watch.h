@@ -1,6 +1,6 @@
 // Looks at the devices: files that vanish are seen at once (inotify), what only gets shorter or
 // stops answering within kInterval. One thread, "device-watch". It only raises suspicion; the
-// failure service examines.
+// failure service examines. Only a label that was removed is the end of a device by itself.
 #pragma once
 
 #include <functional>
@@ -20,7 +20,9 @@ class DeviceWatch {
   public:
     static constexpr std::chrono::milliseconds kInterval{200};
 
-    DeviceWatch(store::Store& store, std::function<void(base::DeviceId)> on_suspicion);
+    using Callback = std::function<void(base::DeviceId)>;
+    // on_label_removed: that is certain, and the daemon may have written another label since.
+    DeviceWatch(store::Store& store, Callback on_suspicion, Callback on_label_removed);
     ~DeviceWatch();
     base::Status start();
 
@@ -31,7 +33,8 @@ class DeviceWatch {
     void probe_all();
 
     store::Store& store_;
-    const std::function<void(base::DeviceId)> on_suspicion_;
+    const Callback on_suspicion_;
+    const Callback on_label_removed_;
     base::UniqueFd inotify_;
     base::UniqueFd stop_event_;
     std::map<int, base::DeviceId> watched_;  // the thread's own
