@@ -48,7 +48,8 @@ TEST(Loss, WhoWasToldIsSaidOfEachRangeByItself) {
     // What is mended and lost again has been told to nobody.
     overwrite(pool, "/one", 0, 1);
     poison(pool, place_of(pool, "/one", 0));
-    for (const auto& one : pool.get("/v1/lost")["lost"])
+    const auto now = pool.get("/v1/lost");
+    for (const auto& one : now["lost"])
         if (one["paths"][0] == "/one" && one.value("file_begin", 1ull) == 0) {
             EXPECT_EQ(one["signalled_pids"], Json::array()) << one.dump();
         }
