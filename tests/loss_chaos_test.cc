@@ -255,7 +255,7 @@ class LossChaos {
 TEST(LossChaos, EveryPromiseIsKept) {
     NEEDS_PROOF();
     const char* given = std::getenv("REFAULT_LOSS_STEPS");
-    const int steps = given != nullptr ? std::atoi(given) : 200;
+    const int steps = given != nullptr ? std::atoi(given) : 80;
     LossChaos chaos(test_seed());
     for (int i = 0; i < steps && !::testing::Test::HasFailure(); ++i) {
         chaos.step();

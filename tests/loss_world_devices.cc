@@ -143,12 +143,18 @@ void LossWorld::poison(const std::string& device, std::uint64_t offset, std::uin
 
 void LossWorld::wait_for_yanks() {
     if (yanked_.empty()) return;
+    // The hand keeps at it: the daemon may have written another label before it noticed.
     const bool is_known = eventually([&] {
         const auto answer = pool_.get("/v1/devices");
-        return std::none_of(answer["devices"].begin(), answer["devices"].end(), [&](const Json& d) {
-            const auto state = d.value("state", "");
-            return yanked_.contains(d.value("name", "")) && state != "lost" && state != "removed";
-        });
+        bool are_all_known = true;
+        for (const auto& one : answer["devices"]) {
+            const auto state = one.value("state", "");
+            if (!yanked_.contains(one.value("name", "")) || state == "lost" || state == "removed")
+                continue;
+            are_all_known = false;
+            (void)::unlink((one.value("directory", "") + "/label").c_str());
+        }
+        return are_all_known;
     });
     if (!is_known) expect("is not said to be lost", "a device that is gone");
     note("the yanks are known");
