@@ -25,9 +25,6 @@ namespace {
 constexpr milliseconds kFaultInterval{1};
 // After this long a pager does not come: the client tries again by itself.
 constexpr milliseconds kFaultPatience{5000};
-// A client may ask about memory that looks well here, because it saw an older place. If it goes on
-// asking, the memory is bad in a way that only a mapping shows.
-constexpr std::uint32_t kLooksWellMax = 8;
 constexpr std::size_t kFaultsMax = 65536;
 // While files of a device vanish, it is looked at again after this long.
 constexpr milliseconds kVanishingInterval{10};
@@ -275,17 +272,18 @@ std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,
         return touched.replica > 0 ? Answer::NoCopy : Answer::Lost;
     if (touched.is_suspended) return Answer::Stale;
     if (touched.is_beyond || at == extents.end()) return Answer::BeyondEnd;
-    const auto& fault = waiting.fault;
-    if (fault.is_poison && waiting.rounds == 0) {
-        const auto length = std::max<std::uint64_t>(base::kPageBytes, 1ull << fault.length_log2);
-        const auto begin = base::align_down(at->device_offset, length);
-        handle(Failure{at->device, DeviceRange::of_length(begin, length), FailureKind::Poison, 0});
-        return std::nullopt;
-    }
     if (examine(at->device)) return std::nullopt;
-    if (waiting.rounds < kLooksWellMax)
-        return waiting.rounds == 0 ? std::optional<Answer>() : Answer::Retry;
-    return Answer::Retry;
+    if (waiting.rounds > 0) return Answer::Retry;
+    // A client may say what it likes: poison is what the daemon cannot read either.
+    if (waiting.fault.is_poison && !can_read(*at))
+        handle(Failure{at->device, at->device_range(), FailureKind::Poison, 0});
+    return std::nullopt;
+}
+
+bool FailureService::can_read(const store::Extent& extent) const {
+    auto device = store_.device(extent.device);
+    std::vector<std::uint8_t> bytes(extent.length);
+    return device && (*device)->read(extent.device_offset, bytes).ok();
 }
 
 }  // namespace refault::failure

@@ -88,6 +88,7 @@ class FailureService final : public session::FaultDesk {
     std::optional<wire::Verdict> judge(const WaitingFault& waiting);
     std::optional<wire::Answer> judge_memory(const WaitingFault& waiting,
                                              const session::Registry::Touched& touched);
+    bool can_read(const store::Extent& extent) const;
     struct Damage {
         std::vector<base::SegmentNo> segments;
         std::size_t gone = 0;
