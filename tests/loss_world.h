@@ -89,6 +89,7 @@ class LossWorld {
     int clients_made_ = 0;
     std::vector<ModelFile> files_;
     std::vector<std::unique_ptr<Client>> clients_;
+    bool may_become_quiet_ = true;
     std::set<std::string> yanked_;  // and perhaps not known to the daemon yet
     LossModel model_;
     std::vector<std::string> steps_;

@@ -163,8 +163,10 @@ void LossWorld::wait_for_yanks() {
 
 void LossWorld::wait_until_quiet() {
     wait_for_yanks();
-    // With too few devices, or a program that is stopped, it does not come to that.
-    (void)eventually([&] { return is_quiet(); }, std::chrono::seconds(1));
+    // With too few devices, or a program that is stopped, it does not come to that, and one long
+    // wait is enough to find out.
+    const std::chrono::milliseconds limit(may_become_quiet_ ? 1000 : 50);
+    may_become_quiet_ = eventually([&] { return is_quiet(); }, limit);
 }
 
 void LossWorld::check_lost() {

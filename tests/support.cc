@@ -52,8 +52,10 @@ cli::LocalDaemon start(const std::vector<std::string>& arguments) {
     return std::move(*daemon);
 }
 
-std::vector<std::string> create_arguments(const std::vector<std::string>& devices) {
-    std::vector<std::string> arguments{"--create", "test"};
+std::vector<std::string> create_arguments(const std::vector<std::string>& devices,
+                                          const std::vector<std::string>& options) {
+    auto arguments = options;
+    arguments.insert(arguments.end(), {"--create", "test"});
     for (const auto& device : devices) arguments.insert(arguments.end(), {"--device", device});
     return arguments;
 }
@@ -64,7 +66,8 @@ Pool::Pool(cli::LocalDaemon daemon)
     : daemon_(std::make_unique<cli::LocalDaemon>(std::move(daemon))),
       control_(daemon_->control_socket()) {}
 
-Pool::Pool(const std::vector<std::string>& devices) : Pool(start(create_arguments(devices))) {}
+Pool::Pool(const std::vector<std::string>& devices, const std::vector<std::string>& options)
+    : Pool(start(create_arguments(devices, options))) {}
 
 Pool Pool::open(const std::vector<std::string>& devices) {
     std::vector<std::string> arguments;

@@ -48,7 +48,9 @@ class TemporaryDirectory {
 class Pool {
   public:
     // devices: "NAME=ram:SIZE" and the like.
-    explicit Pool(const std::vector<std::string>& devices);
+    // options: more arguments for refaultd.
+    explicit Pool(const std::vector<std::string>& devices,
+                  const std::vector<std::string>& options = {});
     static Pool open(const std::vector<std::string>& devices);
 
     cli::ControlClient& control() { return control_; }

@@ -43,8 +43,10 @@ Result<std::string> text_query(const ApiRequest& request, const char* name);
 
 class ControlApi {
   public:
-    ControlApi(EventLog& events, session::ServerOptions server)
-        : events_(events), server_(std::move(server)) {}
+    enum class Debugging { Off, FaultPoints };
+    ControlApi(EventLog& events, session::ServerOptions server,
+               Debugging debugging = Debugging::Off)
+        : events_(events), server_(std::move(server)), debugging_(debugging) {}
     ~ControlApi();
 
     // Route "GET /v1/devices/" answers for any name behind it.
@@ -69,12 +71,14 @@ class ControlApi {
     void add_device_routes(std::map<std::string, Handler>& routes);
     void add_file_routes(std::map<std::string, Handler>& routes);
     void add_failure_routes(std::map<std::string, Handler>& routes);
+    void add_fault_point_routes(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
     Result<Json> locate(const ApiRequest& request) const;
 
     EventLog& events_;
     const session::ServerOptions server_;
+    const Debugging debugging_;
     base::Mutex change_mutex_;  // one create, open or close at a time; before mutex_
     mutable base::Mutex mutex_;
     // Shared with requests under way, which may still be answered while the pool is being closed.

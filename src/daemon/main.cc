@@ -25,6 +25,7 @@ struct Options {
     std::vector<std::string> open;
     std::string session_mode = "0666";
     std::string control_mode = "0600";
+    bool has_fault_points = false;
 };
 
 // Segment descriptors and sessions take many descriptors; the soft limit is a leftover from
@@ -56,7 +57,9 @@ int run(const Options& options) {
     refault::session::ServerOptions server;
     server.socket_path = options.run_dir + "/session.sock";
     server.socket_mode = static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
-    refault::daemon::ControlApi api(events, server);
+    using Debugging = refault::daemon::ControlApi::Debugging;
+    refault::daemon::ControlApi api(
+        events, server, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off);
     refault::daemon::ControlServer control(
         api, options.run_dir + "/control.sock",
         static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
@@ -116,6 +119,8 @@ int main(int argc, char** argv) {
     app.add_option("--control-mode", options.control_mode, "Permissions of the control socket")
         ->check(octal)
         ->capture_default_str();
+    app.add_flag("--fault-points", options.has_fault_points,
+                 "For tests: the control API can make steps of the failure pipeline fail");
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

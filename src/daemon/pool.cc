@@ -85,12 +85,12 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     }
     registry_ = std::make_unique<session::Registry>(*store_);
     barrier_ = std::make_unique<session::UserfaultBarrier>();
-    mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_);
+    mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_, faults_);
     book_ = std::make_unique<failure::FailureBook>(events_);
-    recovery_ =
-        std::make_unique<failure::Recovery>(*store_, *registry_, *barrier_, *mover_, *book_);
+    recovery_ = std::make_unique<failure::Recovery>(*store_, *registry_, *barrier_, *mover_, *book_,
+                                                    faults_);
     resync_ = std::make_unique<failure::Resync>(*store_, *registry_, *barrier_, *mover_, *recovery_,
-                                                *book_, events_);
+                                                *book_, events_, faults_);
     scrub_ = std::make_unique<failure::Scrub>(*resync_);
     failures_ =
         std::make_unique<failure::FailureService>(*store_, *registry_, *recovery_, *resync_, *book_,
@@ -105,15 +105,15 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
     files_->set_copies_missing_sink([this] { resync_->kick(); });
     removals_ = std::make_unique<failure::RemovalService>(
-        *store_, *registry_, *mover_, *book_, events_,
+        *store_, *registry_, *mover_, *book_, events_, faults_,
         [this](const std::string& name) { forget(name); });
     server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, *failures_, events_,
                                                 server);
-    detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_,
+    detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_, faults_,
                                                 [this](const std::string& name) { forget(name); });
     failures_->start();
     resync_->start();
-    tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_);
+    tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_, faults_);
     tracker_->start();
     RETURN_IF_ERROR(watch_->start());
     return server_->start();

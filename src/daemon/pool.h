@@ -82,6 +82,7 @@ class Pool {
     // record.
     Result<std::uint64_t> notify_failure(const std::string& name, base::DeviceRange range,
                                          failure::FailureKind kind);
+    failure::FaultPoints& fault_points() { return faults_; }
     failure::FailureBook& failures() { return *book_; }
     failure::Resync& resync() { return *resync_; }
     failure::Scrub& scrub() { return *scrub_; }
@@ -109,6 +110,7 @@ class Pool {
                     const std::vector<store::DeviceUsage>& usage) const;
 
     base::EventSink& events_;
+    failure::FaultPoints faults_;
     // In the order in which they are made; ended the other way round.
     std::unique_ptr<store::Store> store_;
     std::unique_ptr<session::Registry> registry_;

@@ -50,8 +50,12 @@ std::string_view phase_name(DetachPhase phase) noexcept {
 }
 
 Detach::Detach(store::Store& store, session::Registry& registry, base::EventSink& events,
-               std::function<void(const std::string&)> on_detached)
-    : store_(store), registry_(registry), events_(events), on_detached_(std::move(on_detached)) {}
+               FaultPoints& faults, std::function<void(const std::string&)> on_detached)
+    : store_(store),
+      registry_(registry),
+      events_(events),
+      faults_(faults),
+      on_detached_(std::move(on_detached)) {}
 
 Detach::~Detach() {
     {
@@ -160,11 +164,13 @@ void Detach::run(std::vector<ManagedDevice> devices, DetachOptions options) {
 Status Detach::detach(const std::vector<ManagedDevice>& devices, const DetachOptions& options) {
     auto exported = store_.plan_export(ids_of(devices));
     if (!exported) return exported.error();
+    RETURN_IF_ERROR(faults_.pass(FaultPoint::DetachMetadata));
     for (const auto& device : devices) RETURN_IF_ERROR(store_.evacuate_metadata(device.id));
     RETURN_IF_ERROR(ask_and_wait(exported->files, options));
     set_phase(DetachPhase::Proving);
     RETURN_IF_ERROR(prove_all(devices, options));
     set_phase(DetachPhase::Writing);
+    RETURN_IF_ERROR(faults_.pass(FaultPoint::DetachWrite));
     RETURN_IF_ERROR(store_.export_devices(ids_of(devices), options.pool_name));
     for (const auto& device : devices) {
         base::discard(device.slot->proved(), "an indicator that cannot be set is shown as it is");
@@ -217,6 +223,7 @@ Status Detach::prove_all(const std::vector<ManagedDevice>& devices, const Detach
         for (;;) {
             auto target = proof_target(*device.device);
             if (!target) return target.error();
+            RETURN_IF_ERROR(faults_.pass(FaultPoint::DetachProve));
             auto report = prove(*target);
             if (!report) return report.error();
             // A descriptor in flight is in nobody's table.

@@ -52,7 +52,7 @@ struct DetachStatus {
 class Detach {
   public:
     Detach(store::Store& store, session::Registry& registry, base::EventSink& events,
-           std::function<void(const std::string& device)> on_detached);
+           FaultPoints& faults, std::function<void(const std::string& device)> on_detached);
     // Cancels and joins.
     ~Detach();
 
@@ -74,6 +74,7 @@ class Detach {
     store::Store& store_;
     session::Registry& registry_;
     base::EventSink& events_;
+    FaultPoints& faults_;
     const std::function<void(const std::string&)> on_detached_;
     mutable base::Mutex mutex_;
     DetachStatus status_ GUARDED_BY(mutex_);

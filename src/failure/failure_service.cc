@@ -28,6 +28,25 @@ constexpr milliseconds kFaultPatience{5000};
 constexpr std::size_t kFaultsMax = 65536;
 // While files of a device vanish, it is looked at again after this long.
 constexpr milliseconds kVanishingInterval{10};
+// 10 ms, 20, 40 ... 1.28 s: five seconds in all.
+constexpr std::uint32_t kTriesMax = 10;
+constexpr milliseconds kFirstPause{10};
+constexpr std::uint32_t kDoublingsMax = 7;
+
+// The first that is due; else the time at which one will be is noted in `wake`.
+template <typename Entry>
+std::optional<Entry> take_due(std::deque<Entry>& entries, steady_clock::time_point& wake) {
+    const auto now = steady_clock::now();
+    for (auto at = entries.begin(); at != entries.end(); ++at) {
+        if (at->not_before <= now) {
+            Entry due = std::move(*at);
+            entries.erase(at);
+            return due;
+        }
+        wake = std::min(wake, at->not_before);
+    }
+    return std::nullopt;
+}
 
 }  // namespace
 
@@ -70,7 +89,7 @@ void FailureService::push(Item item) {
 }
 
 void FailureService::notify_failure(DeviceId device, DeviceRange range, FailureKind kind) {
-    push(Failure{device, range, kind, 0});
+    push(Failure{device, range, kind});
 }
 
 void FailureService::suspect(DeviceId device) {
@@ -118,16 +137,9 @@ std::optional<FailureService::Item> FailureService::next() {
             queue_.pop_front();
             return item;
         }
-        const auto now = steady_clock::now();
         auto wake = steady_clock::time_point::max();
-        for (auto at = waiting_.begin(); at != waiting_.end(); ++at) {
-            if (at->not_before <= now) {
-                Item item = std::move(*at);
-                waiting_.erase(at);
-                return item;
-            }
-            wake = std::min(wake, at->not_before);
-        }
+        if (auto item = take_due(retries_, wake)) return item;
+        if (auto item = take_due(waiting_, wake)) return item;
         if (wake == steady_clock::time_point::max())
             changed_.wait(mutex_);
         else
@@ -139,17 +151,38 @@ void FailureService::run() {
     while (auto item = next()) std::visit([this](auto& typed) { handle(typed); }, *item);
 }
 
-void FailureService::handle(const Failure& failure) {
-    auto done = recover(failure);
-    // The device has left meanwhile, most likely because of the same failure.
-    if (!done.status && done.status.error().code() != Code::NotFound)
+void FailureService::handle(Failure failure) {
+    const auto done = recover(failure);
+    if (!is_tried_again(failure, done)) return end(failure, done);
+    base::log_line(base::LogLevel::Warning,
+                   "a failure is dealt with a little later: " + done.error().message());
+    failure.not_before =
+        steady_clock::now() + kFirstPause * (1 << std::min(failure.tries, kDoublingsMax));
+    ++failure.tries;
+    MutexLock lock(mutex_);
+    retries_.push_back(std::move(failure));
+}
+
+// The device has left meanwhile, most likely because of the same failure; or it had the only copy
+// of the metadata; or the range is none of the device's.
+bool FailureService::is_tried_again(const Failure& failure, const Status& status) const {
+    if (status || failure.tries >= kTriesMax) return false;
+    const auto code = status.error().code();
+    return code != Code::NotFound && code != Code::NoSpace && code != Code::Invalid;
+}
+
+void FailureService::end(const Failure& failure, Status status) {
+    const bool needs_copies = !status || !book_.close_if_repaired(failure.record);
+    if (!status && status.error().code() != Code::NotFound) {
         base::log_line(base::LogLevel::Error,
-                       "a failure could not be dealt with: " + done.status.error().message());
-    const bool needs_copies = done.needs_copies;
+                       "a failure could not be dealt with: " + status.error().message());
+        events_.publish({"failure-not-handled",
+                         {{"failure", failure.record}, {"reason", status.error().message()}}});
+    }
     if (failure.ticket != 0) {
         {
             MutexLock lock(mutex_);
-            tickets_[failure.ticket] = std::move(done);
+            tickets_[failure.ticket] = Done{std::move(status), failure.record};
         }
         changed_.notify_all();
     }
@@ -157,24 +190,28 @@ void FailureService::handle(const Failure& failure) {
     if (needs_copies) resync_.kick();
 }
 
-FailureService::Done FailureService::recover(const Failure& failure) {
+Status FailureService::recover(Failure& failure) {
     auto device = store_.device(failure.device);
-    if (!device) return {device.error()};
+    if (!device) return device.error();
     const DeviceRange whole(0, (*device)->capacity_bytes());
     const DeviceRange pages(base::align_down(failure.range.begin(), base::kPageBytes),
                             base::align_up(failure.range.end(), base::kPageBytes));
-    const auto range = pages.intersect(whole);
-    if (range.empty()) return {Error(Code::Invalid, "the range lies beyond the device")};
-    Done done;
-    done.needs_copies = true;
-    done.record = book_.open((*device)->name(), range, failure.kind);
-    if (range == whole) {
-        done.status = recovery_.recover_device(failure.device, failure.kind, done.record);
+    failure.range = pages.intersect(whole);
+    if (failure.range.empty()) return Error(Code::Invalid, "the range lies beyond the device");
+    if (failure.record == 0) {
+        failure.record = book_.open((*device)->name(), failure.range, failure.kind);
+        failure.left = {failure.range};
+    }
+    if (failure.range == whole) return recover_all(failure, **device);
+    return recovery_.recover_ranges(failure.device, failure.left, failure.kind, failure.record);
+}
+
+Status FailureService::recover_all(Failure& failure, const device::Device& device) {
+    const auto done = recovery_.recover_device(failure.device, failure.kind, failure.record);
+    // The pool goes on without it, whatever has to be tried again.
+    if (failure.tries == 0) {
         on_device_lost_(failure.device);
-        events_.publish({"device-lost", {{"device", (*device)->name()}}});
-    } else {
-        done.status = recovery_.recover_range(failure.device, range, failure.kind, done.record);
-        done.needs_copies = !done.status || !book_.close_if_repaired(done.record);
+        events_.publish({"device-lost", {{"device", device.name()}}});
     }
     return done;
 }
@@ -183,7 +220,7 @@ FailureService::Done FailureService::recover(const Failure& failure) {
 // bad.
 void FailureService::handle(const MediaError& error) {
     if (!examine(error.device) && error.is_io)
-        handle(Failure{error.device, error.range, FailureKind::InputOutput, 0});
+        handle(Failure{error.device, error.range, FailureKind::InputOutput});
 }
 
 void FailureService::handle(const Suspicion& suspicion) {
@@ -228,12 +265,12 @@ bool FailureService::examine(DeviceId id) {
     const bool has_vanished = vanishing_.contains(id) && store_.segments_in_use(id).empty();
     if (!(*device)->is_reachable() || damage.is_all_gone || has_vanished) {
         vanishing_.erase(id);
-        handle(Failure{id, DeviceRange(0, (*device)->capacity_bytes()),
-                       FailureKind::SurpriseRemoval, 0});
+        handle(
+            Failure{id, DeviceRange(0, (*device)->capacity_bytes()), FailureKind::SurpriseRemoval});
         return true;
     }
     for (const auto segment : damage.segments)
-        handle(Failure{id, (*device)->segment_range(segment), FailureKind::SurpriseRemoval, 0});
+        handle(Failure{id, (*device)->segment_range(segment), FailureKind::SurpriseRemoval});
     // That may have been the last of it.
     if (vanishing_.contains(id) && store_.segments_in_use(id).empty()) suspect(id);
     return !damage.segments.empty();
@@ -276,7 +313,7 @@ std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,
     if (waiting.rounds > 0) return Answer::Retry;
     // A client may say what it likes: poison is what the daemon cannot read either.
     if (waiting.fault.is_poison && !can_read(*at))
-        handle(Failure{at->device, at->device_range(), FailureKind::Poison, 0});
+        handle(Failure{at->device, at->device_range(), FailureKind::Poison});
     return std::nullopt;
 }
 

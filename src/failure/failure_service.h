@@ -7,6 +7,10 @@
 //   client's SIGBUS ---+                         |
 //   watch -------------+                         +--> resync (what has fewer copies now)
 //
+// What cannot be dealt with now, because another operation holds it or the journal takes nothing,
+// is tried again for some seconds, with growing pauses; then it is an event, and an error for who
+// asked.
+//
 // Thread-safe. Its lock is a leaf, and is not held while anything is recovered.
 #pragma once
 
@@ -53,6 +57,11 @@ class FailureService final : public session::FaultDesk {
         base::DeviceRange range;
         FailureKind kind = FailureKind::Poison;
         std::uint64_t ticket = 0;  // of who waits
+        // Of what was begun, and could not be ended at once:
+        std::uint64_t record = 0;
+        std::vector<base::DeviceRange> left = {};
+        std::uint32_t tries = 0;
+        std::chrono::steady_clock::time_point not_before = {};
     };
     struct Suspicion {
         base::DeviceId device;
@@ -73,17 +82,20 @@ class FailureService final : public session::FaultDesk {
     struct Done {
         Status status;
         std::uint64_t record = 0;
-        bool needs_copies = false;  // for the resync to make
     };
 
     void run();
     std::optional<Item> next();
     void push(Item item);
-    void handle(const Failure& failure);
+    void handle(Failure failure);
     void handle(const Suspicion& suspicion);
     void handle(const MediaError& error);
     void handle(WaitingFault fault);
-    Done recover(const Failure& failure);
+    // Notes in the failure what is left after an error.
+    Status recover(Failure& failure);
+    Status recover_all(Failure& failure, const device::Device& device);
+    bool is_tried_again(const Failure& failure, const Status& status) const;
+    void end(const Failure& failure, Status status);
     // The answer, or nothing when the fault has to wait: for a pager, or for what it has set off.
     std::optional<wire::Verdict> judge(const WaitingFault& waiting);
     std::optional<wire::Answer> judge_memory(const WaitingFault& waiting,
@@ -109,6 +121,7 @@ class FailureService final : public session::FaultDesk {
     base::CondVar changed_;
     std::deque<Item> queue_ GUARDED_BY(mutex_);
     std::deque<WaitingFault> waiting_ GUARDED_BY(mutex_);
+    std::deque<Failure> retries_ GUARDED_BY(mutex_);
     std::map<std::uint64_t, std::optional<Done>> tickets_ GUARDED_BY(mutex_);
     std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 1;
     bool must_stop_ GUARDED_BY(mutex_) = false;

@@ -24,6 +24,7 @@
 #include "base/event.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "failure/fault_points.h"
 #include "failure/pin_watch.h"
 #include "session/file_service.h"
 #include "session/registry.h"
@@ -49,7 +50,7 @@ struct MoveOutcome {
 class Mover final : public session::Isolator {
   public:
     Mover(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier,
-          base::EventSink& events);
+          base::EventSink& events, FaultPoints& faults);
     ~Mover() override;
 
     // Moves as far as possible; moves that are not current any more are dropped (aborted). On an
@@ -103,6 +104,7 @@ class Mover final : public session::Isolator {
     session::Registry& registry_;
     session::WriteBarrier& barrier_;
     base::EventSink& events_;
+    FaultPoints& faults_;
     PinWatch pins_;
     base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
     std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);

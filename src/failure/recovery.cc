@@ -120,16 +120,20 @@ bool Recovery::is_segment_gone(const Extent& extent) const {
                          device::SegmentHealth::Gone;
 }
 
-bool Recovery::count_failure(base::DeviceId device, DeviceRange range) {
+bool Recovery::is_worn_out(base::DeviceId device, DeviceRange range) const {
     MutexLock lock(mutex_);
-    bool is_too_often = false;
     for (auto at = range.begin(); at < range.end(); at += base::kPageBytes) {
-        const auto count = ++failures_[{device, at}];
-        if (count < kRetireAfter) continue;
-        is_too_often = true;
-        retired_.push_back({device, DeviceRange::of_length(at, base::kPageBytes), count});
+        const auto known = failures_.find({device, at});
+        if (known != failures_.end() && known->second + 1 >= kRetireAfter) return true;
     }
-    return is_too_often;
+    return false;
+}
+
+void Recovery::count_failure(base::DeviceId device, DeviceRange range) {
+    MutexLock lock(mutex_);
+    for (auto at = range.begin(); at < range.end(); at += base::kPageBytes)
+        if (const auto count = ++failures_[{device, at}]; count >= kRetireAfter)
+            retired_.push_back({device, DeviceRange::of_length(at, base::kPageBytes), count});
 }
 
 std::vector<RetiredRange> Recovery::retired() const {
@@ -143,6 +147,7 @@ std::vector<RetiredRange> Recovery::retired() const {
 //   copies   [=== b ===)[= c =)
 bool Recovery::repair_in_place(const Extent& bad) {
     auto device = store_.device(bad.device);
+    if (!faults_.pass(FaultPoint::RecoverRepair)) return false;
     if (!device || !(*device)->restore_size(bad.device_range()) ||
         !(*device)->punch(bad.device_range()))
         return false;
@@ -158,14 +163,13 @@ bool Recovery::repair_in_place(const Extent& bad) {
     return written == bad.length && (*device)->sync(bad.device_range());
 }
 
-Outcome Recovery::drop_part(const Part& part, FailedPart& report, bool stays_taken) {
+Status Recovery::drop_part(const Part& part, FailedPart& report, bool stays_taken) {
+    RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverDrop));
     const auto dropped = store_.drop_copies(std::span(&part.extent, 1), part.kind);
-    if (!dropped || dropped->empty()) {
-        base::log_line(base::LogLevel::Error,
-                       "a failed range stays as it is: " +
-                           (dropped ? "it has changed meanwhile" : dropped.error().message()));
-        return Outcome::CopyDropped;
-    }
+    if (!dropped) return dropped.error();
+    report.outcome = part.extent.replica == 0 ? Outcome::Promoted : Outcome::CopyDropped;
+    // The file was changed before it was fenced: nothing of it is there any more.
+    if (dropped->empty()) return {};
     const auto& done = dropped->front();
     for (const auto range : done.promoted) hold_back_writers(part.extent, range, report);
     const store::Move dropped_move{part.extent, {}, 0, {}};
@@ -174,34 +178,38 @@ Outcome Recovery::drop_part(const Part& part, FailedPart& report, bool stays_tak
     else
         mover_.release_later({dropped_move});
     report.lost = done.lost;
-    if (!done.lost.empty()) return Outcome::Lost;
-    return part.extent.replica == 0 ? Outcome::Promoted : Outcome::CopyDropped;
+    if (!done.lost.empty()) report.outcome = Outcome::Lost;
+    return {};
 }
 
 // The caller holds the fence and the layout lock.
-Outcome Recovery::recover_part(const Part& part, FailedPart& report) {
+Status Recovery::recover_part(const Part& part, FailedPart& report) {
     const auto& bad = part.extent;
-    const bool is_retired = count_failure(bad.device, bad.device_range());
+    const bool is_retired = is_worn_out(bad.device, bad.device_range());
     const auto copies = store_.extents(bad.inode, bad.file_range());
     const bool has_other = std::any_of(copies.begin(), copies.end(), [&](const Extent& copy) {
         return copy.replica != bad.replica;
     });
     if (has_other && !is_retired && !part.is_segment_gone && repair_in_place(bad)) {
         if (bad.replica == 0) hold_back_writers(bad, bad.file_range(), report);
-        return Outcome::Repaired;
+        report.outcome = Outcome::Repaired;
+        count_failure(bad.device, bad.device_range());
+        return {};
     }
     // A retired page is never handed out again: its space stays taken.
-    const bool must_drop = has_other || is_retired || part.is_segment_gone;
-    const auto outcome = must_drop ? drop_part(part, report, is_retired) : Outcome::Lost;
-    if (!must_drop) report.lost = {bad.file_range()};
-    if (!must_drop)
-        if (const auto marked = store_.mark_lost(bad, part.kind); !marked)
-            base::log_line(base::LogLevel::Error,
-                           "a loss could not be recorded: " + marked.error().message());
+    if (has_other || is_retired || part.is_segment_gone) {
+        RETURN_IF_ERROR(drop_part(part, report, is_retired));
+    } else {
+        RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMarkLost));
+        RETURN_IF_ERROR(store_.mark_lost(bad, part.kind));
+        report.outcome = Outcome::Lost;
+        report.lost = {bad.file_range()};
+    }
+    count_failure(bad.device, bad.device_range());
     if (auto device = store_.device(bad.device))
         base::discard((*device)->punch(bad.device_range()),
                       "memory that cannot even be dropped is not handed out any more");
-    return outcome;
+    return {};
 }
 
 // What is lost already is not lost twice.
@@ -219,13 +227,44 @@ void Recovery::add_unless_lost(const Extent& extent, std::vector<Extent>& parts)
     }
 }
 
+Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uint64_t record) {
+    auto report = report_of(extent);
+    RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverFence));
+    {
+        Fenced fenced(*this, {{extent.inode, extent.file_range()}});
+        if (!fenced.has(extent.inode, extent.file_range()))
+            return Error(Code::Busy, "a range that failed is locked by another operation");
+        RETURN_IF_ERROR(recover_part({extent, kind, is_segment_gone(extent)}, report));
+        if (report.outcome != Outcome::Repaired || !report.suspended.empty())
+            fenced.set_moved(session::kAllLayers);
+    }
+    // Before anybody is told: that is noted on the part.
+    const bool is_lost = report.outcome == Outcome::Lost;
+    book_.add_part(record, std::move(report));
+    if (is_lost) notify_early(extent.inode, extent.file_range(), wire::Answer::Lost);
+    return {};
+}
+
+Status Recovery::recover_metadata(DeviceRange range, std::uint64_t record) {
+    RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMetadata));
+    RETURN_IF_ERROR(store_.rewrite_metadata());
+    FailedPart report;
+    report.path = "(metadata)";
+    report.device_range = range;
+    report.outcome = Outcome::Metadata;
+    book_.add_part(record, std::move(report));
+    return {};
+}
+
 Status Recovery::recover_range(base::DeviceId id, DeviceRange range, FailureKind kind,
-                               std::uint64_t record) {
-    bool has_metadata = false;
+                               std::uint64_t record, std::vector<DeviceRange>& left) {
+    std::vector<DeviceRange> metadata;
     std::vector<Extent> parts;
     for (const auto& located : store_.locate(id, range)) {
-        has_metadata = has_metadata || located.is_metadata;
-        if (located.is_metadata) continue;
+        if (located.is_metadata) {
+            metadata.push_back(located.device_range);
+            continue;
+        }
         const Extent extent{located.inode,
                             located.file_range.begin(),
                             id,
@@ -234,31 +273,29 @@ Status Recovery::recover_range(base::DeviceId id, DeviceRange range, FailureKind
                             located.replica};
         add_unless_lost(extent, parts);
     }
-    for (const auto& extent : parts) {
-        auto report = report_of(extent);
-        {
-            Fenced fenced(*this, {{extent.inode, extent.file_range()}});
-            if (!fenced.has(extent.inode, extent.file_range()))
-                return Error(Code::Busy, "a range that failed is locked by another operation");
-            report.outcome = recover_part({extent, kind, is_segment_gone(extent)}, report);
-            if (report.outcome != Outcome::Repaired || !report.suspended.empty())
-                fenced.set_moved(session::kAllLayers);
+    Status result;
+    for (const auto& extent : parts)
+        if (const auto done = recover_extent(extent, kind, record); !done) {
+            left.push_back(extent.device_range());
+            result = done;
         }
-        // Before anybody is told: that is noted on the part.
-        const bool is_lost = report.outcome == Outcome::Lost;
-        book_.add_part(record, std::move(report));
-        if (is_lost) notify_early(extent.inode, extent.file_range(), wire::Answer::Lost);
+    if (metadata.empty()) return result;
+    if (const auto done = recover_metadata(range, record); !done) {
+        left.push_back(metadata.front());
+        result = done;
     }
-    book_.unmapped(record);
-    if (has_metadata) {
-        FailedPart report;
-        report.path = "(metadata)";
-        report.device_range = range;
-        report.outcome = Outcome::Metadata;
-        RETURN_IF_ERROR(store_.rewrite_metadata());
-        book_.add_part(record, std::move(report));
-    }
-    return {};
+    return result;
+}
+
+Status Recovery::recover_ranges(base::DeviceId id, std::vector<DeviceRange>& ranges,
+                                FailureKind kind, std::uint64_t record) {
+    Status result;
+    std::vector<DeviceRange> left;
+    for (const auto range : ranges)
+        if (const auto done = recover_range(id, range, kind, record, left); !done) result = done;
+    ranges = std::move(left);
+    if (ranges.empty()) book_.unmapped(record);
+    return result;
 }
 
 Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std::uint64_t record) {
@@ -267,24 +304,33 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
     std::vector<FailedPart> reports;
     for (const auto& extent : batch) reports.push_back(report_of(extent));
     const bool is_device_gone = record != 0;
+    std::vector<bool> is_dropped(batch.size());
+    Status result = is_device_gone ? faults_.pass(FaultPoint::LoseFence) : Status();
+    if (!result) return result;
     {
         Fenced fenced(*this, ranges);
         fenced.set_moved(session::kAllLayers);
         for (std::size_t i = 0; i < batch.size(); ++i) {
             // A range that could not be fenced is taken in the next round.
             if (!fenced.has(batch[i].inode, batch[i].file_range())) continue;
-            reports[i].outcome = drop_part({batch[i], kind, true}, reports[i], false);
+            if (const auto done = drop_part({batch[i], kind, true}, reports[i], false); !done) {
+                result = done;
+                continue;
+            }
+            is_dropped[i] = true;
             if (!is_device_gone) zap(batch[i]);
         }
     }
     if (is_device_gone) zap_laggards(batch);
-    for (auto& report : reports) {
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+        if (!is_dropped[i]) continue;
+        auto& report = reports[i];
         const auto [inode, range, outcome] =
             std::tuple(report.inode, report.file_range, report.outcome);
         if (record != 0) book_.add_part(record, std::move(report));
         if (outcome == Outcome::Lost) notify_early(inode, range, wire::Answer::Lost);
     }
-    return {};
+    return result;
 }
 
 void Recovery::zap(const Extent& extent) {
@@ -300,40 +346,58 @@ void Recovery::zap_laggards(std::span<const Extent> batch) {
             zap(extent);
 }
 
+bool Recovery::has_extents(base::DeviceId id) const {
+    const auto usage = store_.usage();
+    return std::any_of(usage.begin(), usage.end(), [&](const store::DeviceUsage& device) {
+        return device.id == id && device.extents > 0;
+    });
+}
+
+Status Recovery::drop_all_parts(base::DeviceId id, DeviceRange all, FailureKind kind,
+                                std::uint64_t record) {
+    std::vector<Extent> parts;
+    for (const auto& located : store_.locate(id, all))
+        if (!located.is_metadata)
+            parts.push_back({located.inode, located.file_range.begin(), id,
+                             located.device_range.begin(), located.file_range.length(),
+                             located.replica});
+    std::sort(parts.begin(), parts.end(), [](const Extent& a, const Extent& b) {
+        return std::pair(a.inode, a.file_offset) < std::pair(b.inode, b.file_offset);
+    });
+    Status result;
+    for (std::size_t i = 0; i < parts.size(); i += kBatchParts)
+        if (const auto done = drop_batch(
+                std::span(parts).subspan(i, std::min(kBatchParts, parts.size() - i)), kind, record);
+            !done)
+            result = done;
+    return result;
+}
+
 Status Recovery::recover_device(base::DeviceId id, FailureKind kind, std::uint64_t record) {
-    constexpr int kRoundsMax = 100;
+    constexpr int kRoundsMax = 20;
     laggards_until_ = steady_clock::now() + kLaggardPatience;
     store_.set_failed(id);
     auto device = store_.device(id);
     if (!device) return device.error();
-    const DeviceRange all(0, (*device)->capacity_bytes());
-    const auto metadata = store_.evacuate_metadata(id);
-    if (!metadata) {
+    auto metadata = faults_.pass(FaultPoint::LoseMetadata);
+    if (metadata) metadata = store_.evacuate_metadata(id);
+    const bool is_metadata_lost = !metadata && metadata.error().code() == Code::NoSpace;
+    if (is_metadata_lost) {
         base::log_line(base::LogLevel::Error,
                        "the pool's metadata has no place left: " + metadata.error().message());
         book_.metadata_lost(metadata.error().message());
     }
-    std::size_t left = 0;
+    const DeviceRange all(0, (*device)->capacity_bytes());
+    Status dropped;
     for (int round = 0; round < kRoundsMax; ++round) {
-        std::vector<Extent> parts;
-        for (const auto& located : store_.locate(id, all))
-            if (!located.is_metadata)
-                parts.push_back({located.inode, located.file_range.begin(), id,
-                                 located.device_range.begin(), located.file_range.length(),
-                                 located.replica});
-        left = parts.size();
-        if (parts.empty()) break;
-        std::sort(parts.begin(), parts.end(), [](const Extent& a, const Extent& b) {
-            return std::pair(a.inode, a.file_offset) < std::pair(b.inode, b.file_offset);
-        });
-        for (std::size_t i = 0; i < parts.size(); i += kBatchParts)
-            RETURN_IF_ERROR(
-                drop_batch(std::span(parts).subspan(i, std::min(kBatchParts, parts.size() - i)),
-                           kind, record));
+        dropped = drop_all_parts(id, all, kind, record);
+        if (is_metadata_lost || (dropped && !has_extents(id))) break;
     }
     book_.unmapped(record);
-    if (left > 0) return Error(Code::Busy, "parts of the device are locked by another operation");
     RETURN_IF_ERROR(metadata);
+    RETURN_IF_ERROR(dropped);
+    if (has_extents(id))
+        return Error(Code::Busy, "parts of the device are locked by another operation");
     return settle_device(id);
 }
 
@@ -345,7 +409,8 @@ Status Recovery::settle_device(base::DeviceId id) {
     // A pull under way may hold places on it, until it finds out.
     for (int tries = 0; tries < kTriesMax; ++tries) {
         mover_.release_unmapped(id);
-        removed = store_.remove_device(id);
+        removed = faults_.pass(FaultPoint::LoseSettle);
+        if (removed) removed = store_.remove_device(id);
         if (removed || removed.error().code() != Code::Busy) return removed;
         std::this_thread::sleep_for(kInterval);
     }

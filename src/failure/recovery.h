@@ -20,6 +20,7 @@
 #include "base/event.h"
 #include "base/mutex.h"
 #include "failure/failure_book.h"
+#include "failure/fault_points.h"
 #include "failure/mover.h"
 #include "session/registry.h"
 #include "session/write_barrier.h"
@@ -40,13 +41,22 @@ class Recovery {
     static constexpr std::uint32_t kRetireAfter = 3;
 
     Recovery(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier,
-             Mover& mover, FailureBook& book)
-        : store_(store), registry_(registry), barrier_(barrier), mover_(mover), book_(book) {}
+             Mover& mover, FailureBook& book, FaultPoints& faults)
+        : store_(store),
+          registry_(registry),
+          barrier_(barrier),
+          mover_(mover),
+          book_(book),
+          faults_(faults) {}
 
-    // A range of a device that stays.
-    Status recover_range(base::DeviceId device, base::DeviceRange range, FailureKind kind,
-                         std::uint64_t record);
+    // Ranges of a device that stays. What could not be dealt with now (another operation holds it,
+    // the journal takes nothing) is left in `ranges`, and the error says why: the caller tries that
+    // again, and that alone, for what is repaired has new stores by then.
+    Status recover_ranges(base::DeviceId device, std::vector<base::DeviceRange>& ranges,
+                          FailureKind kind, std::uint64_t record);
     // All of a device, which leaves the pool's books with that. What it held is promoted, or lost.
+    // After an error it is called again for the rest; NoSpace: the only copy of the metadata went
+    // with it.
     Status recover_device(base::DeviceId device, FailureKind kind, std::uint64_t record);
     // Drops copies that are too many.
     Status drop_surplus(const std::vector<store::Extent>& copies);
@@ -61,17 +71,26 @@ class Recovery {
         bool is_segment_gone = false;  // there is no memory to repair
     };
 
-    Outcome recover_part(const Part& part, FailedPart& report);
-    Outcome drop_part(const Part& part, FailedPart& report, bool stays_taken);
+    Status recover_range(base::DeviceId device, base::DeviceRange range, FailureKind kind,
+                         std::uint64_t record, std::vector<base::DeviceRange>& left);
+    Status recover_extent(const store::Extent& extent, FailureKind kind, std::uint64_t record);
+    Status recover_metadata(base::DeviceRange range, std::uint64_t record);
+    // Sets the report's outcome.
+    Status recover_part(const Part& part, FailedPart& report);
+    Status drop_part(const Part& part, FailedPart& report, bool stays_taken);
     bool repair_in_place(const store::Extent& bad);
     bool is_segment_gone(const store::Extent& extent) const;
     void add_unless_lost(const store::Extent& extent, std::vector<store::Extent>& parts) const;
+    bool has_extents(base::DeviceId device) const;
+    Status drop_all_parts(base::DeviceId device, base::DeviceRange all, FailureKind kind,
+                          std::uint64_t record);
     Status drop_batch(std::span<const store::Extent> batch, FailureKind kind, std::uint64_t record);
     void hold_back_writers(const store::Extent& primary, base::FileRange range, FailedPart& report);
     FailedPart report_of(const store::Extent& extent) const;
     void notify_early(base::InodeNo inode, base::FileRange range, wire::Answer what);
-    // Counts a failure of the range's pages; true when one of them has failed too often.
-    bool count_failure(base::DeviceId device, base::DeviceRange range);
+    // True when one of the range's pages has failed too often, with this time.
+    bool is_worn_out(base::DeviceId device, base::DeviceRange range) const;
+    void count_failure(base::DeviceId device, base::DeviceRange range);
     void zap(const store::Extent& extent);
     void zap_laggards(std::span<const store::Extent> batch);
     Status settle_device(base::DeviceId id);
@@ -81,6 +100,7 @@ class Recovery {
     session::WriteBarrier& barrier_;
     Mover& mover_;
     FailureBook& book_;
+    FaultPoints& faults_;
     std::chrono::steady_clock::time_point laggards_until_;  // of the caller's thread
     mutable base::Mutex mutex_;
     std::map<std::pair<base::DeviceId, std::uint64_t>, std::uint32_t> failures_ GUARDED_BY(mutex_);

@@ -83,13 +83,14 @@ bool is_ended(RemovalPhase phase) noexcept {
 }
 
 RemovalService::RemovalService(store::Store& store, session::Registry& registry, Mover& mover,
-                               FailureBook& book, base::EventSink& events,
+                               FailureBook& book, base::EventSink& events, FaultPoints& faults,
                                std::function<void(const std::string& device)> on_removed)
     : store_(store),
       registry_(registry),
       mover_(mover),
       book_(book),
       events_(events),
+      faults_(faults),
       on_removed_(std::move(on_removed)) {}
 
 RemovalService::~RemovalService() {

@@ -23,6 +23,7 @@
 #include "base/event.h"
 #include "base/mutex.h"
 #include "base/result.h"
+#include "failure/fault_points.h"
 #include "failure/proof.h"
 #include "session/registry.h"
 #include "slot/state_machine.h"
@@ -105,7 +106,7 @@ class RemovalService {
   public:
     // `on_removed` is called from the pull thread once a device is safe and forgotten by the store.
     RemovalService(store::Store& store, session::Registry& registry, Mover& mover,
-                   FailureBook& book, base::EventSink& events,
+                   FailureBook& book, base::EventSink& events, FaultPoints& faults,
                    std::function<void(const std::string& device)> on_removed);
     // Cancels what is under way and joins the threads.
     ~RemovalService();
@@ -135,6 +136,7 @@ class RemovalService {
     Mover& mover_;
     FailureBook& book_;
     base::EventSink& events_;
+    FaultPoints& faults_;
     const std::function<void(const std::string&)> on_removed_;
     mutable base::Mutex mutex_;
     mutable base::CondVar changed_;

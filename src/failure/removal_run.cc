@@ -123,6 +123,7 @@ void RemovalService::Removal::pause(steady_clock::time_point until) {
 Status RemovalService::Removal::move_metadata() {
     set_phase(RemovalPhase::MovingMetadata);
     RETURN_IF_ERROR(check_stop());
+    RETURN_IF_ERROR(service_.faults_.pass(FaultPoint::PullMetadata));
     return service_.store_.evacuate_metadata(device_.id);
 }
 
@@ -253,6 +254,7 @@ Status RemovalService::Removal::prove_and_finish() {
     if (!target) return target.error();
     for (;;) {
         service_.mover_.release_placed();
+        RETURN_IF_ERROR(service_.faults_.pass(FaultPoint::PullProve));
         auto report = prove(*target);
         if (!report) return report.error();
         if (!options_.accepts_pinned)
@@ -300,6 +302,7 @@ bool RemovalService::Removal::are_clients_read(const ProofReport& report) const 
 }
 
 Status RemovalService::Removal::conclude(const ProofReport& report) {
+    RETURN_IF_ERROR(service_.faults_.pass(FaultPoint::PullForget));
     RETURN_IF_ERROR(service_.store_.remove_device(device_.id));
     base::discard(device_.slot->proved(),
                   "an indicator that cannot be set is shown by the slot's own state");

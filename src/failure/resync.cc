@@ -32,14 +32,16 @@ constexpr std::size_t kCompareBytes = 256 * 1024;
 }  // namespace
 
 Resync::Resync(store::Store& store, Registry& registry, session::WriteBarrier& barrier,
-               Mover& mover, Recovery& recovery, FailureBook& book, base::EventSink& events)
+               Mover& mover, Recovery& recovery, FailureBook& book, base::EventSink& events,
+               FaultPoints& faults)
     : store_(store),
       registry_(registry),
       barrier_(barrier),
       mover_(mover),
       recovery_(recovery),
       book_(book),
-      events_(events) {}
+      events_(events),
+      faults_(faults) {}
 
 Resync::~Resync() {
     {
@@ -204,6 +206,7 @@ std::uint64_t Resync::copy_all(std::vector<Move>& moves) {
 }
 
 Resync::Did Resync::make_copies(InodeNo inode) {
+    if (!faults_.pass(FaultPoint::ResyncReserve)) return Did::Nothing;
     auto plan = store_.reserve_copies(inode, kPieceBytes);
     if (!plan) return Did::Nothing;
     if (!plan->surplus.empty())
@@ -238,6 +241,7 @@ Resync::Did Resync::make_equal(InodeNo inode) {
     }
     // A writer that came meanwhile has set the mark for itself.
     if (registry_.has_writers(inode)) return Did::Nothing;
+    if (!faults_.pass(FaultPoint::ResyncMark)) return Did::Nothing;
     if (!store_.set_unsynced(inode, false)) return Did::Nothing;
     if (differing > 0)
         events_.publish(
@@ -246,6 +250,7 @@ Resync::Did Resync::make_equal(InodeNo inode) {
 }
 
 Status Resync::equalise(InodeNo inode, FileRange range, std::uint64_t& differing) {
+    RETURN_IF_ERROR(faults_.pass(FaultPoint::ResyncCompare));
     auto targets = registry_.fence(inode, range, steady_clock::now() + kFencePatience);
     if (!targets) return targets.error();
     Status result;
@@ -288,7 +293,9 @@ Status Resync::equalise_copy(const Extent& primary, const Extent& copy, std::uin
         const auto read = (*to)->read(to_at, right);
         if (read && std::equal(left.begin(), left.end(), right.begin())) continue;
         differing += length;
-        if (const auto written = (*to)->write(to_at, left); !written) {
+        auto written = faults_.pass(FaultPoint::ResyncWrite);
+        if (written) written = (*to)->write(to_at, left);
+        if (!written) {
             store_.report_media_error(copy.device, base::DeviceRange::of_length(to_at, length),
                                       written.error());
             return written;

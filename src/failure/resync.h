@@ -46,7 +46,8 @@ struct ScrubReport {
 class Resync {
   public:
     Resync(store::Store& store, session::Registry& registry, session::WriteBarrier& barrier,
-           Mover& mover, Recovery& recovery, FailureBook& book, base::EventSink& events);
+           Mover& mover, Recovery& recovery, FailureBook& book, base::EventSink& events,
+           FaultPoints& faults);
     // Stops at the next piece.
     ~Resync();
     void start();
@@ -87,6 +88,7 @@ class Resync {
     Recovery& recovery_;
     FailureBook& book_;
     base::EventSink& events_;
+    FaultPoints& faults_;
     mutable base::Mutex mutex_;
     mutable base::CondVar changed_;
     bool is_kicked_ GUARDED_BY(mutex_) = false;

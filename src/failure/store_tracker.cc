@@ -91,6 +91,7 @@ void StoreTracker::try_region(const Registry::Region& region, Attempt& attempt) 
 // Stores that come in between wait in the kernel; who has waited is woken, and finds out from the
 // next fault whether the region is tracked.
 bool StoreTracker::protect_and_compare(const Registry::Region& region) {
+    if (!faults_.pass(FaultPoint::TrackFence)) return false;
     auto targets = registry_.fence(region.inode, region.range, Clock::now() + kFencePatience,
                                    Registry::OnSilence::Refuse, session::layer_mask(0));
     if (!targets) return false;
@@ -100,6 +101,7 @@ bool StoreTracker::protect_and_compare(const Registry::Region& region) {
         auto layout = store_.lock_layout(region.inode);
         const bool is_protected =
             sys::userfaultfd_register(fd, region.addresses, {.write_protect = true}).ok() &&
+            faults_.pass(FaultPoint::TrackProtect).ok() &&
             sys::userfaultfd_write_protect(fd, region.addresses).ok();
         is_clean = is_protected && !first_difference(region.inode, region.range) &&
                    registry_.mark_clean(region);

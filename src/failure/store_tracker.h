@@ -19,6 +19,7 @@
 
 #include "base/mutex.h"
 #include "base/thread.h"
+#include "failure/fault_points.h"
 #include "session/registry.h"
 #include "store/store.h"
 
@@ -28,8 +29,8 @@ class StoreTracker {
   public:
     static constexpr std::chrono::milliseconds kInterval{20};
 
-    StoreTracker(store::Store& store, session::Registry& registry)
-        : store_(store), registry_(registry) {}
+    StoreTracker(store::Store& store, session::Registry& registry, FaultPoints& faults)
+        : store_(store), registry_(registry), faults_(faults) {}
     ~StoreTracker();
     void start();
 
@@ -51,6 +52,7 @@ class StoreTracker {
 
     store::Store& store_;
     session::Registry& registry_;
+    FaultPoints& faults_;
     session::Registry::Cursor cursor_;                                       // the thread's own
     std::map<std::pair<base::MappingId, std::uint64_t>, Attempt> attempts_;  // the thread's own
     std::uint64_t budget_bytes_ = 0;                                         // the thread's own

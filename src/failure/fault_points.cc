@@ -1,0 +1,60 @@
+// Counting and failing.
+#include "failure/fault_points.h"
+
+#include <cerrno>
+#include <string>
+
+namespace refault::failure {
+
+using base::Code;
+using base::Error;
+
+namespace {
+
+// The table is in the order of the enumeration.
+constexpr bool is_in_order() {
+    for (std::size_t i = 0; i < kFaultPoints.size(); ++i)
+        if (static_cast<std::size_t>(kFaultPoints[i].point) != i) return false;
+    return true;
+}
+static_assert(is_in_order());
+
+std::size_t index(FaultPoint point) {
+    return static_cast<std::size_t>(point);
+}
+
+}  // namespace
+
+std::optional<FaultPoint> fault_point_of(std::string_view name) noexcept {
+    for (const auto& info : kFaultPoints)
+        if (info.name == name) return info.point;
+    return std::nullopt;
+}
+
+void FaultPoints::arm(FaultPoint point, std::uint64_t times) noexcept {
+    counts_[index(point)].armed.store(times, std::memory_order_relaxed);
+}
+
+Status FaultPoints::pass(FaultPoint point) noexcept {
+    auto& counts = counts_[index(point)];
+    counts.passed.fetch_add(1, std::memory_order_relaxed);
+    auto armed = counts.armed.load(std::memory_order_relaxed);
+    while (armed > 0)
+        if (counts.armed.compare_exchange_weak(armed, armed - 1, std::memory_order_relaxed)) {
+            counts.failed.fetch_add(1, std::memory_order_relaxed);
+            return Error(
+                Code::Io,
+                "fault point " + std::string(kFaultPoints[index(point)].name) + " is armed", EIO);
+        }
+    return {};
+}
+
+std::uint64_t FaultPoints::passed(FaultPoint point) const noexcept {
+    return counts_[index(point)].passed.load(std::memory_order_relaxed);
+}
+
+std::uint64_t FaultPoints::failed(FaultPoint point) const noexcept {
+    return counts_[index(point)].failed.load(std::memory_order_relaxed);
+}
+
+}  // namespace refault::failure
