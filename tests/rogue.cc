@@ -4,7 +4,10 @@
 // line each:
 //   r  try to read every kept descriptor and the private mapping: "bytes N" non-zero bytes seen, or
 //   "SIGBUS" w  try to write through the mapping and the descriptors: "wrote N" bytes that the
-//   kernel took x  drop mapping and descriptors: "dropped"
+//   kernel took
+//   p  claim that every page of the mapping, and some that are none of it, are bad memory: "told N"
+//   once that many verdicts have come
+//   x  drop mapping and descriptors: "dropped"
 // Arguments: session socket, path of the file, its size.
 #include <setjmp.h>
 #include <signal.h>
@@ -59,7 +62,7 @@ wire::Reply ask(int channel, const wire::Request& request) {
 
 std::vector<Kept> steal(const std::string& socket, const std::string& path, std::uint64_t size,
                         base::UniqueFd& channel_out, base::UniqueFd& pager_out,
-                        base::UniqueFd& uffd_out) {
+                        base::UniqueFd& uffd_out, std::uint64_t& address_out) {
     auto uffd = must(sys::create_userfaultfd());
     auto channel = must(sys::connect_seqpacket(socket));
     auto pager = must(sys::seqpacket_pair());
@@ -72,9 +75,9 @@ std::vector<Kept> steal(const std::string& socket, const std::string& path, std:
     const auto file = ask(channel.get(), wire::OpenFile{path, base::Access::ReadWrite});
     void* const reserved =
         ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    address_out = reinterpret_cast<std::uintptr_t>(reserved);
     (void)ask(channel.get(),
-              wire::Map{file.handle, 0, size, reinterpret_cast<std::uintptr_t>(reserved),
-                        base::Access::ReadWrite, false});
+              wire::Map{file.handle, 0, size, address_out, base::Access::ReadWrite, false});
     std::vector<Kept> kept;
     std::uint64_t placed = 0;
     for (std::uint64_t have = 0; have < size;) {
@@ -144,6 +147,31 @@ void write_all(const std::vector<Kept>& kept) {
     std::printf("wrote %llu\n", static_cast<unsigned long long>(written));
 }
 
+// The daemon answers each claim, or this never ends (and the test gives up on it).
+void claim_poison(int pager, std::uint64_t begin, std::uint64_t size) {
+    std::uint32_t claimed = 0, told = 0;
+    const auto read_verdicts = [&] {
+        auto message = must(sys::receive_message(pager, wire::kMessageBytesMax));
+        const auto decoded = must(wire::decode_pager_message(message.bytes));
+        if (std::holds_alternative<wire::Verdict>(decoded)) ++told;
+    };
+    const auto claim = [&](std::uint64_t address, std::uint8_t length_log2) {
+        wire::Fault fault;
+        fault.ticket = ++claimed;
+        fault.address = address;
+        fault.is_poison = true;
+        fault.length_log2 = length_log2;
+        if (!sys::send_message(pager, wire::encode(wire::PagerMessage(fault)))) die("claim");
+        while (told < claimed) read_verdicts();
+    };
+    for (std::uint64_t at = 0; at < size; at += 64 * 4096) claim(begin + at, 12);
+    claim(begin, 40);             // all that there is
+    claim(begin + size, 12);      // beyond the end
+    claim(0, 12);                 // nobody's
+    claim(~std::uint64_t{0}, 0);  // wraps around
+    std::printf("told %u\n", told);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -152,12 +180,15 @@ int main(int argc, char** argv) {
     action.sa_handler = on_bus;
     ::sigaction(SIGBUS, &action, nullptr);
     base::UniqueFd channel, pager, uffd;
-    auto kept = steal(argv[1], argv[2], std::strtoull(argv[3], nullptr, 10), channel, pager, uffd);
+    const std::uint64_t size = std::strtoull(argv[3], nullptr, 10);
+    std::uint64_t address = 0;
+    auto kept = steal(argv[1], argv[2], size, channel, pager, uffd, address);
     std::printf("holding %zu\n", kept.size());
     std::fflush(stdout);
     for (char command; ::read(STDIN_FILENO, &command, 1) == 1;) {
         if (command == 'r') read_all(kept);
         if (command == 'w') write_all(kept);
+        if (command == 'p') claim_poison(pager.get(), address, size);
         if (command == 'x') {
             for (auto& one : kept) ::munmap(const_cast<unsigned char*>(one.memory), one.length);
             kept.clear();

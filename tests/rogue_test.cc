@@ -132,6 +132,22 @@ TEST(Rogue, ReachesNothingAfterThePullAndKeepsTheLightAmber) {
     pool.expect_sound();
 }
 
+// A client may say what it likes: what the daemon can read is not bad.
+TEST(Rogue, CannotFailMemoryBySayingThatItIsBad) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    Writers writers(pool, 2, kFileBytes);
+    Rogue rogue(pool, "/writer0", kFileBytes);
+    ASSERT_TRUE(rogue.greeting().starts_with("holding ")) << rogue.greeting();
+    EXPECT_EQ(rogue.command('p'), "told 36\n");
+    EXPECT_TRUE(pool.get("/v1/failures")["failures"].empty()) << pool.get("/v1/failures").dump();
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    EXPECT_EQ(pool.get("/v1/devices/a").value("state", ""), "in-service");
+    EXPECT_EQ(pool.get("/v1/devices/b").value("state", ""), "in-service");
+    writers.let_run(100);
+    writers.finish();
+    pool.expect_sound();
+}
+
 // What the daemon's threads wait on must be what it seems: another kind of descriptor could hold
 // them up for good.
 TEST(Rogue, DescriptorsOfAnotherKindAreRefused) {
