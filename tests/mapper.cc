@@ -9,6 +9,7 @@
 //     accept OFFSET LENGTH        ok | error ERRNO
 //     punch OFFSET LENGTH         ok | error ERRNO
 //     try OFFSET                  ok | lost | stale | error ERRNO     (by rf_try)
+//     bad OFFSET                  ok | sigbus ...        (the kernel takes the page for bad memory)
 //     syscall OFFSET              ok | error ERRNO       (write(2) from the mapping)
 //     notices                     ok N, then what came: code:offset:lsb ...
 //     remap                       ok | error ERRNO       (unmaps, and maps again)
@@ -18,6 +19,7 @@
 #include <refault/refault.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -119,6 +121,11 @@ std::string try_touch(uint64_t offset) {
     return loss.what == RF_STALE ? "stale" : "lost";
 }
 
+// Takes CAP_SYS_ADMIN and a kernel with CONFIG_MEMORY_FAILURE (tools/real-poison).
+std::string make_bad(void* page) {
+    return ::madvise(page, 4096, MADV_HWPOISON) == 0 ? "ok" : "error " + std::to_string(errno);
+}
+
 std::string write_from(uint64_t offset) {
     const int fd = ::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     const ssize_t put = ::write(fd, const_cast<unsigned char*>(g_bytes + offset), 64);
@@ -147,6 +154,7 @@ std::string obey(const std::string& line) {
     if (verb == "accept") return result_of(rf_accept(g_mapping, at, b));
     if (verb == "punch") return result_of(rf_punch(g_file, a, b));
     if (verb == "try") return try_touch(a);
+    if (verb == "bad") return guarded([&] { return make_bad(at); });
     if (verb == "syscall") return write_from(a);
     if (verb == "notices") return notices();
     if (verb == "remap") {
