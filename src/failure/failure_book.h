@@ -98,10 +98,15 @@ class FailureBook {
     explicit FailureBook(base::EventSink& events) : events_(events) {}
 
     // Opens a record and says so; returns its number.
-    std::uint64_t open(const std::string& device, base::DeviceRange range, FailureKind kind);
+    std::uint64_t open(
+        const std::string& device, base::DeviceRange range, FailureKind kind,
+        std::chrono::steady_clock::time_point noticed = std::chrono::steady_clock::now());
     void add_part(std::uint64_t number, FailedPart part);
     // Every copy of the pool's metadata is lost: nothing can be changed any more.
     void metadata_lost(const std::string& reason);
+    // A part of it is in no page table any more; the last of them counts.
+    void part_unmapped(std::uint64_t number);
+    // All of it is not.
     void unmapped(std::uint64_t number);
     void repaired(std::uint64_t number);
     // The same, when every part was repaired in place; false, and nothing done, when not.
@@ -122,6 +127,7 @@ class FailureBook {
     struct Kept {
         FailureRecord record;
         std::chrono::steady_clock::time_point since;
+        double part_unmapped_ms = -1;
     };
     Kept* find_locked(std::uint64_t number) REQUIRES(mutex_);
     static double ms_since(std::chrono::steady_clock::time_point since);

@@ -102,11 +102,18 @@ void FailureService::suspect(DeviceId device) {
 }
 
 Result<std::uint64_t> FailureService::fail(DeviceId device, DeviceRange range, FailureKind kind) {
+    Failure failure{device, range, kind};
+    {
+        MutexLock lock(mutex_);
+        failure.ticket = next_ticket_++;
+        tickets_[failure.ticket];
+    }
+    const auto ticket = failure.ticket;
+    {
+        MutexLock work(work_mutex_);
+        handle(std::move(failure));
+    }
     MutexLock lock(mutex_);
-    const auto ticket = next_ticket_++;
-    tickets_[ticket];
-    queue_.emplace_back(Failure{device, range, kind, ticket});
-    changed_.notify_all();
     while (!tickets_[ticket] && !must_stop_) changed_.wait(mutex_);
     const auto done = tickets_.extract(ticket).mapped();
     if (!done) return Error(Code::Cancelled, "the daemon is ending");
@@ -148,7 +155,10 @@ std::optional<FailureService::Item> FailureService::next() {
 }
 
 void FailureService::run() {
-    while (auto item = next()) std::visit([this](auto& typed) { handle(typed); }, *item);
+    while (auto item = next()) {
+        MutexLock work(work_mutex_);
+        std::visit([this](auto& typed) REQUIRES(work_mutex_) { handle(typed); }, *item);
+    }
 }
 
 void FailureService::handle(Failure failure) {
@@ -159,8 +169,11 @@ void FailureService::handle(Failure failure) {
     failure.not_before =
         steady_clock::now() + kFirstPause * (1 << std::min(failure.tries, kDoublingsMax));
     ++failure.tries;
-    MutexLock lock(mutex_);
-    retries_.push_back(std::move(failure));
+    {
+        MutexLock lock(mutex_);
+        retries_.push_back(std::move(failure));
+    }
+    changed_.notify_all();
 }
 
 // The device has left meanwhile, most likely because of the same failure; or it had the only copy
@@ -199,7 +212,8 @@ Status FailureService::recover(Failure& failure) {
     failure.range = pages.intersect(whole);
     if (failure.range.empty()) return Error(Code::Invalid, "the range lies beyond the device");
     if (failure.record == 0) {
-        failure.record = book_.open((*device)->name(), failure.range, failure.kind);
+        failure.record =
+            book_.open((*device)->name(), failure.range, failure.kind, failure.noticed);
         failure.left = {failure.range};
     }
     if (failure.range == whole) return recover_all(failure, **device);

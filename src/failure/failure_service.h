@@ -43,7 +43,9 @@ class FailureService final : public session::FaultDesk {
     // Never waits. A range that is the whole device means that the device is gone; a part of one is
     // bad or missing memory on a device that stays.
     void notify_failure(base::DeviceId device, base::DeviceRange range, FailureKind kind);
-    // The same, and waits until it is recovered or lost; returns the number of the record.
+    // The same, and waits until it is recovered or lost; returns the number of the record. Done by
+    // the caller's thread, unless it has to be tried again: the way to the thread `failures` and
+    // back would take as long as the work.
     Result<std::uint64_t> fail(base::DeviceId device, base::DeviceRange range, FailureKind kind);
     // Something about the device is odd: looks at all of it.
     void suspect(base::DeviceId device);
@@ -56,6 +58,7 @@ class FailureService final : public session::FaultDesk {
         base::DeviceId device;
         base::DeviceRange range;
         FailureKind kind = FailureKind::Poison;
+        std::chrono::steady_clock::time_point noticed = std::chrono::steady_clock::now();
         std::uint64_t ticket = 0;  // of who waits
         // Of what was begun, and could not be ended at once:
         std::uint64_t record = 0;
@@ -87,19 +90,20 @@ class FailureService final : public session::FaultDesk {
     void run();
     std::optional<Item> next();
     void push(Item item);
-    void handle(Failure failure);
-    void handle(const Suspicion& suspicion);
-    void handle(const MediaError& error);
-    void handle(WaitingFault fault);
+    void handle(Failure failure) REQUIRES(work_mutex_);
+    void handle(const Suspicion& suspicion) REQUIRES(work_mutex_);
+    void handle(const MediaError& error) REQUIRES(work_mutex_);
+    void handle(WaitingFault fault) REQUIRES(work_mutex_);
     // Notes in the failure what is left after an error.
-    Status recover(Failure& failure);
-    Status recover_all(Failure& failure, const device::Device& device);
+    Status recover(Failure& failure) REQUIRES(work_mutex_);
+    Status recover_all(Failure& failure, const device::Device& device) REQUIRES(work_mutex_);
     bool is_tried_again(const Failure& failure, const Status& status) const;
     void end(const Failure& failure, Status status);
     // The answer, or nothing when the fault has to wait: for a pager, or for what it has set off.
-    std::optional<wire::Verdict> judge(const WaitingFault& waiting);
+    std::optional<wire::Verdict> judge(const WaitingFault& waiting) REQUIRES(work_mutex_);
     std::optional<wire::Answer> judge_memory(const WaitingFault& waiting,
-                                             const session::Registry::Touched& touched);
+                                             const session::Registry::Touched& touched)
+        REQUIRES(work_mutex_);
     bool can_read(const store::Extent& extent) const;
     struct Damage {
         std::vector<base::SegmentNo> segments;
@@ -108,7 +112,7 @@ class FailureService final : public session::FaultDesk {
     };
     Damage look(base::DeviceId id, const device::Device& device) const;
     // Looks at every segment; recovers what is not whole. True when anything was wrong.
-    bool examine(base::DeviceId device);
+    bool examine(base::DeviceId device) REQUIRES(work_mutex_);
 
     store::Store& store_;
     session::Registry& registry_;
@@ -117,6 +121,8 @@ class FailureService final : public session::FaultDesk {
     FailureBook& book_;
     base::EventSink& events_;
     const std::function<void(base::DeviceId)> on_device_lost_;
+    // Held over each item: one failure at a time. Before all other locks.
+    base::Mutex work_mutex_;
     mutable base::Mutex mutex_;
     base::CondVar changed_;
     std::deque<Item> queue_ GUARDED_BY(mutex_);
@@ -125,8 +131,8 @@ class FailureService final : public session::FaultDesk {
     std::map<std::uint64_t, std::optional<Done>> tickets_ GUARDED_BY(mutex_);
     std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 1;
     bool must_stop_ GUARDED_BY(mutex_) = false;
-    // Devices of which files were taken away; the thread's own.
-    store::DeviceSet vanishing_;
+    // Devices of which files were taken away.
+    store::DeviceSet vanishing_ GUARDED_BY(work_mutex_);
     base::NamedThread thread_;
 };
 

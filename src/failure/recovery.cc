@@ -18,8 +18,7 @@ using base::MutexLock;
 using store::Extent;
 using store::OnLoss;
 
-FailedPart Recovery::report_of(const Extent& extent) const {
-    FailedPart report;
+void Recovery::describe(const Extent& extent, FailedPart& report) const {
     report.inode = extent.inode;
     report.path = store_.path_of(extent.inode);
     report.file_range = extent.file_range();
@@ -28,7 +27,6 @@ FailedPart Recovery::report_of(const Extent& extent) const {
     const auto spanning = registry_.spanning(extent.inode, extent.file_range());
     for (const auto& one : spanning) report.spanning.push_back(one.session->cred().pid);
     report.was_open = !spanning.empty() || store_.is_open(extent.inode);
-    return report;
 }
 
 void Recovery::notify_early(InodeNo inode, FileRange range, wire::Answer what) {
@@ -81,12 +79,14 @@ std::vector<RetiredRange> Recovery::retired() const {
 //
 //   bad      [================)
 //   copies   [=== b ===)[= c =)
-bool Recovery::repair_in_place(const Extent& bad) {
+bool Recovery::repair_in_place(const Extent& bad, std::uint64_t record) {
     auto device = store_.device(bad.device);
     if (!faults_.pass(FaultPoint::RecoverRepair)) return false;
     if (!device || !(*device)->restore_size(bad.device_range()) ||
         !(*device)->punch(bad.device_range()))
         return false;
+    book_.part_unmapped(record);
+    if (is_segment_gone(bad)) return false;
     std::uint64_t written = 0;
     for (const auto& copy : store_.extents(bad.inode, bad.file_range())) {
         const auto at = bad.device_offset + (copy.file_offset - bad.file_offset);
@@ -126,14 +126,14 @@ Status Recovery::recover_part(const Part& part, FailedPart& report) {
     const bool has_other = std::any_of(copies.begin(), copies.end(), [&](const Extent& copy) {
         return copy.replica != bad.replica;
     });
-    if (has_other && !is_retired && !part.is_segment_gone && repair_in_place(bad)) {
+    if (has_other && !is_retired && repair_in_place(bad, part.record)) {
         if (bad.replica == 0) hold_back_writers(bad, bad.file_range(), report);
         report.outcome = Outcome::Repaired;
         count_failure(bad.device, bad.device_range());
         return {};
     }
     // A retired page is never handed out again: its space stays taken.
-    if (has_other || is_retired || part.is_segment_gone) {
+    if (has_other || is_retired || is_segment_gone(bad)) {
         RETURN_IF_ERROR(drop_part(part, report, is_retired));
     } else {
         RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMarkLost));
@@ -145,6 +145,7 @@ Status Recovery::recover_part(const Part& part, FailedPart& report) {
     if (auto device = store_.device(bad.device))
         base::discard((*device)->punch(bad.device_range()),
                       "memory that cannot even be dropped is not handed out any more");
+    book_.part_unmapped(part.record);
     return {};
 }
 
@@ -164,16 +165,22 @@ void Recovery::add_unless_lost(const Extent& extent, std::vector<Extent>& parts)
 }
 
 Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uint64_t record) {
-    auto report = report_of(extent);
+    FailedPart report;
     RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverFence));
     {
-        Fenced fenced(*this, {{extent.inode, extent.file_range()}});
+        // Who maps the bad memory itself. What is stored there until it is punched is gone with it,
+        // as if it had been stored a moment earlier: into a clean region nothing can be, and
+        // whoever may have stored into another is held back.
+        Fenced fenced(*this, {{extent.inode, extent.file_range()}},
+                      session::layer_mask(extent.replica), session::WriteBarrier::Stop::Nothing);
         if (!fenced.has(extent.inode, extent.file_range()))
             return Error(Code::Busy, "a range that failed is locked by another operation");
-        RETURN_IF_ERROR(recover_part({extent, kind, is_segment_gone(extent)}, report));
+        RETURN_IF_ERROR(recover_part({extent, kind, record}, report));
         if (report.outcome != Outcome::Repaired || !report.suspended.empty())
             fenced.set_moved(session::kAllLayers);
     }
+    // What can be found out later is: until here, somebody waits.
+    describe(extent, report);
     // Before anybody is told: that is noted on the part.
     const bool is_lost = report.outcome == Outcome::Lost;
     book_.add_part(record, std::move(report));

@@ -10,8 +10,9 @@
 // resync makes a new one elsewhere. Who may have stored into a range since its copies were last
 // equal is held back from it (rule 4), unless the file is set to roll back.
 //
-// Thread-safe; called from the failure service's thread. Holds fences and layout locks as the mover
-// does, and waits for no client longer than kPatience.
+// Thread-safe but for the recovery of failures, of which the failure service sees to it that there
+// is one at a time. Holds fences and layout locks as the mover does, and waits for no client longer
+// than kPatience.
 #pragma once
 
 #include <map>
@@ -68,7 +69,7 @@ class Recovery {
     struct Part {
         store::Extent extent;
         FailureKind kind = FailureKind::Poison;
-        bool is_segment_gone = false;  // there is no memory to repair
+        std::uint64_t record = 0;
     };
 
     Status recover_range(base::DeviceId device, base::DeviceRange range, FailureKind kind,
@@ -78,7 +79,8 @@ class Recovery {
     // Sets the report's outcome.
     Status recover_part(const Part& part, FailedPart& report);
     Status drop_part(const Part& part, FailedPart& report, bool stays_taken);
-    bool repair_in_place(const store::Extent& bad);
+    bool repair_in_place(const store::Extent& bad, std::uint64_t record);
+    // There is no memory to repair.
     bool is_segment_gone(const store::Extent& extent) const;
     void add_unless_lost(const store::Extent& extent, std::vector<store::Extent>& parts) const;
     bool has_extents(base::DeviceId device) const;
@@ -86,7 +88,7 @@ class Recovery {
                           std::uint64_t record);
     Status drop_batch(std::span<const store::Extent> batch, FailureKind kind, std::uint64_t record);
     void hold_back_writers(const store::Extent& primary, base::FileRange range, FailedPart& report);
-    FailedPart report_of(const store::Extent& extent) const;
+    void describe(const store::Extent& extent, FailedPart& report) const;
     void notify_early(base::InodeNo inode, base::FileRange range, wire::Answer what);
     // True when one of the range's pages has failed too often, with this time.
     bool is_worn_out(base::DeviceId device, base::DeviceRange range) const;
@@ -101,7 +103,7 @@ class Recovery {
     Mover& mover_;
     FailureBook& book_;
     FaultPoints& faults_;
-    std::chrono::steady_clock::time_point laggards_until_;  // of the caller's thread
+    std::chrono::steady_clock::time_point laggards_until_;
     mutable base::Mutex mutex_;
     std::map<std::pair<base::DeviceId, std::uint64_t>, std::uint32_t> failures_ GUARDED_BY(mutex_);
     std::vector<RetiredRange> retired_ GUARDED_BY(mutex_);

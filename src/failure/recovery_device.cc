@@ -28,19 +28,19 @@ constexpr milliseconds kLaggardPatience{300};
 Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std::uint64_t record) {
     std::vector<std::pair<InodeNo, FileRange>> ranges;
     for (const auto& extent : batch) ranges.emplace_back(extent.inode, extent.file_range());
-    std::vector<FailedPart> reports;
-    for (const auto& extent : batch) reports.push_back(report_of(extent));
+    std::vector<FailedPart> reports(batch.size());
+    for (std::size_t i = 0; i < batch.size(); ++i) describe(batch[i], reports[i]);
     const bool is_device_gone = record != 0;
     std::vector<bool> is_dropped(batch.size());
     Status result = is_device_gone ? faults_.pass(FaultPoint::LoseFence) : Status();
     if (!result) return result;
     {
-        Fenced fenced(*this, ranges);
+        Fenced fenced(*this, ranges, session::kAllLayers, session::WriteBarrier::Stop::Stores);
         fenced.set_moved(session::kAllLayers);
         for (std::size_t i = 0; i < batch.size(); ++i) {
             // A range that could not be fenced is taken in the next round.
             if (!fenced.has(batch[i].inode, batch[i].file_range())) continue;
-            if (const auto done = drop_part({batch[i], kind, true}, reports[i], false); !done) {
+            if (const auto done = drop_part({batch[i], kind, record}, reports[i], false); !done) {
                 result = done;
                 continue;
             }

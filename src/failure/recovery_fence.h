@@ -16,13 +16,14 @@ class Recovery::Fenced {
     // How long a failure waits for a pager that is in the middle of placing a part of the range.
     static constexpr std::chrono::milliseconds kPatience{50};
 
-    Fenced(Recovery& recovery, std::vector<std::pair<base::InodeNo, base::FileRange>> ranges)
+    Fenced(Recovery& recovery, std::vector<std::pair<base::InodeNo, base::FileRange>> ranges,
+           session::LayerMask layers, session::WriteBarrier::Stop stop)
         : recovery_(recovery) {
         std::sort(ranges.begin(), ranges.end());
         for (const auto& [inode, range] : ranges) {
             auto targets = recovery_.registry_.fence(inode, range,
                                                      std::chrono::steady_clock::now() + kPatience,
-                                                     session::Registry::OnSilence::GoOn);
+                                                     session::Registry::OnSilence::GoOn, layers);
             if (!targets) continue;
             fences_.push_back({inode, range});
             targets_.insert(targets_.end(), targets->begin(), targets->end());
@@ -31,7 +32,7 @@ class Recovery::Fenced {
         for (const auto& fence : fences_) inodes.push_back(fence.inode);
         layouts_ = recovery_.store_.lock_layouts(std::move(inodes));
         // Who cannot be stopped has taken its memory out of reach itself.
-        (void)recovery_.barrier_.close(targets_);
+        (void)recovery_.barrier_.close(targets_, stop);
     }
     ~Fenced() {
         // What has moved is woken by its pager; the rest goes on where it is.

@@ -27,20 +27,21 @@ std::vector<FenceTarget> merged(std::span<const FenceTarget> targets) {
     return result;
 }
 
-Status stop(const FenceTarget& target) {
+Status stop(const FenceTarget& target, WriteBarrier::Stop stop) {
     const int fd = target.session->userfaultfd();
     // A read-only mapping is private and is never written: only its later touches have to wait.
     const bool writes = target.access == Access::ReadWrite;
     RETURN_IF_ERROR(sys::userfaultfd_register(fd, target.addresses,
                                               {.missing = true, .write_protect = writes}));
-    if (!writes) return {};
+    if (!writes || stop == WriteBarrier::Stop::Nothing) return {};
     return sys::userfaultfd_write_protect(fd, target.addresses);
 }
 
 // One page that the process has replaced by something else must not let the others go on: halves,
 // down to single pages.
-void stop_or_split(FenceTarget target, std::vector<FenceTarget>& unstopped) {
-    const auto stopped = stop(target);
+void stop_or_split(FenceTarget target, WriteBarrier::Stop what,
+                   std::vector<FenceTarget>& unstopped) {
+    const auto stopped = stop(target, what);
     if (stopped || stopped.error().code() == Code::Gone) return;
     const auto pages = target.addresses.length() / base::kPageBytes;
     if (pages <= 1) return unstopped.push_back(std::move(target));
@@ -48,8 +49,8 @@ void stop_or_split(FenceTarget target, std::vector<FenceTarget>& unstopped) {
     auto first = target;
     first.addresses = AddressRange(target.addresses.begin(), middle);
     target.addresses = AddressRange(middle, target.addresses.end());
-    stop_or_split(std::move(first), unstopped);
-    stop_or_split(std::move(target), unstopped);
+    stop_or_split(std::move(first), what, unstopped);
+    stop_or_split(std::move(target), what, unstopped);
 }
 
 // A client that disconnects hangs up its pager channel, then unmaps; the daemon may learn of it
@@ -60,9 +61,9 @@ bool is_leaving(const Session& session) {
 
 }  // namespace
 
-std::vector<FenceTarget> UserfaultBarrier::close(std::span<const FenceTarget> targets) {
+std::vector<FenceTarget> UserfaultBarrier::close(std::span<const FenceTarget> targets, Stop stop) {
     std::vector<FenceTarget> unstopped;
-    for (auto& target : merged(targets)) stop_or_split(std::move(target), unstopped);
+    for (auto& target : merged(targets)) stop_or_split(std::move(target), stop, unstopped);
     // What was never mapped, because its client has yet to answer, needs no stopping.
     std::erase_if(unstopped, [](const FenceTarget& target) {
         return !target.is_live || is_leaving(*target.session);

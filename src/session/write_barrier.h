@@ -14,11 +14,15 @@ namespace refault::session {
 class WriteBarrier {
   public:
     virtual ~WriteBarrier() = default;
-    // After it returns no store by these mappings reaches the pages, reads go on; after the pages
-    // were punched every touch waits until the pager has mapped a new place. Processes that are
-    // gone are passed over. Targets that could not be stopped are returned: their process has taken
-    // its memory out of the barrier's reach.
-    virtual std::vector<FenceTarget> close(std::span<const FenceTarget> targets) = 0;
+    // What the caller wants of the pages before it punches them. Stores: none reaches them any
+    // more, because their bytes are being copied. Nothing: their bytes are bad or gone, stores may
+    // still go there.
+    enum class Stop { Stores, Nothing };
+    // Reads go on; after the pages were punched every touch waits until the pager has mapped a new
+    // place. Processes that are gone are passed over. Targets that could not be stopped are
+    // returned: their process has taken its memory out of the barrier's reach.
+    virtual std::vector<FenceTarget> close(std::span<const FenceTarget> targets,
+                                           Stop stop = Stop::Stores) = 0;
     // Undoes close() where nothing has moved: stores go on.
     virtual void open(std::span<const FenceTarget> targets) = 0;
 };
@@ -27,7 +31,8 @@ class WriteBarrier {
 // of the move, so that a mapping at rest costs what a plain mmap costs.
 class UserfaultBarrier final : public WriteBarrier {
   public:
-    std::vector<FenceTarget> close(std::span<const FenceTarget> targets) override;
+    std::vector<FenceTarget> close(std::span<const FenceTarget> targets,
+                                   Stop stop = Stop::Stores) override;
     void open(std::span<const FenceTarget> targets) override;
 };
 
