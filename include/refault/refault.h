@@ -131,8 +131,9 @@ RF_API int rf_punch(rf_file* file, uint64_t offset, uint64_t length);
  *   RF_LOST   no copy is left. A touch is SIGBUS with BUS_MCEERR_AR, the address and the size
  *             (si_addr_lsb), until the range is overwritten through the daemon, or punched.
  *   RF_STALE  the copy that is left may be older than what this program has stored and not
- *             persisted. A touch is SIGBUS, too, until rf_accept; other programs, and mappings made
- *             anew, see the older bytes. Files set to on-loss=rollback skip this.
+ *             persisted. A touch is SIGBUS, too, until rf_accept (or until the pages are
+ * overwritten through the daemon or punched, after which nothing older is left); other programs,
+ * and mappings made anew, see the older bytes. Files set to on-loss=rollback skip this.
  *
  * rf_connect installs a SIGBUS handler, which asks the daemon, repeats the access where it can, and
  * hands every other SIGBUS on to the handler that was there before. A program that installs its own
