@@ -170,6 +170,29 @@ TEST(Loss, WhatIsPunchedIsZeroForWhoWasHeldBack) {
 }
 
 // Its stores wait until its pager has mapped the copy.
+// The page is whole again, with the copy's bytes, before the program goes on: its own stores are
+// gone, so it must not see those.
+TEST(Loss, WhoIsStoppedWhileItsPageIsRepairedIsHeldBackAtTheFirstTouch) {
+    Pool pool(kThree);
+    make_file(pool, "/two", 2);
+    Mapper writer(pool, "/two", Access::Write);
+    for (std::uint64_t page = 0; page < 20; ++page) {
+        ASSERT_EQ(writer.store(page * kPage, 1), "ok");
+        ASSERT_EQ(writer.persist(page * kPage), "ok");
+        ASSERT_EQ(writer.store(page * kPage, 2), "ok");  // not persisted
+        const auto place = place_of(pool, "/two", page * kPage);
+        writer.stop();
+        const auto record = poison(pool, place);
+        EXPECT_EQ(record["parts"][0].value("outcome", ""), "repaired") << record.dump();
+        writer.begin("load " + std::to_string(page * kPage) + " 4096");
+        writer.go_on();
+        EXPECT_EQ(writer.answer(), lost_at(page * kPage));
+        EXPECT_EQ(writer.say("accept " + std::to_string(page * kPage) + " 4096"), "ok");
+        EXPECT_EQ(writer.load(page * kPage), "ok 1");
+    }
+    pool.expect_sound();
+}
+
 TEST(Loss, WhoWasStoppedWhileACopyWasMadePersistsToIt) {
     Pool pool(kThree);
     for (int i = 0; i < 20 && !::testing::Test::HasFailure(); ++i) {

@@ -31,8 +31,9 @@ Status stop(const FenceTarget& target, WriteBarrier::Stop stop) {
     const int fd = target.session->userfaultfd();
     // A read-only mapping is private and is never written: only its later touches have to wait.
     const bool writes = target.access == Access::ReadWrite;
-    RETURN_IF_ERROR(sys::userfaultfd_register(fd, target.addresses,
-                                              {.missing = true, .write_protect = writes}));
+    RETURN_IF_ERROR(sys::userfaultfd_register(
+        fd, target.addresses,
+        {.missing = true, .minor = stop == WriteBarrier::Stop::Nothing, .write_protect = writes}));
     if (!writes || stop == WriteBarrier::Stop::Nothing) return {};
     return sys::userfaultfd_write_protect(fd, target.addresses);
 }

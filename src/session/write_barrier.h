@@ -14,9 +14,10 @@ namespace refault::session {
 class WriteBarrier {
   public:
     virtual ~WriteBarrier() = default;
-    // What the caller wants of the pages before it punches them. Stores: none reaches them any
-    // more, because their bytes are being copied. Nothing: their bytes are bad or gone, stores may
-    // still go there.
+    // What the caller does with the pages. Stores: copies their bytes, so no store may reach them
+    // any more. Nothing: their bytes are bad or gone, and others are written in their place, in the
+    // same file: stores may still go there until it punches, and afterwards a touch waits also
+    // where there is a page again.
     enum class Stop { Stores, Nothing };
     // Reads go on; after the pages were punched every touch waits until the pager has mapped a new
     // place. Processes that are gone are passed over. Targets that could not be stopped are

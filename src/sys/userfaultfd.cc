@@ -81,6 +81,7 @@ Status userfaultfd_register(int fd, AddressRange range, FaultModes modes) {
     uffdio_register argument{};
     argument.range = kernel_range(range);
     argument.mode = (modes.missing ? UFFDIO_REGISTER_MODE_MISSING : 0) |
+                    (modes.minor ? UFFDIO_REGISTER_MODE_MINOR : 0) |
                     (modes.write_protect ? UFFDIO_REGISTER_MODE_WP : 0);
     return request(fd, UFFDIO_REGISTER, argument, "UFFDIO_REGISTER");
 }

@@ -32,10 +32,12 @@ Result<Userfaultfd> create_userfaultfd();
 // protection of shared memory.
 Status userfaultfd_handshake(int fd);
 
-// missing: a touch of a page that is not there waits. write_protect: so does a write to a page
-// marked by userfaultfd_write_protect. Ranges may span several mappings.
+// missing: a touch of a page that the file does not have waits. minor: so does one of a page that
+// the file has and the page table has not. write_protect: so does a write to a page marked by
+// userfaultfd_write_protect. Ranges may span several mappings.
 struct FaultModes {
     bool missing = false;
+    bool minor = false;
     bool write_protect = false;
 };
 Status userfaultfd_register(int fd, AddressRange range, FaultModes modes);
