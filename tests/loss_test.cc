@@ -65,6 +65,31 @@ TEST(Loss, APoisonedPageWithoutACopyIsLostAtThatPageAlone) {
     pool.expect_sound();
 }
 
+// Nobody has it mapped or open any more, by the kernel's word.
+bool is_loss_proven(Pool& pool, const std::string& device) {
+    const auto answer = pool.get("/v1/failures");
+    for (const auto& record : answer["failures"])
+        if (record.value("device", "") == device && record["proven_ms"].is_number()) return true;
+    return false;
+}
+
+TEST(Loss, ALostDeviceIsProvenToBeHeldByNobodyOnceThatIsSo) {
+    NEEDS_PROOF();
+    Pool pool(kThree);
+    make_file(pool, "/two", 2, /*rolls_back=*/true);
+    Mapper mapper(pool, "/two", Access::Write);
+    ASSERT_EQ(mapper.store(0, 5, kFileBytes), "ok");
+    const auto device = place_of(pool, "/two", 0).device;
+    mapper.stop();
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    EXPECT_FALSE(eventually([&] { return is_loss_proven(pool, device); },
+                            std::chrono::milliseconds(1500)))
+        << "a program that is stopped maps it still";
+    mapper.go_on();
+    EXPECT_TRUE(eventually([&] { return is_loss_proven(pool, device); }));
+}
+
 TEST(Loss, AYankedDeviceCostsNothingWhereThereIsACopy) {
     Pool pool(kThree);
     make_file(pool, "/two", 2, /*rolls_back=*/true);

@@ -167,12 +167,19 @@ class LossAct {
         return {};
     }
 
+    // Then nothing is repaired.
+    static bool is_all_lost(const Json& record) {
+        const auto& parts = record["parts"];
+        return std::all_of(parts.begin(), parts.end(),
+                           [](const Json& part) { return part.value("outcome", "") == "lost"; });
+    }
+
     Status wait_for_redundancy() {
         RETURN_IF_ERROR(wait_for_copies());
         auto failures =
             stage_.wait_for_answer("/v1/failures", kCopiesLimitS, [](const Json& answer) {
                 for (const auto& record : answer["failures"])
-                    if (!record["repaired_ms"].is_number()) return false;
+                    if (!record["repaired_ms"].is_number() && !is_all_lost(record)) return false;
                 return true;
             });
         if (!failures) return failures.error();

@@ -67,7 +67,24 @@ Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
     pool->store_ = std::move(*store);
     RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
     events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
+    pool->list_absent_devices();
     return pool;
+}
+
+// Those that were lost earlier, and those without which the pool was opened just now.
+void Pool::list_absent_devices() {
+    MutexLock lock(mutex_);
+    for (const auto& name : store_->absent_devices()) {
+        if (devices_.contains(name)) continue;
+        DeviceView absent;
+        absent.name = name;
+        absent.is_member = false;
+        absent.is_lost = true;
+        absent.slot_state = slot::SlotState::Failed;
+        absent.power = slot::Indicator::Off;
+        pulled_[name] = std::move(absent);
+        events_.publish({"device-lost", {{"device", name}}});
+    }
 }
 
 Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptions& server) {
@@ -87,14 +104,15 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     barrier_ = std::make_unique<session::UserfaultBarrier>();
     mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_, faults_);
     book_ = std::make_unique<failure::FailureBook>(events_);
+    loss_proof_ = std::make_unique<failure::LossProof>(*book_, events_);
     recovery_ = std::make_unique<failure::Recovery>(*store_, *registry_, *barrier_, *mover_, *book_,
                                                     faults_);
     resync_ = std::make_unique<failure::Resync>(*store_, *registry_, *barrier_, *mover_, *recovery_,
                                                 *book_, events_, faults_);
     scrub_ = std::make_unique<failure::Scrub>(*resync_);
-    failures_ =
-        std::make_unique<failure::FailureService>(*store_, *registry_, *recovery_, *resync_, *book_,
-                                                  events_, [this](base::DeviceId id) { lose(id); });
+    failures_ = std::make_unique<failure::FailureService>(*store_, *registry_, *recovery_, *resync_,
+                                                          *book_, *loss_proof_, events_,
+                                                          [this](base::DeviceId id) { lose(id); });
     watch_ = std::make_unique<failure::DeviceWatch>(
         *store_, [this](base::DeviceId id) { failures_->suspect(id); },
         [this](base::DeviceId id) {
@@ -111,6 +129,7 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
                                                 server);
     detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_, faults_,
                                                 [this](const std::string& name) { forget(name); });
+    loss_proof_->start();
     failures_->start();
     resync_->start();
     tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_, faults_);
@@ -128,6 +147,7 @@ Pool::~Pool() {
     watch_.reset();
     tracker_.reset();
     failures_.reset();
+    loss_proof_.reset();
     resync_.reset();
 }
 
@@ -149,6 +169,7 @@ Result<std::string> Pool::rejoin(const DeviceSpec& spec, std::unique_ptr<slot::S
     devices_[device->name()] = {rejoined->id, device,
                                 std::make_shared<slot::SlotMachine>(std::move(slot))};
     pulled_.erase(device->name());
+    loss_proof_->forget(device->directory(), /*is_proven=*/true);
     for (const auto& [inode, range] : rejoined->restored) registry_->mark_stale(inode, range);
     std::uint64_t restored_bytes = 0, copy_bytes = 0;
     for (const auto& [inode, range] : rejoined->restored) restored_bytes += range.length();
@@ -181,6 +202,7 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
     if (!id) return id.error();
     devices_[spec.name] = {*id, device, std::make_shared<slot::SlotMachine>(std::move(*slot))};
     pulled_.erase(spec.name);
+    loss_proof_->forget(device->directory(), /*is_proven=*/false);
     resync_->kick();
     events_.publish(
         {"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});

@@ -101,6 +101,7 @@ class Pool {
     // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the
     // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
+    void list_absent_devices();
     void forget(const std::string& name);
     Result<std::string> rejoin(const device::DeviceSpec& spec, std::unique_ptr<slot::Slot> slot)
         REQUIRES(mutex_);
@@ -117,6 +118,7 @@ class Pool {
     std::unique_ptr<session::WriteBarrier> barrier_;
     std::unique_ptr<failure::Mover> mover_;
     std::unique_ptr<failure::FailureBook> book_;
+    std::unique_ptr<failure::LossProof> loss_proof_;
     std::unique_ptr<failure::Recovery> recovery_;
     std::unique_ptr<failure::Resync> resync_;
     std::unique_ptr<failure::Scrub> scrub_;

@@ -89,12 +89,15 @@ std::uint64_t FailureBook::open(const std::string& device, base::DeviceRange ran
         kept.record.kind = kind;
         kept.record.noticed_ns = wall_clock_ns();
         kept_.push_back(std::move(kept));
-        if (kept_.size() > kRecordsMax) kept_.pop_front();
+        if (kept_.size() > kRecordsMax) {
+            add_signals(kept_.front().record, windows_);
+            kept_.pop_front();
+        }
     }
     events_.publish({"failure-noticed",
                      {{"failure", number},
                       {"device", device},
-                      {"kind", std::string(kind_name(kind))},
+                      {"failure_kind", std::string(kind_name(kind))},
                       {"device_offset", range.begin()},
                       {"length_bytes", range.length()}}});
     return number;
@@ -145,15 +148,18 @@ void FailureBook::repaired(std::uint64_t number) {
     {
         MutexLock lock(mutex_);
         auto* kept = find_locked(number);
-        if (kept == nullptr || kept->record.repaired_ms >= 0) return;
+        if (kept == nullptr || kept->record.repaired_ms >= 0 || !has_repair(kept->record)) return;
         ms = kept->record.repaired_ms = ms_since(kept->since);
         windows_.repaired.add(ms);
-        if (!kept->record.signalled.empty()) {
-            windows_.first_signal.add(kept->record.signalled.front().at_ms);
-            windows_.last_signal.add(kept->record.signalled.back().at_ms);
-        }
     }
     events_.publish({"failure-repaired", {{"failure", number}, {"after_ms", ms}}});
+}
+
+// What is lost alone, or nothing at all, is not repaired by anything.
+bool FailureBook::has_repair(const FailureRecord& record) {
+    return record.kind == FailureKind::PlannedRemoval || record.parts_left_out > 0 ||
+           std::any_of(record.parts.begin(), record.parts.end(),
+                       [](const FailedPart& part) { return part.outcome != Outcome::Lost; });
 }
 
 bool FailureBook::close_if_repaired(std::uint64_t number) {
@@ -206,8 +212,13 @@ void FailureBook::signalled(base::InodeNo inode, base::FileRange range, pid_t pi
             const bool is_first = std::none_of(told.begin(), told.end(), [&](const auto& one) {
                 return one.pid == pid && one.inode == inode && one.why == why;
             });
+            // Touching the same again is the program's own affair.
+            const bool is_known = std::any_of(told.begin(), told.end(), [&](const auto& one) {
+                return one.pid == pid && one.inode == inode && one.why == why &&
+                       one.file_range.overlaps(range);
+            });
             is_news = is_news || is_first;
-            if (is_first || told.size() < kSignalsMax)
+            if (is_first || (!is_known && told.size() < kSignalsMax))
                 told.push_back({pid, inode, range, address, why, ms_since(kept.since)});
         }
     }
@@ -237,9 +248,18 @@ std::vector<FailureRecord> FailureBook::records() const {
     return all;
 }
 
+void FailureBook::add_signals(const FailureRecord& record, Windows& windows) {
+    if (record.signalled.empty()) return;
+    windows.first_signal.add(record.signalled.front().at_ms);
+    windows.last_signal.add(record.signalled.back().at_ms);
+}
+
+// Of a record that is kept, another signal may follow.
 Windows FailureBook::windows() const {
     MutexLock lock(mutex_);
-    return windows_;
+    auto windows = windows_;
+    for (const auto& kept : kept_) add_signals(kept.record, windows);
+    return windows;
 }
 
 }  // namespace refault::failure

@@ -69,7 +69,8 @@ struct FailureRecord {
     FailureKind kind = FailureKind::Poison;
     std::uint64_t noticed_ns = 0;  // since the epoch
     double unmapped_ms = -1;       // since it was noticed; negative: not yet
-    double repaired_ms = -1;       // all copies that can be made again are there
+    double repaired_ms = -1;       // all copies that can be made again are there; never, where all
+                                   // of it is lost
     double proven_ms = -1;         // of a whole device: nobody maps it
     std::vector<FailedPart> parts;
     std::uint64_t parts_left_out = 0;  // beyond the number that is kept
@@ -129,6 +130,8 @@ class FailureBook {
         std::chrono::steady_clock::time_point since;
         double part_unmapped_ms = -1;
     };
+    static bool has_repair(const FailureRecord& record);
+    static void add_signals(const FailureRecord& record, Windows& windows);
     Kept* find_locked(std::uint64_t number) REQUIRES(mutex_);
     static double ms_since(std::chrono::steady_clock::time_point since);
 

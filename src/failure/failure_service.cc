@@ -51,13 +51,15 @@ std::optional<Entry> take_due(std::deque<Entry>& entries, steady_clock::time_poi
 }  // namespace
 
 FailureService::FailureService(store::Store& store, session::Registry& registry, Recovery& recovery,
-                               Resync& resync, FailureBook& book, base::EventSink& events,
+                               Resync& resync, FailureBook& book, LossProof& proof,
+                               base::EventSink& events,
                                std::function<void(DeviceId)> on_device_lost)
     : store_(store),
       registry_(registry),
       recovery_(recovery),
       resync_(resync),
       book_(book),
+      proof_(proof),
       events_(events),
       on_device_lost_(std::move(on_device_lost)) {
     store_.set_media_error_sink([this](DeviceId device, DeviceRange range, const Error& error) {
@@ -224,6 +226,7 @@ Status FailureService::recover_all(Failure& failure, const device::Device& devic
     const auto done = recovery_.recover_device(failure.device, failure.kind, failure.record);
     // The pool goes on without it, whatever has to be tried again.
     if (failure.tries == 0) {
+        proof_.watch(device, failure.record);
         on_device_lost_(failure.device);
         events_.publish({"device-lost", {{"device", device.name()}}});
     }

@@ -24,6 +24,7 @@
 
 #include "base/mutex.h"
 #include "base/thread.h"
+#include "failure/loss_proof.h"
 #include "failure/recovery.h"
 #include "failure/resync.h"
 #include "session/fault_desk.h"
@@ -35,7 +36,7 @@ class FailureService final : public session::FaultDesk {
     // `on_device_lost` is called from the thread "failures" when a device has left the pool's books
     // without having been asked.
     FailureService(store::Store& store, session::Registry& registry, Recovery& recovery,
-                   Resync& resync, FailureBook& book, base::EventSink& events,
+                   Resync& resync, FailureBook& book, LossProof& proof, base::EventSink& events,
                    std::function<void(base::DeviceId)> on_device_lost);
     ~FailureService() override;
     void start();
@@ -119,6 +120,7 @@ class FailureService final : public session::FaultDesk {
     Recovery& recovery_;
     Resync& resync_;
     FailureBook& book_;
+    LossProof& proof_;
     base::EventSink& events_;
     const std::function<void(base::DeviceId)> on_device_lost_;
     // Held over each item: one failure at a time. Before all other locks.

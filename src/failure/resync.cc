@@ -27,6 +27,7 @@ constexpr milliseconds kFencePatience{100};
 // Copies that found no place, or files that were busy, are tried again this often.
 constexpr seconds kRetryInterval{2};
 constexpr milliseconds kLaggardInterval{20};
+constexpr milliseconds kSilencePatience{1000};
 constexpr std::size_t kCompareBytes = 256 * 1024;
 
 }  // namespace
@@ -173,6 +174,15 @@ Resync::Did Resync::work() {
     return did;
 }
 
+// A program that is stopped in the middle of mapping a place does not hold up its file's copies for
+// good: as for a pull.
+Registry::OnSilence Resync::silence_of(InodeNo inode) const {
+    const auto since = silent_since_.find(inode);
+    const bool is_overdue =
+        since != silent_since_.end() && steady_clock::now() - since->second > kSilencePatience;
+    return is_overdue ? Registry::OnSilence::GoOn : Registry::OnSilence::Refuse;
+}
+
 std::uint64_t Resync::copy_all(std::vector<Move>& moves) {
     std::uint64_t done_bytes = 0;
     for (std::size_t i = 0; i < moves.size();) {
@@ -188,13 +198,18 @@ std::uint64_t Resync::copy_all(std::vector<Move>& moves) {
             store_.abort_moves(batch);
             continue;
         }
-        auto outcome = mover_.move_batch(batch);
+        const auto inode = batch.front().from.inode;
+        auto outcome = mover_.move_batch(batch, silence_of(inode));
         if (!outcome) {
             base::log_line(base::LogLevel::Warning,
                            "copies are made later: " + outcome.error().message());
             continue;
         }
         store_.abort_moves(outcome->later);
+        if (outcome->later.empty())
+            silent_since_.erase(inode);
+        else
+            silent_since_.emplace(inode, steady_clock::now());
         done_bytes += outcome->bytes_moved;
         note_progress(outcome->bytes_moved);
         // Equal again once it answers.

@@ -78,6 +78,7 @@ class Resync {
     Status equalise(base::InodeNo inode, base::FileRange range, std::uint64_t& differing);
     Status equalise_copy(const store::Extent& primary, const store::Extent& copy,
                          std::uint64_t& differing);
+    session::Registry::OnSilence silence_of(base::InodeNo inode) const;
     bool must_stop() const;
     void note_progress(std::uint64_t bytes);
 
@@ -89,6 +90,8 @@ class Resync {
     FailureBook& book_;
     base::EventSink& events_;
     FaultPoints& faults_;
+    // Files of which a pager holds up the copies; the thread's own.
+    std::map<base::InodeNo, std::chrono::steady_clock::time_point> silent_since_;
     mutable base::Mutex mutex_;
     mutable base::CondVar changed_;
     bool is_kicked_ GUARDED_BY(mutex_) = false;
