@@ -9,8 +9,8 @@
 //  - a segment holds extents of its owner alone; a segment without extents has no owner and no
 //  file;
 //  - free space is all holes, so that new extents read as zero;
-//  - a file's whole size has extents: space is taken at resize, so a store into a mapping never
-//  finds the pool full.
+//  - what has a copy has a primary or is lost; what has neither is a hole and reads as zeros. A
+//  file that programs map has none: a store into a mapping never finds the pool full.
 // Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write;
 // per-inode layout locks are taken before it. What frees a file's space (unlink, rename, unpin)
 // takes that file's layout lock itself: its caller holds none. Nothing here waits for a client.
@@ -23,6 +23,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/cred.h"
@@ -47,6 +48,7 @@ class MoveBook;       // move_book.h: reservations
 class LayoutTable;    // layout_table.h
 struct Change;        // change.h: a transaction and the space that it frees
 struct Inode;
+struct Place;  // path_walk.h: a name in a directory
 struct Piece;
 struct SegmentKey;
 
@@ -118,19 +120,42 @@ class Store {
     bool is_open(InodeNo inode) const;
     // One path of the inode, or "(unlinked)".
     std::string path_of(InodeNo inode) const;
+    // All paths of the inode, ascending; none without a name.
+    std::vector<std::string> paths_of(InodeNo inode) const;
 
     // ---- bytes. The caller holds the inode's layout lock.
-    // Growing allocates, shrinking drops extents (the caller has revoked the mappings of the
-    // range). NoSpace changes nothing.
+    // Growing gives what is added space, shrinking drops extents (the caller has revoked the
+    // mappings of the range). NoSpace changes nothing.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     // Short at the end of the file. Never waits for clients.
     Result<std::size_t> read(InodeNo inode, std::uint64_t offset,
                              std::span<std::uint8_t> into) const;
-    // Within the size only (resize first). Sets the modification time.
+    // Within the size only (resize first). Gives holes space first: NoSpace changes nothing. Sets
+    // the modification time.
     Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
                               std::span<const std::uint8_t> from);
     // The range, whole pages, reads as zeros on all copies.
     Status punch(InodeNo inode, FileRange range);
+
+    // ---- holes: parts of a file without extents, which read as zeros. Only where nobody maps the
+    // file directly: a store into a mapping never finds the pool full.
+    // Growing leaves a hole, shrinking is as in resize.
+    Status set_size(InodeNo inode, std::uint64_t size_bytes);
+    // Gives the holes in the range extents, all of them or none (NoSpace). Beyond the size: the
+    // file grows with it, or, with KeepSize, NotSupported.
+    enum class Growth : std::uint8_t { KeepSize, GrowSize };
+    Status allocate(InodeNo inode, FileRange range, Growth growth = Growth::KeepSize);
+    // The range reads as zeros; whole pages in it give their space back, and are not lost any more.
+    Status deallocate(InodeNo inode, FileRange range);
+    // Grows the file when it has to, gives the holes in the range extents and writes. NoSpace
+    // changes nothing.
+    Result<std::size_t> write_growing(InodeNo inode, std::uint64_t offset,
+                                      std::span<const std::uint8_t> from);
+    // As SEEK_DATA and SEEK_HOLE: ENXIO at or behind the end, or without data up to there. What is
+    // lost is data.
+    Result<std::uint64_t> next_data(InodeNo inode, std::uint64_t offset) const;
+    Result<std::uint64_t> next_hole(InodeNo inode, std::uint64_t offset) const;
+
     Status populate(InodeNo inode, FileRange range);
     // Durable on the medium.
     Status sync(InodeNo inode, FileRange range);
@@ -282,6 +307,7 @@ class Store {
     LogStatus log_status() const;
 
   private:
+    friend class Tree;
     using Devices = std::map<DeviceId, DevicePtr>;
 
     Store();
@@ -320,25 +346,62 @@ class Store {
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
-    // ---- namespace (namespace*.cc).
-    Result<Attributes> make_inode(const std::string& path, FileType type, mode_t mode,
-                                  const Cred& who);
-    InodeNo inode_at(const std::string& path, const Cred& who) const;
-    void drop_inode_locked(const Inode& node, Change& change) const REQUIRES(mutex_);
-    Result<Change> plan_rename_locked(const std::string& from, const std::string& to,
-                                      const Cred& who, InodeNo replaced) const REQUIRES(mutex_);
+    // ---- namespace (namespace*.cc, tree*.cc). What is done with names is the same for paths and
+    // for inode numbers. They differ in how a name is found and what is asked of who wants it; that
+    // is done anew whenever the lock was left.
+    using FindName = std::function<Result<Place>(const State&)>;
+    using JudgeNames = std::function<Status(const State&, const Place& from, const Place& to)>;
+    struct Renaming;
+    Result<Attributes> make_locked(const Place& place, const NewNode& node) REQUIRES(mutex_);
+    Result<Attributes> make_at(const std::string& path, const NewNode& node, const Cred& who);
+    InodeNo inode_at(const FindName& find) const;
+    Status remove_name(const FindName& find, bool is_directory);
+    Status remove_path(const std::string& path, const Cred& who, bool is_directory);
+    Status rename_name(const Renaming& renaming);
+    Result<Change> plan_rename_locked(const Renaming& renaming, InodeNo replaced) const
+        REQUIRES(mutex_);
+    Result<Change> plan_exchange_locked(const Place& one, const Place& other) const
+        REQUIRES(mutex_);
+    // After the change `names_left` of the inode's names are left: with none, and not held, it
+    // goes.
+    void drop_inode_locked(const Inode& node, std::size_t names_left, Change& change) const
+        REQUIRES(mutex_);
+    void drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const
+        REQUIRES(mutex_);
+    Status change_attributes_locked(const Inode& node, const AttributeChange& wanted)
+        REQUIRES(mutex_);
+    // Pins keep an inode and say that it is open; what is remembered is only kept.
+    bool is_held_locked(InodeNo inode) const REQUIRES(mutex_);
+    enum class Hold : std::uint8_t { Pin, Memory };
+    void let_go(InodeNo inode, Hold hold, std::uint64_t count);
+    bool is_last_hold_locked(InodeNo inode, Hold hold, std::uint64_t count) const REQUIRES(mutex_);
+    void take_off_locked(InodeNo inode, Hold hold, std::uint64_t count) REQUIRES(mutex_);
     void note_modified_locked(InodeNo inode) REQUIRES(mutex_);
     Status save_times_locked() REQUIRES(mutex_);
 
     // ---- bytes (store_bytes.cc).
-    Status grow_locked(const Inode& node, std::uint64_t size_bytes) REQUIRES(mutex_);
+    enum class Fill : std::uint8_t { Hole, Space };
+    Status set_size_to(InodeNo inode, std::uint64_t size_bytes, Fill fill);
+    Status zero_part(InodeNo inode, FileRange range) const;
+    Status zero_part_of_page(InodeNo inode, FileRange range) const;
     Status zero_tail(InodeNo inode, std::uint64_t offset) const;
+    Result<std::size_t> write_filling(InodeNo inode, std::uint64_t offset,
+                                      std::span<const std::uint8_t> from, std::uint64_t size_bytes);
     Result<std::vector<Extent>> file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
                                           Devices& devices) const;
-    Status make_segment_file_locked(SegmentKey key) REQUIRES(mutex_);
-    void unplace_locked(std::span<const Piece> pieces) REQUIRES(mutex_);
     Status read_any_copy(const Extent& primary, const std::vector<Extent>& copies,
                          const Devices& devices, std::span<std::uint8_t> into) const;
+
+    // ---- space (store_space.cc).
+    // Gives the holes in the pages extents and the file its size, as one transaction; nothing is
+    // written when both are so already.
+    Status fill_locked(const Inode& node, FileRange pages, std::uint64_t size_bytes)
+        REQUIRES(mutex_);
+    std::vector<FileRange> holes_locked(const Inode& node, FileRange range) const REQUIRES(mutex_);
+    std::vector<Extent> place_holes_locked(const Inode& node, const SegmentOwner& owner,
+                                           const std::vector<FileRange>& holes) REQUIRES(mutex_);
+    Status make_segment_file_locked(SegmentKey key) REQUIRES(mutex_);
+    void unplace_locked(std::span<const Piece> pieces) REQUIRES(mutex_);
 
     // ---- copies (store_copies.cc).
     // Cuts the range where the devices change that have, or are about to get, other copies of it.
@@ -385,6 +448,8 @@ class Store {
     std::unique_ptr<MetadataSpace> space_ GUARDED_BY(mutex_);
     std::unique_ptr<MetadataLog> log_ GUARDED_BY(mutex_);
     std::map<InodeNo, std::uint32_t> pins_ GUARDED_BY(mutex_);
+    // How often each inode is remembered; may name inodes that have left with a device.
+    std::unordered_map<InodeNo, std::uint64_t> remembered_ GUARDED_BY(mutex_);
     // Modification times that wait for the next transaction.
     std::set<InodeNo> unsaved_times_ GUARDED_BY(mutex_);
     std::uint64_t first_epoch_ GUARDED_BY(mutex_) = 1;
