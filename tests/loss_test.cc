@@ -83,8 +83,8 @@ TEST(Loss, ALostDeviceIsProvenToBeHeldByNobodyOnceThatIsSo) {
     mapper.stop();
     yank(pool, device);
     EXPECT_TRUE(is_gone(pool, device));
-    EXPECT_FALSE(eventually([&] { return is_loss_proven(pool, device); },
-                            std::chrono::milliseconds(1500)))
+    EXPECT_FALSE(
+        eventually([&] { return is_loss_proven(pool, device); }, std::chrono::milliseconds(1500)))
         << "a program that is stopped maps it still";
     mapper.go_on();
     EXPECT_TRUE(eventually([&] { return is_loss_proven(pool, device); }));

@@ -26,6 +26,7 @@ Json to_json(const failure::FailedPart& part) {
             {"device_end", part.device_range.end()},
             {"outcome", std::string(failure::outcome_name(part.outcome))},
             {"was_open", part.was_open},
+            {"may_be_older", part.may_be_older},
             {"spanning_pids", part.spanning},
             {"stale_for_pids", part.suspended}};
 }

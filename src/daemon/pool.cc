@@ -65,10 +65,30 @@ Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
     auto store = store::Store::open(devices, is_degraded);
     if (!store) return store.error();
     pool->store_ = std::move(*store);
+    for (const auto& device : devices) pool->set_held_segments_aside(*device);
     RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
     events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
     pool->list_absent_devices();
     return pool;
+}
+
+// Programs of an earlier daemon, or of an earlier opening, may map segments still. They reach what
+// is in them by now; what comes later goes elsewhere.
+void Pool::set_held_segments_aside(const device::Device& device) {
+    auto target = failure::proof_target(device);
+    auto id = store_->find_device(device.name());
+    if (!target || !id) return;
+    const auto report = failure::prove(*target);
+    if (!report) return;
+    std::set<base::SegmentNo> held;
+    for (const auto& holder : report->holders)
+        if (const auto segment = device::segment_of_path(holder.path)) held.insert(*segment);
+    for (const auto segment : held) store_->set_held(*id, segment);
+    if (held.empty()) return;
+    events_.publish({"segments-held",
+                     {{"device", device.name()},
+                      {"segments", std::uint64_t(held.size())},
+                      {"holder", report->summary()}}});
 }
 
 // Those that were lost earlier, and those without which the pool was opened just now.
@@ -191,7 +211,9 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
     if (auto label = device::Device::peek_label(spec)) {
-        if (store_->is_absent(*label)) return rejoin(spec, std::move(*slot));
+        const bool is_ours = store_->is_absent(*label);
+        if (is_ours && (store_->is_as_it_left(*label) || !may_wipe))
+            return rejoin(spec, std::move(*slot));
         if (label->state == device::LabelState::Member && may_wipe)
             RETURN_IF_ERROR(device::Device::wipe(spec));
     }

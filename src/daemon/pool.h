@@ -101,6 +101,7 @@ class Pool {
     // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the
     // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
+    void set_held_segments_aside(const device::Device& device);
     void list_absent_devices();
     void forget(const std::string& name);
     Result<std::string> rejoin(const device::DeviceSpec& spec, std::unique_ptr<slot::Slot> slot)

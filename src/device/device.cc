@@ -38,6 +38,16 @@ std::string segment_name(SegmentNo segment) {
 
 }  // namespace
 
+std::optional<SegmentNo> segment_of_path(std::string_view path) {
+    const auto name = path.substr(path.rfind('/') + 1);
+    if (!name.starts_with("seg-")) return std::nullopt;
+    std::uint32_t number = 0;
+    const auto digits = name.substr(4);
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (parsed.ec != std::errc{} || segment_name(SegmentNo(number)) != name) return std::nullopt;
+    return SegmentNo(number);
+}
+
 Device::Device(DeviceSpec spec, std::string directory)
     : spec_(std::move(spec)), directory_(std::move(directory)) {}
 
@@ -268,14 +278,8 @@ Result<std::vector<SegmentNo>> Device::list_segments() const {
     auto names = sys::list_names(directory_fd_.get());
     if (!names) return names.error().within(directory_);
     std::vector<SegmentNo> segments;
-    for (const std::string_view name : *names) {
-        if (!name.starts_with("seg-")) continue;
-        std::uint32_t number = 0;
-        const auto digits = name.substr(4);
-        const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-        if (parsed.ec == std::errc{} && segment_name(SegmentNo(number)) == name)
-            segments.emplace_back(number);
-    }
+    for (const auto& name : *names)
+        if (const auto segment = segment_of_path(name)) segments.push_back(*segment);
     std::sort(segments.begin(), segments.end());
     return segments;
 }

@@ -56,6 +56,9 @@ enum class SegmentHealth : std::uint8_t {
     Gone,   // no file of that name, or another one
 };
 
+// By the name of its file, with directories or without; nothing when it is none, or removed.
+std::optional<SegmentNo> segment_of_path(std::string_view path);
+
 class Device {
   public:
     // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet.

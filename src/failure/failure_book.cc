@@ -112,6 +112,13 @@ void FailureBook::add_part(std::uint64_t number, FailedPart part) {
                           {"file_offset", part.file_range.begin()},
                           {"length_bytes", part.file_range.length()},
                           {"was_open", part.was_open}}});
+    if (part.may_be_older)
+        events_.publish({"copy-may-be-older",
+                         {{"failure", number},
+                          {"inode", part.inode.raw()},
+                          {"path", part.path},
+                          {"file_offset", part.file_range.begin()},
+                          {"length_bytes", part.file_range.length()}}});
     MutexLock lock(mutex_);
     if (const auto known = told_.find(part.inode); known != told_.end())
         for (auto& [pid, ranges] : known->second)

@@ -48,6 +48,7 @@ struct FailedPart {
     base::DeviceRange device_range;
     Outcome outcome = Outcome::Lost;
     bool was_open = false;
+    bool may_be_older = false;          // the copy that serves now may lack stores
     std::vector<pid_t> spanning;        // map the range
     std::vector<pid_t> suspended;       // may have stored what the copy lacks
     std::vector<base::FileRange> lost;  // of file_range, by this failure and no earlier one

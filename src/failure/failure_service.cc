@@ -62,9 +62,10 @@ FailureService::FailureService(store::Store& store, session::Registry& registry,
       proof_(proof),
       events_(events),
       on_device_lost_(std::move(on_device_lost)) {
-    store_.set_media_error_sink([this](DeviceId device, DeviceRange range, const Error& error) {
-        push(MediaError{device, range, error.code() == Code::Io});
-    });
+    store_.set_media_error_sink(
+        [this](DeviceId device, DeviceRange range, store::MediaAccess access, const Error& error) {
+            push(MediaError{device, range, access, error.code() == Code::Io});
+        });
 }
 
 FailureService::~FailureService() {
@@ -236,8 +237,30 @@ Status FailureService::recover_all(Failure& failure, const device::Device& devic
 // Memory that is missing is found by looking; memory that is there and answers with an error is
 // bad.
 void FailureService::handle(const MediaError& error) {
-    if (!examine(error.device) && error.is_io)
-        handle(Failure{error.device, error.range, FailureKind::InputOutput});
+    if (examine(error.device) || !error.is_io) return;
+    if (error.access == store::MediaAccess::Write)
+        return handle(Failure{error.device, error.range, FailureKind::InputOutput});
+    for (const auto bad : unreadable_pages(error.device, error.range))
+        handle(Failure{error.device, bad, FailureKind::InputOutput});
+}
+
+// One bad page is no reason to give up the others that were read along with it. Neighbours are one
+// range. Empty when all can be read by now.
+std::vector<DeviceRange> FailureService::unreadable_pages(DeviceId id, DeviceRange range) const {
+    std::vector<DeviceRange> bad;
+    auto device = store_.device(id);
+    if (!device) return bad;
+    std::vector<std::uint8_t> page(base::kPageBytes);
+    const auto end = base::align_up(range.end(), base::kPageBytes);
+    for (auto at = base::align_down(range.begin(), base::kPageBytes); at < end;
+         at += base::kPageBytes) {
+        if ((*device)->read(at, page)) continue;
+        if (!bad.empty() && bad.back().end() == at)
+            bad.back() = DeviceRange(bad.back().begin(), at + base::kPageBytes);
+        else
+            bad.push_back(DeviceRange::of_length(at, base::kPageBytes));
+    }
+    return bad;
 }
 
 void FailureService::handle(const Suspicion& suspicion) {

@@ -73,6 +73,7 @@ class FailureService final : public session::FaultDesk {
     struct MediaError {
         base::DeviceId device;
         base::DeviceRange range;
+        store::MediaAccess access = store::MediaAccess::Read;
         bool is_io = false;
     };
     struct WaitingFault {
@@ -106,6 +107,8 @@ class FailureService final : public session::FaultDesk {
                                              const session::Registry::Touched& touched)
         REQUIRES(work_mutex_);
     bool can_read(const store::Extent& extent) const;
+    std::vector<base::DeviceRange> unreadable_pages(base::DeviceId device,
+                                                    base::DeviceRange range) const;
     struct Damage {
         std::vector<base::SegmentNo> segments;
         std::size_t gone = 0;

@@ -175,7 +175,8 @@ class Mover::Batch {
         if ((*from)->probe_segment(segment) == device::SegmentHealth::Whole) return {};
         const Error gone(Code::Busy, "a segment of device " + (*from)->name() +
                                          " is not whole any more: repairing it first");
-        mover_.store_.report_media_error(move.from.device, (*from)->segment_range(segment), gone);
+        mover_.store_.report_media_error(move.from.device, (*from)->segment_range(segment),
+                                         store::MediaAccess::Read, gone);
         return gone;
     }
 

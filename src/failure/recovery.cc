@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/range_set.h"
 #include "failure/recovery_fence.h"
+#include "store/extent_map.h"
 
 namespace refault::failure {
 
@@ -17,6 +18,11 @@ using base::InodeNo;
 using base::MutexLock;
 using store::Extent;
 using store::OnLoss;
+
+namespace {
+// What is held in memory while it is repaired.
+constexpr std::uint64_t kPieceBytes = 4ull << 20;
+}  // namespace
 
 void Recovery::describe(const Extent& extent, FailedPart& report) const {
     report.inode = extent.inode;
@@ -75,11 +81,42 @@ std::vector<RetiredRange> Recovery::retired() const {
     return retired_;
 }
 
-// The hole drops the bad memory; the bytes come from the copies, which lie in pieces of their own:
+// Each page from the first copy that can be read; they lie in pieces of their own:
 //
 //   bad      [================)
 //   copies   [=== b ===)[= c =)
-bool Recovery::repair_in_place(const Extent& bad, std::uint64_t record) {
+//
+// Nothing when a page of it has no such copy.
+std::optional<std::vector<std::uint8_t>> Recovery::bytes_of_copies(const Extent& bad) const {
+    std::vector<std::uint8_t> bytes(bad.length);
+    base::RangeSet read;
+    for (const auto& copy : store_.extents(bad.inode, bad.file_range())) {
+        auto device = store_.device(copy.device);
+        if (copy.replica == bad.replica || !device) continue;
+        for (const auto wanted : read.gaps(copy.file_range())) {
+            const auto into = [&](FileRange part) {
+                return std::span(bytes).subspan(part.begin() - bad.file_offset, part.length());
+            };
+            const auto from = [&](FileRange part) {
+                return copy.device_offset + (part.begin() - copy.file_offset);
+            };
+            if ((*device)->read(from(wanted), into(wanted))) {
+                read.add(wanted);
+                continue;
+            }
+            for (auto at = wanted.begin(); at < wanted.end(); at += base::kPageBytes) {
+                const auto page = FileRange::of_length(at, base::kPageBytes);
+                if ((*device)->read(from(page), into(page))) read.add(page);
+            }
+        }
+    }
+    if (!read.gaps(bad.file_range()).empty()) return std::nullopt;
+    return bytes;
+}
+
+// The hole drops the bad memory.
+bool Recovery::repair_in_place(const Extent& bad, std::span<const std::uint8_t> bytes,
+                               std::uint64_t record) {
     auto device = store_.device(bad.device);
     if (!faults_.pass(FaultPoint::RecoverRepair)) return false;
     if (!device || !(*device)->restore_size(bad.device_range()) ||
@@ -87,16 +124,7 @@ bool Recovery::repair_in_place(const Extent& bad, std::uint64_t record) {
         return false;
     book_.part_unmapped(record);
     if (is_segment_gone(bad)) return false;
-    std::uint64_t written = 0;
-    for (const auto& copy : store_.extents(bad.inode, bad.file_range())) {
-        const auto at = bad.device_offset + (copy.file_offset - bad.file_offset);
-        // One source for each byte: the lowest replica that is not the bad one.
-        if (copy.replica == bad.replica || copy.file_offset - bad.file_offset != written) continue;
-        auto from = store_.device(copy.device);
-        if (!from || !device::copy_range(**from, copy.device_range(), **device, at)) return false;
-        written += copy.length;
-    }
-    return written == bad.length && (*device)->sync(bad.device_range());
+    return (*device)->write(bad.device_offset, bytes) && (*device)->sync(bad.device_range());
 }
 
 Status Recovery::drop_part(const Part& part, FailedPart& report, bool stays_taken) {
@@ -114,26 +142,42 @@ Status Recovery::drop_part(const Part& part, FailedPart& report, bool stays_take
     else
         mover_.release_later({dropped_move});
     report.lost = done.lost;
+    report.may_be_older = !done.promoted.empty() && may_be_older(part.extent.inode, report);
     if (!done.lost.empty()) report.outcome = Outcome::Lost;
     return {};
 }
 
+// The copy may lack stores, and nobody is held back for it: their writer has ended.
+bool Recovery::may_be_older(InodeNo inode, const FailedPart& report) const {
+    return store_.is_unsynced(inode) &&
+           (!report.suspended.empty() || !registry_.has_writers(inode));
+}
+
 // The caller holds the fence and the layout lock.
-Status Recovery::recover_part(const Part& part, FailedPart& report) {
+Status Recovery::recover_part(const Part& part, FailedPart& report, bool& is_to_split) {
     const auto& bad = part.extent;
     const bool is_retired = is_worn_out(bad.device, bad.device_range());
     const auto copies = store_.extents(bad.inode, bad.file_range());
     const bool has_other = std::any_of(copies.begin(), copies.end(), [&](const Extent& copy) {
         return copy.replica != bad.replica;
     });
-    if (has_other && !is_retired && repair_in_place(bad, part.record)) {
-        if (bad.replica == 0) hold_back_writers(bad, bad.file_range(), report);
+    const auto bytes = has_other ? bytes_of_copies(bad) : std::nullopt;
+    if (has_other && !bytes && bad.length > base::kPageBytes) {
+        is_to_split = true;
+        return {};
+    }
+    if (bytes && !is_retired && repair_in_place(bad, *bytes, part.record)) {
+        if (bad.replica == 0) {
+            hold_back_writers(bad, bad.file_range(), report);
+            report.may_be_older = may_be_older(bad.inode, report);
+        }
         report.outcome = Outcome::Repaired;
         count_failure(bad.device, bad.device_range());
         return {};
     }
-    // A retired page is never handed out again: its space stays taken.
-    if (has_other || is_retired || is_segment_gone(bad)) {
+    // A retired page is never handed out again: its space stays taken. A copy that cannot be read
+    // either is none.
+    if (bytes || is_retired || is_segment_gone(bad)) {
         RETURN_IF_ERROR(drop_part(part, report, is_retired));
     } else {
         RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMarkLost));
@@ -155,17 +199,14 @@ void Recovery::add_unless_lost(const Extent& extent, std::vector<Extent>& parts)
     open.add(extent.file_range());
     for (const auto& lost : store_.lost(extent.inode, extent.file_range()))
         open.subtract(lost.range);
-    for (const auto part : open.parts()) {
-        auto cut = extent;
-        cut.device_offset += part.begin() - extent.file_offset;
-        cut.file_offset = part.begin();
-        cut.length = part.length();
-        parts.push_back(cut);
-    }
+    for (const auto part : open.parts())
+        for (auto at = part.begin(); at < part.end(); at += kPieceBytes)
+            parts.push_back(cut_to(extent, FileRange(at, std::min(at + kPieceBytes, part.end()))));
 }
 
 Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uint64_t record) {
     FailedPart report;
+    bool is_to_split = false;
     RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverFence));
     {
         // Who maps the bad memory itself. What is stored there until it is punched is gone with it,
@@ -175,10 +216,11 @@ Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uin
                       session::layer_mask(extent.replica), session::WriteBarrier::Stop::Nothing);
         if (!fenced.has(extent.inode, extent.file_range()))
             return Error(Code::Busy, "a range that failed is locked by another operation");
-        RETURN_IF_ERROR(recover_part({extent, kind, record}, report));
-        if (report.outcome != Outcome::Repaired || !report.suspended.empty())
+        RETURN_IF_ERROR(recover_part({extent, kind, record}, report, is_to_split));
+        if (!is_to_split && (report.outcome != Outcome::Repaired || !report.suspended.empty()))
             fenced.set_moved(session::kAllLayers);
     }
+    if (is_to_split) return recover_pages(extent, kind, record);
     // What can be found out later is: until here, somebody waits.
     describe(extent, report);
     // Before anybody is told: that is noted on the part.
@@ -186,6 +228,16 @@ Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uin
     book_.add_part(record, std::move(report));
     if (is_lost) notify_early(extent.inode, extent.file_range(), wire::Answer::Lost);
     return {};
+}
+
+// Each by itself: what one page of it has lost, the others need not lose.
+Status Recovery::recover_pages(const Extent& extent, FailureKind kind, std::uint64_t record) {
+    Status result;
+    for (auto at = extent.file_offset; at < extent.file_range().end(); at += base::kPageBytes) {
+        const auto page = cut_to(extent, FileRange::of_length(at, base::kPageBytes));
+        if (const auto done = recover_extent(page, kind, record); !done) result = done;
+    }
+    return result;
 }
 
 Status Recovery::recover_metadata(DeviceRange range, std::uint64_t record) {

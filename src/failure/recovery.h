@@ -77,10 +77,15 @@ class Recovery {
     Status recover_extent(const store::Extent& extent, FailureKind kind, std::uint64_t record);
     Status recover_metadata(base::DeviceRange range, std::uint64_t record);
     // Sets the report's outcome.
-    Status recover_part(const Part& part, FailedPart& report);
+    // is_to_split: nothing was done, because some of its pages have no copy that can be read.
+    Status recover_part(const Part& part, FailedPart& report, bool& is_to_split);
     Status drop_part(const Part& part, FailedPart& report, bool stays_taken);
-    bool repair_in_place(const store::Extent& bad, std::uint64_t record);
+    bool repair_in_place(const store::Extent& bad, std::span<const std::uint8_t> bytes,
+                         std::uint64_t record);
+    std::optional<std::vector<std::uint8_t>> bytes_of_copies(const store::Extent& bad) const;
+    Status recover_pages(const store::Extent& extent, FailureKind kind, std::uint64_t record);
     // There is no memory to repair.
+    bool may_be_older(base::InodeNo inode, const FailedPart& report) const;
     bool is_segment_gone(const store::Extent& extent) const;
     void add_unless_lost(const store::Extent& extent, std::vector<store::Extent>& parts) const;
     bool has_extents(base::DeviceId device) const;

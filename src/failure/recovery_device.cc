@@ -68,9 +68,15 @@ void Recovery::zap(const Extent& extent) {
 // What is left on a device that is gone may come back with it, so it is left alone where everybody
 // has let go of it. Who has not would go on with bytes that nobody else sees any more.
 void Recovery::zap_laggards(std::span<const Extent> batch) {
+    std::vector<Extent> mapped;
     for (const auto& extent : batch)
         if (!registry_.wait_until_placed(extent.inode, extent.file_range(), laggards_until_))
-            zap(extent);
+            mapped.push_back(extent);
+    // First, or what is punched might be taken for the file's bytes when the device comes back.
+    if (const auto noted = store_.forget_absent_parts(mapped); !noted)
+        base::log_line(base::LogLevel::Error, "a device that is gone may come back with holes: " +
+                                                  noted.error().message());
+    for (const auto& extent : mapped) zap(extent);
 }
 
 bool Recovery::has_extents(base::DeviceId id) const {

@@ -310,7 +310,7 @@ Status Resync::equalise_copy(const Extent& primary, const Extent& copy, std::uin
         const std::span<std::uint8_t> left(wanted.data(), length), right(found.data(), length);
         if (const auto read = (*from)->read(from_at, left); !read) {
             store_.report_media_error(primary.device, base::DeviceRange::of_length(from_at, length),
-                                      read.error());
+                                      store::MediaAccess::Read, read.error());
             return read;
         }
         const auto read = (*to)->read(to_at, right);
@@ -320,7 +320,7 @@ Status Resync::equalise_copy(const Extent& primary, const Extent& copy, std::uin
         if (written) written = (*to)->write(to_at, left);
         if (!written) {
             store_.report_media_error(copy.device, base::DeviceRange::of_length(to_at, length),
-                                      written.error());
+                                      store::MediaAccess::Write, written.error());
             return written;
         }
     }
@@ -349,7 +349,8 @@ ScrubReport Resync::scrub(const std::function<bool(std::uint64_t, std::uint64_t)
                 if (!device || !store_.lost(inode, extent.file_range()).empty()) continue;
                 if (const auto read = (*device)->read(extent.device_offset, bytes); !read) {
                     ++report.errors;
-                    store_.report_media_error(extent.device, extent.device_range(), read.error());
+                    store_.report_media_error(extent.device, extent.device_range(),
+                                              store::MediaAccess::Read, read.error());
                 }
             }
             if (!equalise(inode, piece, report.differing_bytes)) ++report.errors;

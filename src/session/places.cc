@@ -147,7 +147,8 @@ class Registry::BatchBuilder {
         auto opened = (*device)->open_segment(segment, mapping.access);
         if (!opened) {
             // Whoever repairs finds out what has become of it.
-            store_.report_media_error(extent.device, extent.device_range(), opened.error());
+            store_.report_media_error(extent.device, extent.device_range(),
+                                      store::MediaAccess::Read, opened.error());
             return opened.error();
         }
         const auto index = static_cast<std::uint16_t>(batch_.descriptors.size());

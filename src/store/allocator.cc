@@ -91,7 +91,7 @@ void Allocator::disown(SegmentKey key) {
 
 void Allocator::note_room(SegmentKey key, const Segment& segment) {
     auto& with_room = owners_[segment.owner].with_room;
-    if (segment.space.free_bytes() > 0 && !segment.is_closing)
+    if (segment.space.free_bytes() > 0 && !segment.is_closing && !segment.is_held)
         with_room.insert(key);
     else
         with_room.erase(key);
@@ -99,6 +99,11 @@ void Allocator::note_room(SegmentKey key, const Segment& segment) {
 
 void Allocator::close(SegmentKey key) {
     segment(key).is_closing = true;
+    note_room(key, segment(key));
+}
+
+void Allocator::set_held(SegmentKey key) {
+    segment(key).is_held = true;
     note_room(key, segment(key));
 }
 

@@ -44,6 +44,8 @@ class Allocator {
     void close(SegmentKey key);
     void reopen(SegmentKey key);
     bool is_closing(SegmentKey key) const;
+    // Nothing more is placed there.
+    void set_held(SegmentKey key);
     // Whether the segment's file was made.
     bool has_file(SegmentKey key) const;
     void set_has_file(SegmentKey key);
@@ -55,7 +57,8 @@ class Allocator {
     const SegmentSpace* space(SegmentKey key) const;
     bool is_free(DeviceId device, std::uint64_t offset, std::uint64_t length) const;
 
-    // Owned segments with room, ascending; not on `excluded`, not on leaving devices, not closing.
+    // Owned segments with room, ascending; not on `excluded`, not on leaving devices, not closing,
+    // not held.
     std::vector<SegmentKey> with_room(const SegmentOwner& owner, const DeviceSet& excluded) const;
     bool owns_any(const SegmentOwner& owner) const;
     // The device that stays with most bytes free for data, at least one segment.
@@ -77,6 +80,7 @@ class Allocator {
         SegmentOwner owner;
         SegmentSpace space;
         bool is_closing = false;
+        bool is_held = false;
         bool has_file = false;
     };
     struct Device {

@@ -5,8 +5,6 @@
 
 namespace refault::store {
 
-namespace {
-
 Extent cut_to(const Extent& extent, FileRange range) {
     const auto part = extent.file_range().intersect(range);
     auto result = extent;
@@ -15,8 +13,6 @@ Extent cut_to(const Extent& extent, FileRange range) {
     result.length = part.length();
     return result;
 }
-
-}  // namespace
 
 ExtentMap::Runs::const_iterator ExtentMap::find(std::uint32_t replica, std::uint64_t offset) const {
     auto at = runs_.upper_bound({replica, offset});

@@ -18,6 +18,9 @@
 
 namespace refault::store {
 
+// The part of the extent that holds this part of the file.
+Extent cut_to(const Extent& extent, FileRange range);
+
 class ExtentMap {
   public:
     bool empty() const noexcept { return runs_.empty(); }

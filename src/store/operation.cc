@@ -177,6 +177,7 @@ struct Fields {
         out.u64(o.inode.raw()).text(o.name).bytes(o.value);
     }
     void operator()(const op::RemoveExtended& o) { out.u64(o.inode.raw()).text(o.name); }
+    void operator()(const op::SetGeneration& o) { out.u32(o.id.raw()).u64(o.generation); }
 };
 
 // Function arguments have no fixed order of evaluation, braces have: every field is read in a
@@ -236,6 +237,8 @@ Operation get_operation(Decoder& in) {
                                    in.bytes(kValueBytesMax)};
         case 25:
             return op::RemoveExtended{InodeNo(in.u64()), in.text(kNameBytesMax)};
+        case 26:
+            return op::SetGeneration{DeviceId(in.u32()), in.u64()};
         default:
             in.fail();
             return op::RemoveInode{};
@@ -248,7 +251,7 @@ void encode_operation(Encoder& encoder, const Operation& operation) {
     static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
                       std::is_same_v<std::variant_alternative_t<13, Operation>, op::DropExtents> &&
                       std::is_same_v<std::variant_alternative_t<17, Operation>, op::SetUnsynced> &&
-                      std::variant_size_v<Operation> == 25,
+                      std::variant_size_v<Operation> == 26,
                   "the kind on media is the index in the variant plus one");
     encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
     std::visit(Fields{encoder}, operation);

@@ -179,6 +179,12 @@ struct RemoveExtended {  // kind 25
     std::string name;
     bool operator==(const RemoveExtended&) const = default;
 };
+// What the device's label says since it was attached; of one that was lost: said when it left.
+struct SetGeneration {  // kind 26
+    DeviceId id;
+    std::uint64_t generation = 0;
+    bool operator==(const SetGeneration&) const = default;
+};
 
 }  // namespace op
 
@@ -188,7 +194,7 @@ using Operation =
                  op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents,
                  op::RenumberExtent, op::MarkLost, op::ClearLost, op::SetUnsynced, op::LoseDevice,
                  op::NoteAbsent, op::ForgetAbsent, op::SetNode, op::SetTimes, op::SetExtended,
-                 op::RemoveExtended>;
+                 op::RemoveExtended, op::SetGeneration>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

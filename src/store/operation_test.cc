@@ -51,7 +51,8 @@ std::vector<Operation> one_of_each() {
             op::SetNode{InodeNo(7), 0x0801, "../target"},
             op::SetTimes{InodeNo(7), 4, 5, 6},
             op::SetExtended{InodeNo(7), "user.name", {1, 2, 3}},
-            op::RemoveExtended{InodeNo(7), "user.name"}};
+            op::RemoveExtended{InodeNo(7), "user.name"},
+            op::SetGeneration{DeviceId(2), 9}};
 }
 
 TEST(Operation, EveryKindSurvivesEncoding) {

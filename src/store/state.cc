@@ -120,9 +120,11 @@ std::vector<Bytes> State::image() const {
     };
     put(op::SetPool{pool_uuid_, pool_name_});
     put(op::SetCounters{next_inode_, next_device_});
-    for (const auto& [id, device] : devices_)
+    for (const auto& [id, device] : devices_) {
         put(op::AddDevice{id, device.uuid, device.name, device.map.segment_bytes(),
                           device.map.segment_count()});
+        if (device.generation != 0) put(op::SetGeneration{id, device.generation});
+    }
     for (const auto& [number, node] : inodes_) {
         const auto& a = node.attributes;
         put(op::CreateInode{a});
@@ -158,6 +160,7 @@ std::vector<Bytes> State::image() const {
         for (const auto& extent : absent.extents) put(op::NoteAbsent{extent});
         put(op::LoseDevice{id, absent.uuid, absent.name, absent.segment_bytes,
                            absent.segment_count});
+        if (absent.generation != 0) put(op::SetGeneration{id, absent.generation});
     }
     if (!encoder.data().empty()) records.push_back(encoder.take());
     return records;

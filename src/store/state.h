@@ -67,6 +67,7 @@ class State {
         base::Uuid uuid;
         std::string name;
         ReverseMap map;
+        std::uint64_t generation = 0;  // of its label; 0: of a pool that did not keep it
     };
 
     // A device that left without being asked, and what it held then.
@@ -75,6 +76,7 @@ class State {
         std::string name;
         std::uint64_t segment_bytes = 0;
         std::uint32_t segment_count = 0;
+        std::uint64_t generation = 0;  // with which it left
         std::vector<Extent> extents;
     };
 
@@ -128,6 +130,7 @@ class State {
     Status on(const op::LoseDevice& o);
     Status on(const op::NoteAbsent& o);
     Status on(const op::ForgetAbsent& o);
+    Status on(const op::SetGeneration& o);
     Status on(const op::SetNode& o);
     Status on(const op::SetTimes& o);
     Status on(const op::SetExtended& o);

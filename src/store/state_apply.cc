@@ -56,7 +56,7 @@ Status State::on(const op::AddDevice& o) {
         if (id == o.id || device.name == o.name || device.uuid == o.uuid)
             return misfit("a device is there twice");
     devices_.try_emplace(
-        o.id, Device{o.uuid, o.name, ReverseMap(o.id, o.segment_bytes, o.segment_count)});
+        o.id, Device{o.uuid, o.name, ReverseMap(o.id, o.segment_bytes, o.segment_count), 0});
     next_device_ = std::max(next_device_, DeviceId(o.id.raw() + 1));
     return {};
 }
@@ -268,8 +268,13 @@ Status State::on(const op::ClearLost& o) {
 Status State::on(const op::LoseDevice& o) {
     if (!is_possible_shape(o.segment_bytes, o.segment_count) || o.name.empty())
         return misfit("a lost device has an impossible shape");
-    if (device(o.id) != nullptr) RETURN_IF_ERROR(on(op::RemoveDevice{o.id}));
+    std::uint64_t generation = 0;
+    if (const auto* known = device(o.id)) {
+        generation = known->generation;
+        RETURN_IF_ERROR(on(op::RemoveDevice{o.id}));
+    }
     auto& absent = absent_[o.id];
+    absent.generation = generation;
     absent.uuid = o.uuid;
     absent.name = o.name;
     absent.segment_bytes = o.segment_bytes;
@@ -284,6 +289,15 @@ Status State::on(const op::NoteAbsent& o) {
     return {};
 }
 
+Status State::on(const op::SetGeneration& o) {
+    if (const auto here = devices_.find(o.id); here != devices_.end())
+        here->second.generation = o.generation;
+    else if (const auto absent = absent_.find(o.id); absent != absent_.end())
+        absent->second.generation = o.generation;
+    else
+        return misfit("a generation of a device that nobody knows");
+    return {};
+}
 Status State::on(const op::ForgetAbsent& o) {
     if (absent_.erase(o.id) == 0) return misfit("a device is forgotten that nobody knows");
     return {};

@@ -234,14 +234,20 @@ class Store {
         std::uint64_t missing_bytes = 0;
     };
     std::vector<Attention> files_that_need_attention() const;
+    bool is_unsynced(InodeNo inode) const;
     // Every file, with its size.
     std::vector<std::pair<InodeNo, std::uint64_t>> files() const;
     // From now on the device's memory is not touched, only its books are kept; it is leaving.
     void set_failed(DeviceId device);
     // Called, from any thread and under layout locks, when a device gives an error.
-    using MediaErrorSink = std::function<void(DeviceId, DeviceRange, const base::Error&)>;
+    using MediaErrorSink =
+        std::function<void(DeviceId, DeviceRange, MediaAccess, const base::Error&)>;
     void set_media_error_sink(MediaErrorSink sink);
-    void report_media_error(DeviceId device, DeviceRange range, const base::Error& error) const;
+    void report_media_error(DeviceId device, DeviceRange range, MediaAccess access,
+                            const base::Error& error) const;
+    // Nothing new is placed in this segment until the pool is opened again: somebody who is no
+    // client holds it.
+    void set_held(DeviceId device, SegmentNo segment);
     // Segments of the device whose file is there, metadata's included.
     std::vector<SegmentNo> segments_in_use(DeviceId device) const;
 
@@ -273,6 +279,10 @@ class Store {
     Result<Rejoined> rejoin_device(DevicePtr device);
     // Whether the pool waits for a device with this label.
     bool is_absent(const device::Label& label) const;
+    // And whether it has the generation with which it left: it was attached nowhere since.
+    bool is_as_it_left(const device::Label& label) const;
+    // These ranges of a device that is lost were punched: they do not come back with it.
+    Status forget_absent_parts(std::span<const Extent> punched);
     // Names of the devices that it waits for.
     std::vector<std::string> absent_devices() const;
     // ---- devices that leave with their data (store_export.cc).
@@ -389,6 +399,11 @@ class Store {
                                       std::span<const std::uint8_t> from, std::uint64_t size_bytes);
     Result<std::vector<Extent>> file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
                                           Devices& devices) const;
+    // Tries the write page by page, and reports the pages that take none.
+    void report_bad_pages(const Extent& extent, device::Device& device,
+                          std::span<const std::uint8_t> bytes) const;
+    static Status read_page_of_any(const Extent& page, const std::vector<Extent>& copies,
+                                   const Devices& devices, std::span<std::uint8_t> into);
     Status read_any_copy(const Extent& primary, const std::vector<Extent>& copies,
                          const Devices& devices, std::span<std::uint8_t> into) const;
 

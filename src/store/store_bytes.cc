@@ -103,25 +103,33 @@ Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset
     return node->extents.overlapping(inode, FileRange::of_length(offset, length));
 }
 
-// From the primary; where that fails, from the copies, and whoever repairs is told.
+// The bytes of one page, or a part of it, from the first copy that can be read.
+Status Store::read_page_of_any(const Extent& page, const std::vector<Extent>& copies,
+                               const Devices& devices, std::span<std::uint8_t> into) {
+    auto read = devices.at(page.device)->read(page.device_offset, into);
+    for (const auto& copy : copies) {
+        if (read) return {};
+        if (copy.replica == 0 || !copy.file_range().contains(page.file_range())) continue;
+        read = devices.at(copy.device)
+                   ->read(copy.device_offset + (page.file_offset - copy.file_offset), into);
+    }
+    return read;
+}
+
+// From the primary; where that fails, page by page from any copy, and whoever repairs is told.
 Status Store::read_any_copy(const Extent& primary, const std::vector<Extent>& copies,
                             const Devices& devices, std::span<std::uint8_t> into) const {
     const auto first = devices.at(primary.device)->read(primary.device_offset, into);
     if (first) return {};
-    report_media_error(primary.device, primary.device_range(), first.error());
-    std::uint64_t covered = 0;
-    for (const auto& copy : copies) {
-        const auto part = copy.file_range().intersect(primary.file_range());
-        if (copy.replica == 0 || part.empty()) continue;
-        const auto read =
-            devices.at(copy.device)
-                ->read(copy.device_offset + (part.begin() - copy.file_offset),
-                       into.subspan(part.begin() - primary.file_offset, part.length()));
-        if (read) covered += part.length();
+    report_media_error(primary.device, primary.device_range(), MediaAccess::Read, first.error());
+    for (auto at = primary.file_offset; at < primary.file_range().end();) {
+        const auto end =
+            std::min(base::align_down(at, kPageBytes) + kPageBytes, primary.file_range().end());
+        RETURN_IF_ERROR(read_page_of_any(cut_to(primary, FileRange(at, end)), copies, devices,
+                                         into.subspan(at - primary.file_offset, end - at)));
+        at = end;
     }
-    // Several copies of one part count too often, never too seldom: with more than two copies the
-    // last word is the repair's.
-    return covered >= primary.length ? Status() : first;
+    return {};
 }
 
 Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
@@ -195,19 +203,31 @@ Result<std::size_t> Store::write_filling(InodeNo inode, std::uint64_t offset,
     Devices devices;
     const auto part = file_part(inode, offset, from.size(), devices);
     if (!part) return part.error();
-    for (const auto& extent : *part)
-        if (const auto written =
-                devices.at(extent.device)
-                    ->write(extent.device_offset,
-                            from.subspan(extent.file_offset - offset, extent.length));
-            !written) {
-            report_media_error(extent.device, extent.device_range(), written.error());
+    for (const auto& extent : *part) {
+        const auto bytes = from.subspan(extent.file_offset - offset, extent.length);
+        auto& device = *devices.at(extent.device);
+        if (const auto written = device.write(extent.device_offset, bytes); !written) {
+            report_bad_pages(extent, device, bytes);
             return written.error();
         }
+    }
     MutexLock lock(mutex_);
     note_modified_locked(inode);
     if (unsaved_times_.size() > kUnsavedTimesMax) RETURN_IF_ERROR(save_times_locked());
     return from.size();
+}
+
+void Store::report_bad_pages(const Extent& extent, device::Device& device,
+                             std::span<const std::uint8_t> bytes) const {
+    const auto range = extent.device_range();
+    for (auto at = range.begin(); at < range.end();) {
+        const auto end = std::min(base::align_down(at, kPageBytes) + kPageBytes, range.end());
+        const auto part = bytes.subspan(at - range.begin(), end - at);
+        if (const auto written = device.write(at, part); !written)
+            report_media_error(extent.device, DeviceRange(at, end), MediaAccess::Write,
+                               written.error());
+        at = end;
+    }
 }
 
 Status Store::punch(InodeNo inode, FileRange range) {

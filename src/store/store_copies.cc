@@ -98,9 +98,18 @@ Result<Store::CopyPlan> Store::reserve_copies(InodeNo inode, std::uint64_t piece
 void Store::drop_copy_locked(const Extent& copy, FailureKind kind, Change& change,
                              Dropped& dropped) {
     change.operations.push_back(op::CutExtent{copy});
-    if (failed_devices_.contains(copy.device)) change.operations.push_back(op::NoteAbsent{copy});
-    if (copy.replica != 0) return;
     const auto* node = state_->inode(copy.inode);
+    if (failed_devices_.contains(copy.device)) {
+        // What was lost on it before has no bytes there that could come back with it.
+        base::RangeSet valid;
+        valid.add(copy.file_range());
+        if (copy.replica == 0)
+            for (const auto& lost : node->lost.overlapping(copy.file_range()))
+                valid.subtract(lost.range);
+        for (const auto part : valid.parts())
+            change.operations.push_back(op::NoteAbsent{cut_to(copy, part)});
+    }
+    if (copy.replica != 0) return;
     base::RangeSet open;
     open.add(copy.file_range());
     // What was lost before on bad memory stays as it was recorded.
@@ -313,6 +322,18 @@ std::vector<std::pair<InodeNo, std::uint64_t>> Store::files() const {
     return all;
 }
 
+bool Store::is_unsynced(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    return node != nullptr && node->is_unsynced;
+}
+
+void Store::set_held(DeviceId device, SegmentNo segment) {
+    MutexLock lock(mutex_);
+    if (devices_.contains(device) && allocator_->owner({device, segment}))
+        allocator_->set_held({device, segment});
+}
+
 void Store::set_failed(DeviceId device) {
     MutexLock lock(mutex_);
     if (!devices_.contains(device)) return;
@@ -325,14 +346,15 @@ void Store::set_media_error_sink(MediaErrorSink sink) {
     media_error_sink_ = std::move(sink);
 }
 
-void Store::report_media_error(DeviceId device, DeviceRange range, const Error& error) const {
+void Store::report_media_error(DeviceId device, DeviceRange range, MediaAccess access,
+                               const Error& error) const {
     MediaErrorSink sink;
     {
         MutexLock lock(mutex_);
         sink = media_error_sink_;
     }
     base::log_line(base::LogLevel::Error, error.message());
-    if (sink) sink(device, range, error);
+    if (sink) sink(device, range, access, error);
 }
 
 Status Store::rewrite_metadata() {

@@ -36,12 +36,15 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
     RETURN_IF_ERROR(device->write_label(*label));
     Change change;
     change.operations = {op::AddDevice{id, label->device, label->name, device->segment_bytes(),
-                                       device->segment_count()}};
+                                       device->segment_count()},
+                         op::SetGeneration{id, label->generation}};
     // With no copy left there is no log to append to: the checkpoint on this device is the next.
     const bool begins_anew = is_metadata_lost_;
-    if (auto added = begins_anew ? state_->apply(change.operations.front())
-                                 : append_and_apply_locked(change);
-        !added) {
+    const auto apply_alone = [&]() -> Status {
+        for (const auto& operation : change.operations) RETURN_IF_ERROR(state_->apply(operation));
+        return {};
+    };
+    if (auto added = begins_anew ? apply_alone() : append_and_apply_locked(change); !added) {
         base::discard(device->remove_label(),
                       "a label that no history knows becomes a tombstone at the next open");
         return added.error();

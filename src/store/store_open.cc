@@ -70,6 +70,7 @@ Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name,
         numbered.emplace(id, device);
         operations.push_back(op::AddDevice{id, label->device, label->name, device->segment_bytes(),
                                            device->segment_count()});
+        operations.push_back(op::SetGeneration{id, label->generation});
     }
     Attributes root;
     root.inode = base::kRootInode;
@@ -143,6 +144,7 @@ Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, bool a
                                             " has another size than the pool's metadata says");
         } else {
             matched.emplace(label->id, device);
+            RETURN_IF_ERROR(state_->apply(op::SetGeneration{label->id, label->generation}));
         }
         labels.emplace_back(device, std::move(*label));
     }

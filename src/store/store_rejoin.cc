@@ -70,14 +70,6 @@ class Store::Rejoin {
         }
     }
 
-    static Extent cut_to(const Extent& extent, FileRange range) {
-        auto cut = extent;
-        cut.device_offset += range.begin() - extent.file_offset;
-        cut.file_offset = range.begin();
-        cut.length = range.length();
-        return cut;
-    }
-
     // Only what was lost with this device at this very place, and has no memory since.
     void keep_lost_parts(const Inode& node, const Extent& extent) {
         base::RangeSet placed;
@@ -121,10 +113,41 @@ class Store::Rejoin {
     std::vector<Move> copies_;
 };
 
+// What was punched since it was noted would come back as zeros.
+Status Store::forget_absent_parts(std::span<const Extent> punched) {
+    if (punched.empty()) return {};
+    MutexLock lock(mutex_);
+    const auto id = punched.front().device;
+    const auto* absent = state_->absent(id);
+    if (absent == nullptr) return {};
+    const auto offsets = [](const Extent& extent) {
+        return FileRange::of_length(extent.device_offset, extent.length);
+    };
+    base::RangeSet gone;  // of offsets in the device
+    for (const auto& extent : punched) gone.add(offsets(extent));
+    Change change;
+    change.operations = {op::ForgetAbsent{id}};
+    for (const auto& extent : absent->extents)
+        for (const auto left : gone.gaps(offsets(extent))) {
+            auto part = extent;
+            part.file_offset += left.begin() - extent.device_offset;
+            part.device_offset = left.begin();
+            part.length = left.length();
+            change.operations.push_back(op::NoteAbsent{part});
+        }
+    return append_and_apply_locked(change);
+}
+
 bool Store::is_absent(const device::Label& label) const {
     MutexLock lock(mutex_);
     const auto* absent = state_->absent(label.id);
     return label.pool == pool_uuid_ && absent != nullptr && absent->uuid == label.device;
+}
+
+bool Store::is_as_it_left(const device::Label& label) const {
+    MutexLock lock(mutex_);
+    const auto* absent = state_->absent(label.id);
+    return absent != nullptr && (absent->generation == 0 || absent->generation == label.generation);
 }
 
 std::vector<std::string> Store::absent_devices() const {
@@ -138,6 +161,19 @@ Result<Store::Rejoined> Store::rejoin_device(DevicePtr device) {
     auto label = device->label();
     if (!is_absent(label))
         return Error(Code::NotFound, device->name() + " is no device that this pool waits for");
+    if (!is_as_it_left(label))
+        return Error(Code::Invalid,
+                     "device " + device->name() +
+                         " was in use elsewhere since it left, or is an older copy of itself: what "
+                         "it holds is not what this pool knows; to wipe it and let it join empty, "
+                         "say --yes");
+    // What could not be cleaned afterwards would be handed out with bytes of others.
+    const auto segments = device->list_segments();
+    if (!segments) return segments.error();
+    for (const auto segment : *segments)
+        if (auto opened = device->open_segment(segment, base::Access::ReadWrite); !opened)
+            return opened.error().within("device " + device->name() +
+                                         " cannot come back as it is: a segment file is not one");
     MutexLock lock(mutex_);
     const auto id = label.id;
     const auto absent = *state_->absent(id);
@@ -158,7 +194,7 @@ Result<Store::Rejoined> Store::rejoin_device(DevicePtr device) {
     Change change;
     change.operations = {
         op::AddDevice{id, absent.uuid, absent.name, absent.segment_bytes, absent.segment_count},
-        op::ForgetAbsent{id}};
+        op::SetGeneration{id, label.generation}, op::ForgetAbsent{id}};
     // A segment that only copies lie in gets its owner with the first of them, as for every move.
     std::set<SegmentNo> owned;
     for (const auto& extent : rejoin.restored()) {

@@ -140,6 +140,9 @@ enum class FailureKind : std::uint8_t {
     Checksum = 5,         // the bytes are not those that were written
 };
 
+// What gave an error: a read can be tried again page by page, to find out which is bad.
+enum class MediaAccess { Read, Write };
+
 // A part of a file whose last copy is lost: pages that give SIGBUS and EIO until they are
 // overwritten or punched.
 struct LostRange {
