@@ -12,33 +12,12 @@
 
 #include "base/unique_fd.h"
 #include "tests/loss_support.h"
+#include "tests/shelf.h"
 
 namespace refault::tests {
 namespace {
 
 using Access = Mapper::Access;
-
-// Directories that are devices, which an outside hand can take away and bring back.
-class Shelf {
-  public:
-    std::string make(const std::string& name) {
-        const auto path = directory_.path() + "/" + name;
-        std::filesystem::create_directory(path);
-        return path;
-    }
-    std::string spec(const std::string& name) {
-        return name + "=dir:" + directory_.path() + "/" + name + ",size=64M";
-    }
-    void take(const std::string& name) { move(name, name + ".away"); }
-    void bring_back(const std::string& name) { move(name + ".away", name); }
-    std::string path(const std::string& name) const { return directory_.path() + "/" + name; }
-
-  private:
-    void move(const std::string& from, const std::string& to) {
-        std::filesystem::rename(directory_.path() + "/" + from, directory_.path() + "/" + to);
-    }
-    TemporaryDirectory directory_;
-};
 
 class Returning : public ::testing::Test {
   protected:
