@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "daemon/control_api.h"
+#include "daemon/failure_views.h"
 #include "daemon/json_views.h"
 
 namespace refault::daemon {
@@ -64,6 +65,7 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
         if (!attributes) return attributes.error();
         Json json = to_json(*attributes);
         json["path"] = *path;
+        json["lost"] = lost_ranges_json((*open)->store(), attributes->inode);
         return json;
     };
     routes["POST /v1/files/create"] =
