@@ -22,8 +22,8 @@ asan: ## build and run every test with the address and undefined-behaviour sanit
 	@cmake --build --preset asan
 	@tools/run-tests.sh asan
 
-bench: build ## build and run the benchmark
-	build/release/bin/refault-bench
+bench: build ## build and run the benchmark of pulls; see refault-bench --help for the others
+	build/release/bin/refault-bench drain
 
 check: ## folder order, file rules, formatting
 	@python3 tools/check_test.py

@@ -16,6 +16,11 @@ PKG_CONFIG_PATH=$(dirname "$(find "$prefix/root" -name refault.pc)")
 # shellcheck disable=SC2046  # flags are words
 cc -o "$prefix/note" "$source/examples/note.c" $(pkg-config --cflags --libs refault)
 
+# The header asks for nothing that strict C does not have.
+# shellcheck disable=SC2046
+printf '#include <refault/refault.h>\nint main(void) { return rf_try(0, 0, 0) == 0; }\n' > "$prefix/strict.c"
+cc -std=c11 -pedantic -Wall -Wextra -Werror -fsyntax-only "$prefix/strict.c" $(pkg-config --cflags refault)
+
 # A program that uses the library takes in nothing else of ours, nor of what the daemon stands on.
 readelf -d "$(find "$prefix/root" -name 'librefault.so' | head -n 1)" | grep NEEDED | grep -vE 'libstdc\+\+|libgcc_s|libc\.so|libm\.so|ld-linux' && {
     echo "librefault.so needs more than the C and C++ run time" >&2

@@ -139,20 +139,21 @@ RF_API int rf_punch(rf_file* file, uint64_t offset, uint64_t length);
  * hands every other SIGBUS on to the handler that was there before. A program that installs its own
  * handler later calls rf_handle_sigbus first in it.
  */
-enum { RF_LOST = 1, RF_STALE = 2 };
+enum { RF_LOST = 1, RF_STALE = 2, RF_BEYOND = 3 };
 
 typedef struct rf_loss {
     void* address;
     size_t length;
-    int what; /* RF_LOST or RF_STALE */
+    int what; /* RF_LOST, RF_STALE, or, from rf_try alone, RF_BEYOND: beyond the file's end */
 } rf_loss;
 
 /* For a handler installed after rf_connect: 1 when it should return, because the access can be
  * repeated; 0 when the signal is the program's to deal with. Where pool memory was lost, *info then
- * says BUS_MCEERR_AR, the address and the size. Async-signal-safe. */
-RF_API int rf_handle_sigbus(siginfo_t* info);
+ * says BUS_MCEERR_AR, the address and the size. Async-signal-safe. `info` is the handler's
+ * siginfo_t*, a type that strict C has no name for. */
+RF_API int rf_handle_sigbus(void* info);
 /* Runs body(context). When it touches memory that is lost, it is left by a jump, and the result is
- * -EIO (RF_LOST), -ESTALE (RF_STALE) or -EFAULT (beyond the end of the file), with *loss (may be
+ * -EIO (RF_LOST), -ESTALE (RF_STALE) or -EFAULT (RF_BEYOND), with *loss (may be
  * NULL) filled in; otherwise 0. As after longjmp, nothing is undone and no destructor runs: body
  * should only read and write memory. */
 RF_API int rf_try(void (*body)(void* context), void* context, rf_loss* loss);

@@ -89,13 +89,17 @@ enum class Notice {
 };
 using Loss = rf_loss;
 
-// Runs `body`, which only reads and writes memory; when it touches lost memory, says where instead
-// of dying. It is left by a jump then: no destructor in it runs, so it should need none.
+// Runs `body`, a callable that only reads and writes memory; when it touches memory that is lost,
+// held back or beyond the end of the file, says where, and which of them (Loss::what: RF_LOST,
+// RF_STALE, RF_BEYOND), instead of dying. It is left by a jump then: no destructor in it runs, so
+// it should need none.
 template <typename Body>
 std::optional<Loss> try_access(Body&& body) {
+    // An object of our own, whatever `body` is: a function has no address that fits into a void*.
+    auto run = [&body] { body(); };
     Loss loss{};
-    const int result = rf_try([](void* context) { (*static_cast<std::decay_t<Body>*>(context))(); },
-                              static_cast<void*>(std::addressof(body)), &loss);
+    const int result =
+        rf_try([](void* context) { (*static_cast<decltype(run)*>(context))(); }, &run, &loss);
     if (result != 0) return loss;
     return std::nullopt;
 }

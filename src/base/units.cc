@@ -8,12 +8,17 @@
 namespace refault::base {
 
 Result<std::uint64_t> parse_size(std::string_view text) {
-    const Error bad(Code::Invalid,
-                    "not a size: '" + std::string(text) + "' (write for example 4096, 512M or 2G)");
+    const Error bad(Code::Invalid, "not a size: '" + std::string(text) +
+                                       "' (write for example 4096, 0x1000, 512M or 2G)");
+    const bool is_hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+    const auto digits = is_hexadecimal ? text.substr(2) : text;
     std::uint64_t number = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(),
+                                                number, is_hexadecimal ? 16 : 10);
     if (failure != std::errc{}) return bad;
-    std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    std::string_view suffix(end, static_cast<std::size_t>(digits.data() + digits.size() - end));
+    // A "B" behind one would be a digit: it takes no suffix at all.
+    if (is_hexadecimal && !suffix.empty()) return bad;
     if (suffix.ends_with("iB"))
         suffix.remove_suffix(2);
     else if (suffix.ends_with("B"))

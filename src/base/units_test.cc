@@ -26,11 +26,15 @@ TEST(Units, ParsesSuffixes) {
     EXPECT_EQ(size("2G"), 2ull << 30);
     EXPECT_EQ(size("3T"), 3ull << 40);
     EXPECT_EQ(size("18446744073709551615"), UINT64_MAX);
+    EXPECT_EQ(size("0x300000"), 3ull << 20);
+    EXPECT_EQ(size("0X1b"), 27u);
+    EXPECT_EQ(size("0xffffffffffffffff"), UINT64_MAX);
 }
 
 TEST(Units, RefusesWhatIsNoSize) {
-    for (const char* text : {"", "K", "-1", "+1", " 1", "1 ", "1.5G", "1X", "1KK", "1GM", "0x10",
-                             "18446744073709551616", "16777216T", "lots"}) {
+    for (const char* text :
+         {"", "K", "-1", "+1", " 1", "1 ", "1.5G", "1X", "1KK", "1GM", "0x", "0x-1", "0x10K", "0xg",
+          "0x10000000000000000", "x10", "18446744073709551616", "16777216T", "lots"}) {
         const auto size = parse_size(text);
         ASSERT_FALSE(size) << text << " gave " << *size;
         EXPECT_EQ(size.error().code(), Code::Invalid);
@@ -51,7 +55,7 @@ TEST(Units, FormatsWithOneDecimal) {
 
 TEST(Units, AcceptsADigitAndSuffixGrammarAndNothingElse) {
     testing::Random random;
-    const std::regex grammar("[0-9]+[KMGTkmgt]?(iB|B)?");
+    const std::regex grammar("[0-9]+[KMGTkmgt]?(iB|B)?|0x[0-9a-fA-F]+");
     constexpr std::string_view kLetters = "0123456789KMGTiB-. x";
     for (int round = 0; round < 20000; ++round) {
         std::string text;

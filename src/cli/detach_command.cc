@@ -6,6 +6,7 @@
 
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/loss_text.h"
 #include "cli/pull_text.h"
 
 namespace refault::cli {
@@ -37,7 +38,7 @@ base::Result<Json> request_of(const DetachArguments& arguments) {
 }
 
 void show_plan(const Json& plan) {
-    std::printf("to leave    %llu files, %s\n", plan.value("files", 0ull),
+    std::printf("to leave    %s, %s\n", count_of(plan.value("files", 0ull), "file").c_str(),
                 base::format_size(plan.value("bytes", 0ull)).c_str());
     for (const auto& path : plan["incomplete"])
         std::printf("in part     %s has bytes on other devices, too\n",
@@ -45,8 +46,26 @@ void show_plan(const Json& plan) {
     for (const auto& process : plan["processes"])
         std::printf("asked       pid %d (%s)\n", process.value("pid", 0),
                     printable(process.value("command", "")).c_str());
-    std::printf("possible    %s; nothing was changed\n",
-                plan.value("is_possible", false) ? "yes" : "no");
+    if (plan.value("is_possible", false))
+        std::printf("possible    yes; nothing was changed\n");
+    else
+        std::printf("possible    no: %s\n", printable(plan.value("reason", "")).c_str());
+}
+
+// With the paths that the devices have here; another host may have mounted them elsewhere.
+void show_way_back(Context& context, const Json& devices) {
+    std::string names, specs;
+    for (const auto& device : devices) {
+        const auto name = device.get<std::string>();
+        names += " " + name;
+        const auto known = context.client().get("/v1/devices/" + url_encode(name));
+        specs += " dir:" + (known ? known->value("directory", "PATH") : std::string("PATH"));
+    }
+    std::printf(
+        "safe to pull, with its data:%s (power indicator off)\n"
+        "bring it up on another host, or here after `refault pool close`, with: refault pool "
+        "import%s\n",
+        names.c_str(), specs.c_str());
 }
 
 void detach(Context& context, const DetachArguments& arguments) {
@@ -69,12 +88,8 @@ void detach(Context& context, const DetachArguments& arguments) {
         if (phase != "detached")
             return context.fail(
                 base::Error(base::Code::Busy, "not detached: " + status->value("reason", "")));
-        return context.finish(status, [](const Json& done) {
-            std::printf(
-                "safe to pull, with its data: %s (power indicator off); bring it up with: "
-                "refault pool import dir:PATH\n",
-                done["devices"][0].get<std::string>().c_str());
-        });
+        return context.finish(status,
+                              [&](const Json& done) { show_way_back(context, done["devices"]); });
     }
 }
 

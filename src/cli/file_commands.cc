@@ -3,9 +3,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
+#include "base/range.h"
 #include "base/unique_fd.h"
 #include "base/units.h"
 #include "cli/command.h"
@@ -22,6 +24,7 @@ namespace {
 constexpr std::string_view kPoolPrefix = "pool:";
 // One request's worth of bytes.
 constexpr std::size_t kStepBytes = 4u << 20;
+constexpr base::FileRange kWholeFile(0, UINT64_MAX);
 
 std::string data_target(const std::string& path, std::uint64_t offset) {
     return "/v1/files/data?path=" + url_encode(path) + "&offset=" + std::to_string(offset);
@@ -37,16 +40,24 @@ Status write_all(int fd, std::string_view bytes) {
     return {};
 }
 
-// Copies a pool file to a descriptor; returns its length.
-Result<std::uint64_t> copy_out(const ControlClient& client, const std::string& path, int fd) {
-    for (std::uint64_t offset = 0;;) {
-        auto bytes =
-            client.get_bytes(data_target(path, offset) + "&length=" + std::to_string(kStepBytes));
+// Up to a step of the file's bytes; none at its end.
+Result<std::string> read_step(const ControlClient& client, const std::string& path,
+                              base::FileRange left) {
+    const auto length = std::min<std::uint64_t>(left.length(), kStepBytes);
+    return client.get_bytes(data_target(path, left.begin()) + "&length=" + std::to_string(length));
+}
+
+// Copies a part of a pool file to a descriptor; returns how many bytes it had.
+Result<std::uint64_t> copy_out(const ControlClient& client, const std::string& path,
+                               base::FileRange part, int fd) {
+    for (auto at = part.begin(); at < part.end();) {
+        auto bytes = read_step(client, path, {at, part.end()});
         if (!bytes) return bytes.error();
-        if (bytes->empty()) return offset;
+        if (bytes->empty()) return at - part.begin();
         RETURN_IF_ERROR(write_all(fd, *bytes));
-        offset += bytes->size();
+        at += bytes->size();
     }
+    return part.length();
 }
 
 Result<std::uint64_t> copy_in(const ControlClient& client, int fd, const std::string& path) {
@@ -99,13 +110,16 @@ Result<std::uint64_t> copy(const ControlClient& client, const std::string& from,
         if (is_directory) return Error(Code::Invalid, inside + " is a directory; cp copies files");
         local = into_directory(local, is_local_directory(local), inside);
     }
+    if (is_out)
+        // Nor is an empty file left behind of one that cannot be read.
+        if (auto first = read_step(client, inside, kWholeFile); !first) return first.error();
     base::UniqueFd fd(local == "-" ? ::dup(is_out ? STDOUT_FILENO : STDIN_FILENO)
                       : is_out
                           ? ::open(local.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
                           : ::open(local.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd) return base::sys_error(local);
     if (!is_out) return copy_in(client, fd.get(), into_directory(inside, is_directory, local));
-    auto copied = copy_out(client, inside, fd.get());
+    auto copied = copy_out(client, inside, kWholeFile, fd.get());
     // Some filesystems say only now that a write has failed.
     if (copied && ::close(fd.release()) != 0) return base::sys_error(local);
     return copied;
@@ -141,6 +155,12 @@ void show_stat(const Json& stat) {
         stat.value("size_bytes", 0ull), base::format_size(stat.value("size_bytes", 0ull)).c_str(),
         base::format_size(stat.value("allocated_bytes", 0ull)).c_str(), stat.value("mode", 0u),
         stat.value("uid", 0u), stat.value("gid", 0u), stat.value("links", 0u));
+    std::printf("copies  %u%s\non-loss %s\n", stat.value("replicas", 1u),
+                stat.value("type", "") == "directory" ? " (of files made in it)" : "",
+                stat.value("on_loss", "").c_str());
+    for (const auto& range : stat["lost"])
+        std::printf("lost    bytes 0x%llx-0x%llx (%s)\n", range.value("file_begin", 0ull),
+                    range.value("file_end", 0ull), range.value("kind", "").c_str());
 }
 
 // mkdir -p: every missing directory on the way.
@@ -158,6 +178,31 @@ Result<Json> make_directories(const ControlClient& client, const std::string& pa
     auto stat = client.get("/v1/files/stat?path=" + url_encode(path));
     if (stat && stat->value("type", "") != "directory") return made;
     return stat;
+}
+
+void add_cat_command(CLI::App& app, Context& context) {
+    struct Arguments {
+        std::string path, offset = "0", length;
+    };
+    auto arguments = std::make_shared<Arguments>();
+    CLI::App* cat = add_command(
+        app, context, "cat", "Write a file to standard output",
+        "  refault cat /log | tail\n"
+        "  refault cat /state --offset 0x2000 --length 1M > saved    what is good of a file that "
+        "has lost bytes",
+        [&context, arguments] {
+            auto offset = base::parse_size(arguments->offset);
+            if (!offset) return context.fail(offset.error(), kWrongUsage);
+            auto length = arguments->length.empty() ? Result<std::uint64_t>(UINT64_MAX)
+                                                    : base::parse_size(arguments->length);
+            if (!length) return context.fail(length.error(), kWrongUsage);
+            const base::FileRange part(*offset, *offset + std::min(*length, UINT64_MAX - *offset));
+            auto done = copy_out(context.client(), pool_path(arguments->path), part, STDOUT_FILENO);
+            if (!done) context.fail(done.error());
+        });
+    cat->add_option("path", arguments->path, "In the pool")->required();
+    cat->add_option("--offset", arguments->offset, "From here")->capture_default_str();
+    cat->add_option("--length", arguments->length, "So many bytes; to the end of the file");
 }
 
 }  // namespace
@@ -189,14 +234,7 @@ void add_file_commands(CLI::App& app, Context& context) {
     ls->add_option("path", arguments->path, "In the pool")->capture_default_str();
     ls->add_flag("-l", arguments->is_long, "With mode, owner and size");
 
-    CLI::App* cat = add_command(app, context, "cat", "Write a file to standard output",
-                                "  refault cat /log | tail", [&context, arguments] {
-                                    auto done = copy_out(context.client(),
-                                                         pool_path(arguments->path), STDOUT_FILENO);
-                                    if (!done) context.fail(done.error());
-                                });
-    cat->add_option("path", arguments->path, "In the pool")->required();
-
+    add_cat_command(app, context);
     CLI::App* cp = add_command(
         app, context, "cp", "Copy into or out of the pool ('-' is standard input or output)",
         "  refault cp model.bin pool:/models/a\n  refault cp pool:/models/a copy.bin",

@@ -1,11 +1,11 @@
-// refault set, punch, fail, failures, lost, resync, pool scrub.
+// refault set, punch, failures, lost, resync, pool scrub.
 #include <unistd.h>
 
 #include <cstdio>
-#include <ctime>
 
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/loss_text.h"
 #include "cli/pull_text.h"
 
 namespace refault::cli {
@@ -18,56 +18,19 @@ namespace {
 
 constexpr unsigned kPollUs = 200'000;
 
-std::string local_time(std::uint64_t ns) {
-    const auto seconds = static_cast<std::time_t>(ns / 1'000'000'000);
-    std::tm parts{};
-    ::localtime_r(&seconds, &parts);
-    char text[32];
-    std::strftime(text, sizeof text, "%F %T", &parts);
-    return text;
-}
-
-std::string list_of(const Json& numbers) {
-    std::string text;
-    for (const auto& number : numbers) text += (text.empty() ? "" : ",") + number.dump();
-    return text.empty() ? "none" : text;
-}
-
 void show_redundancy(const Json& file) {
-    std::printf("replicas=%u on-loss=%s\n", file.value("replicas", 1u),
-                file.value("on_loss", "").c_str());
-}
-
-void show_failure(const Json& record) {
-    std::printf("failure %llu  %s  %s  %s 0x%llx-0x%llx\n", record.value("failure", 0ull),
-                local_time(record.value("noticed_ns", 0ull)).c_str(),
-                record.value("kind", "").c_str(), record.value("device", "").c_str(),
-                record.value("device_begin", 0ull), record.value("device_end", 0ull));
-    std::printf("  unmapped after %s, repaired after %s, proven after %s, signals %s to %s\n",
-                ms_or_dash(record["unmapped_ms"]).c_str(),
-                ms_or_dash(record["repaired_ms"]).c_str(), ms_or_dash(record["proven_ms"]).c_str(),
-                ms_or_dash(record["first_signal_ms"]).c_str(),
-                ms_or_dash(record["last_signal_ms"]).c_str());
-    for (const auto& part : record["parts"])
-        std::printf("  %-18s %s bytes 0x%llx-0x%llx, copy %u; mapped by pid %s\n",
-                    part.value("outcome", "").c_str(), printable(part.value("path", "")).c_str(),
-                    part.value("file_begin", 0ull), part.value("file_end", 0ull),
-                    part.value("replica", 0u), list_of(part["spanning_pids"]).c_str());
-    for (const auto& one : record["signalled"])
-        std::printf("  told pid %d at 0x%llx: %s, after %s\n", one.value("pid", 0),
-                    one.value("address", 0ull), one.value("why", "").c_str(),
-                    ms_or_dash(one["after_ms"]).c_str());
-    if (const auto left = record.value("parts_left_out", 0ull); left > 0)
-        std::printf("  and %llu more parts that were not lost\n", left);
+    std::printf("replicas=%u on-loss=%s%s\n", file.value("replicas", 1u),
+                file.value("on_loss", "").c_str(),
+                file.value("type", "") == "directory" ? "  for files made in it from now on" : "");
 }
 
 void show_failures(const Json& answer) {
     for (const auto& record : answer["failures"]) show_failure(record);
     if (answer["failures"].empty()) std::printf("nothing has failed\n");
     for (const auto& one : answer["retired"])
-        std::printf("retired  device %u 0x%llx-0x%llx after %u failures\n", one.value("device", 0u),
-                    one.value("device_begin", 0ull), one.value("device_end", 0ull),
-                    one.value("failures", 0u));
+        std::printf("retired  %s 0x%llx-0x%llx after %u failures\n",
+                    one.value("device", "").c_str(), one.value("device_begin", 0ull),
+                    one.value("device_end", 0ull), one.value("failures", 0u));
 }
 
 void show_lost(const Json& answer) {
@@ -81,6 +44,13 @@ void show_lost(const Json& answer) {
     if (answer["lost"].empty()) std::printf("nothing is lost\n");
 }
 
+// What no copy brings back is said wherever somebody waits for copies.
+void show_lost_bytes(std::uint64_t bytes) {
+    if (bytes > 0)
+        std::printf("%s are lost, no copy is left to make them of: see refault lost\n",
+                    format_size(bytes).c_str());
+}
+
 void show_resync(const Json& status) {
     if (status.value("is_running", false))
         std::printf("making copies: %s of %s done, %llu files left, now %s\n",
@@ -92,6 +62,7 @@ void show_resync(const Json& status) {
     if (const auto missing = status.value("short_bytes", 0ull); missing > 0)
         std::printf("%s of copies find no place on another device: add one\n",
                     format_size(missing).c_str());
+    show_lost_bytes(status.value("lost_bytes", 0ull));
 }
 
 // Follows a background job at `target` until it is not running; shows a line of progress.
@@ -115,6 +86,8 @@ base::Result<Json> follow(Context& context, const char* target, const char* what
 
 void set_redundancy(Context& context, const std::vector<std::string>& settings,
                     const std::string& path, bool waits) {
+    const auto stat_target = "/v1/files/stat?path=" + url_encode(path);
+    if (settings.empty()) return context.finish(context.client().get(stat_target), show_redundancy);
     Json body = {{"path", path}};
     for (const auto& setting : settings) {
         const auto equals = setting.find('=');
@@ -133,66 +106,22 @@ void set_redundancy(Context& context, const std::vector<std::string>& settings,
                 kWrongUsage);
     }
     auto answer = context.client().post("/v1/files/set", body);
-    if (answer && waits)
-        if (auto done = follow(context, "/v1/resync", "making copies"); !done)
-            return context.fail(done.error());
-    context.finish(answer, show_redundancy);
+    if (!answer || !waits) return context.finish(answer, show_redundancy);
+    if (auto done = follow(context, "/v1/resync", "making copies"); !done)
+        return context.fail(done.error());
+    context.finish(context.client().get(stat_target), [](const Json& file) {
+        show_redundancy(file);
+        if (file.value("type", "") == "directory")
+            std::printf("there was nothing to wait for: files that are there stay as they are\n");
+        std::uint64_t lost = 0;
+        for (const auto& range : file["lost"])
+            lost += range.value("file_end", 0ull) - range.value("file_begin", 0ull);
+        show_lost_bytes(lost);
+    });
 }
 
 void add_failure_commands(CLI::App& app, Context& context) {
-    struct Arguments {
-        std::string device, offset, length, kind;
-        bool all = false;
-        bool yes = false;
-        bool dry_run = false;
-    };
-    auto arguments = std::make_shared<Arguments>();
-    CLI::App* fail = add_command(
-        app, context, "fail", "Report that a range of a device, or all of it, is bad or gone",
-        "  refault fail b 16M 4096                    a bad page: repaired from another copy, else "
-        "lost\n"
-        "  refault fail b 16M 4096 --dry-run          what that would touch\n"
-        "  refault fail b --all --yes                 the device is gone",
-        [&context, arguments] {
-            Json body = Json::object();
-            if (!arguments->kind.empty()) body["kind"] = arguments->kind;
-            if (arguments->all) {
-                if (!arguments->yes)
-                    return context.fail(
-                        Error(Code::Invalid,
-                              "what has no other copy is lost with the device; add --yes if it is "
-                              "gone"),
-                        kWrongUsage);
-                body["all"] = true;
-            } else {
-                auto offset = base::parse_size(arguments->offset);
-                if (!offset) return context.fail(offset.error(), kWrongUsage);
-                auto length = base::parse_size(arguments->length);
-                if (!length) return context.fail(length.error(), kWrongUsage);
-                body["offset"] = *offset;
-                body["length"] = *length;
-            }
-            if (arguments->dry_run && !arguments->all)
-                return context.finish(
-                    context.client().get("/v1/locate?device=" + url_encode(arguments->device) +
-                                         "&offset=" + body["offset"].dump() +
-                                         "&length=" + body["length"].dump()),
-                    [](const Json& owners) {
-                        std::printf("%zu parts would be touched; nothing was changed\n",
-                                    owners["owners"].size());
-                    });
-            context.finish(context.client().post(
-                               "/v1/devices/" + url_encode(arguments->device) + "/fail", body),
-                           show_failure);
-        });
-    fail->add_option("device", arguments->device, "The device")->required();
-    fail->add_option("offset", arguments->offset, "Where on the device, for example 16M");
-    fail->add_option("length", arguments->length, "How many bytes");
-    fail->add_option("--kind", arguments->kind,
-                     "poison (the usual), surprise-removal, io-error, checksum");
-    fail->add_flag("--all", arguments->all, "The whole device is gone");
-    fail->add_flag("--yes", arguments->yes, "Yes, what has no other copy is lost");
-    fail->add_flag("--dry-run", arguments->dry_run, "Only say what lies there");
+    add_fail_command(app, context);
     add_command(
         app, context, "failures", "Show what has failed, who was told, and how long it took",
         "  refault failures --json",
@@ -251,6 +180,7 @@ void add_loss_commands(CLI::App& app, Context& context) {
         std::string path, offset, length;
         std::vector<std::string> settings;
         bool waits = false;
+        bool dry_run = false;
     };
     auto arguments = std::make_shared<Arguments>();
     CLI::App* set = add_command(
@@ -258,13 +188,14 @@ void add_loss_commands(CLI::App& app, Context& context) {
         "  refault set /state replicas=2\n"
         "  refault set /state replicas=2 --wait         return when the copies are there\n"
         "  refault set /cache on-loss=rollback          older bytes come back without a signal\n"
-        "  refault set / replicas=2                     for files made there from now on",
+        "  refault set / replicas=2                     for files made there from now on\n"
+        "  refault set /state                           show what is set",
         [&context, arguments] {
             set_redundancy(context, arguments->settings, arguments->path, arguments->waits);
         });
     set->add_option("path", arguments->path, "The file or directory")->required();
-    set->add_option("settings", arguments->settings, "replicas=NUMBER, on-loss=signal|rollback")
-        ->required();
+    set->add_option("settings", arguments->settings,
+                    "replicas=NUMBER, on-loss=signal|rollback; without any they are shown");
     set->add_flag("--wait", arguments->waits, "Return when the copies are there");
     CLI::App* punch = add_command(
         app, context, "punch", "Make whole pages of a file zeros; what was lost there can be used",
@@ -273,17 +204,29 @@ void add_loss_commands(CLI::App& app, Context& context) {
             if (!offset) return context.fail(offset.error(), kWrongUsage);
             auto length = base::parse_size(arguments->length);
             if (!length) return context.fail(length.error(), kWrongUsage);
-            if (!arguments->waits)
+            if (!arguments->waits && !arguments->dry_run)
                 return context.fail(Error(Code::Invalid, "the bytes there become zeros; add --yes"),
                                     kWrongUsage);
-            context.finish(context.client().post("/v1/files/punch", {{"path", arguments->path},
-                                                                     {"offset", *offset},
-                                                                     {"length", *length}}),
-                           [](const Json&) { std::printf("punched\n"); });
+            context.finish(
+                context.client().post("/v1/files/punch", {{"path", arguments->path},
+                                                          {"offset", *offset},
+                                                          {"length", *length},
+                                                          {"dry_run", arguments->dry_run}}),
+                [](const Json& done) {
+                    const bool is_done = !done.value("dry_run", false);
+                    const auto lost = done.value("lost_bytes_taken_back", 0ull);
+                    std::printf("%s %s", is_done ? "punched" : "would punch",
+                                format_size(done.value("length", 0ull)).c_str());
+                    if (lost > 0)
+                        std::printf(", of which %s %s lost and can be used again",
+                                    format_size(lost).c_str(), is_done ? "were" : "are");
+                    std::printf("%s\n", is_done ? "" : "; nothing was changed");
+                });
         });
     punch->add_option("path", arguments->path, "The file")->required();
     punch->add_option("offset", arguments->offset, "From here, in whole pages")->required();
     punch->add_option("length", arguments->length, "How many bytes, whole pages")->required();
+    punch->add_flag("--dry-run", arguments->dry_run, "Only say what would be punched");
     punch->add_flag("--yes", arguments->waits, "Yes, the bytes there become zeros");
 }
 

@@ -44,6 +44,13 @@ int main(int argc, char** argv) {
         });
     try {
         app.parse(argc, argv);
+    } catch (const CLI::CallForHelp& error) {
+        // The help of something else is no answer to a word that is not known.
+        const auto unknown = app.remaining(/*recurse=*/true);
+        if (unknown.empty()) return app.exit(error);
+        std::fprintf(stderr, "refault: '%s' is not understood; see: refault --help\n",
+                     unknown.front().c_str());
+        return kWrongUsage;
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : kWrongUsage;
     }

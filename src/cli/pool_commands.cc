@@ -3,10 +3,36 @@
 
 #include "base/units.h"
 #include "cli/command.h"
+#include "cli/loss_text.h"
 
 namespace refault::cli {
 
 namespace {
+
+void show_losses(const Json& losses) {
+    const auto number = [&](const char* name) { return losses.value(name, 0ull); };
+    const auto size = [&](const char* name) { return base::format_size(number(name)); };
+    if (number("lost_bytes") > 0)
+        std::printf("lost      %s in %s; see: refault lost\n", size("lost_bytes").c_str(),
+                    count_of(number("lost_files"), "file").c_str());
+    for (const auto& name : losses["lost_devices"])
+        std::printf(
+            "lost      device %s is lost; it comes back by: refault device add %s=dir:PATH\n",
+            name.get<std::string>().c_str(), name.get<std::string>().c_str());
+    if (number("missing_copy_bytes") > 0)
+        std::printf("copies    %s of copies missing, in %s; see: refault resync\n",
+                    size("missing_copy_bytes").c_str(),
+                    count_of(number("files_missing_copies"), "file").c_str());
+    if (number("unsynced_files") > 0)
+        std::printf("copies    of %s may differ\n",
+                    count_of(number("unsynced_files"), "file").c_str());
+    if (number("retired_bytes") > 0)
+        std::printf("retired   %s of memory; see: refault failures\n",
+                    size("retired_bytes").c_str());
+    if (number("failures_not_repaired") > 0)
+        std::printf("failures  %s not repaired; see: refault failures\n",
+                    count_of(number("failures_not_repaired"), "failure").c_str());
+}
 
 void show_status(const Json& status) {
     if (!status["kernel"].value("userfaultfd", true))
@@ -28,6 +54,7 @@ void show_status(const Json& status) {
                 metadata.value("epoch", 0ull), metadata.value("copies", 0),
                 base::format_size(metadata.value("checkpoint_bytes", 0ull)).c_str(),
                 base::format_size(metadata.value("log_bytes", 0ull)).c_str());
+    show_losses(status["losses"]);
     for (const auto& device : status["devices"])
         std::printf("device    %-12s %-10s power %s\n", device.value("name", "").c_str(),
                     device.value("state", "").c_str(), device["slot"].value("power", "").c_str());
@@ -89,9 +116,12 @@ void add_pool_commands(CLI::App& app, Context& context) {
         *pool, context, "import", "Bring up devices that were detached, or another host's pool",
         "  refault pool import dir:/mnt/pmem1", [&context, arguments] {
             context.finish(
-                context.client().post("/v1/pool/open", {{"devices", arguments->devices}}),
+                context.client().post("/v1/pool/open", {{"devices", arguments->devices},
+                                                        {"degraded", arguments->is_degraded}}),
                 show_status);
         });
+    import->add_flag("--degraded", arguments->is_degraded,
+                     "Go on without the devices that are missing");
     import->add_option("devices", arguments->devices, "The pool's devices: dir:PATH")->required();
     add_command(*pool, context, "close",
                 "Close the pool; programs keep what they have mapped, ram: devices end",

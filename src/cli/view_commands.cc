@@ -66,11 +66,18 @@ void show_maps(const Json& answer) {
                     mapping.value("address_end", 0ull),
                     printable(mapping.value("path", "")).c_str(), mapping.value("file_begin", 0ull),
                     mapping.value("file_end", 0ull));
-        for (const auto& range : mapping["device_ranges"])
-            std::printf("    on %s 0x%llx, %s of the file from 0x%llx\n",
+        for (const auto& range : mapping["device_ranges"]) {
+            const auto replica = range.value("replica", 0u);
+            const auto copy = replica == 0 ? "" : "copy " + std::to_string(replica) + " ";
+            std::printf("    %son %s 0x%llx, %s of the file from 0x%llx\n", copy.c_str(),
                         range.value("device", "").c_str(), range.value("offset", 0ull),
                         base::format_size(range.value("length", 0ull)).c_str(),
                         range.value("file_offset", 0ull));
+        }
+        if (const auto lost = mapping.value("lost_bytes", 0ull); lost > 0)
+            std::printf("    lost: %s\n", base::format_size(lost).c_str());
+        if (const auto held = mapping.value("suspended_bytes", 0ull); held > 0)
+            std::printf("    held back until accepted: %s\n", base::format_size(held).c_str());
     }
 }
 

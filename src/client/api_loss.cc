@@ -30,12 +30,17 @@ int error_of(wire::Answer answer) {
     }
 }
 
+int loss_of(int error) {
+    return error == -ESTALE ? RF_STALE : error == -EFAULT ? RF_BEYOND : RF_LOST;
+}
+
 }  // namespace
 
 extern "C" {
 
-int rf_handle_sigbus(siginfo_t* info) {
-    return info != nullptr && refault::client::resolve_sigbus(*info) ? 1 : 0;
+int rf_handle_sigbus(void* info) {
+    return info != nullptr && refault::client::resolve_sigbus(*static_cast<siginfo_t*>(info)) ? 1
+                                                                                              : 0;
 }
 
 int rf_try(void (*body)(void* context), void* context, rf_loss* loss) {
@@ -44,10 +49,11 @@ int rf_try(void (*body)(void* context), void* context, rf_loss* loss) {
     if (sigsetjmp(guard.jump, 0) != 0) {
         guard.leave();
         const auto first = refault::base::align_down(guard.hit.address, kPageBytes);
+        const int error = error_of(guard.hit.answer);
         if (loss != nullptr)
             *loss = {reinterpret_cast<void*>(static_cast<std::uintptr_t>(first)), kPageBytes,
-                     guard.hit.answer == wire::Answer::Stale ? RF_STALE : RF_LOST};
-        return error_of(guard.hit.answer);
+                     loss_of(error)};
+        return error;
     }
     guard.enter();
     body(context);

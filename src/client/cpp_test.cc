@@ -102,6 +102,28 @@ TEST_F(CppTest, RequestsReachTheDaemonAsMeant) {
     EXPECT_EQ(seen, expected);
 }
 
+int g_runs = 0;
+void count_run() {
+    ++g_runs;
+}
+
+TEST_F(CppTest, AnyCallableCanBeTried) {
+    struct Counting {
+        int* runs;
+        void operator()() const { ++*runs; }
+    };
+    int runs = 0;
+    const Counting counting{&runs};
+    EXPECT_FALSE(refault::try_access(counting));
+    EXPECT_FALSE(refault::try_access([&] { ++runs; }));
+    const auto constant = [&runs] { ++runs; };
+    EXPECT_FALSE(refault::try_access(constant));
+    EXPECT_EQ(runs, 3);
+    EXPECT_FALSE(refault::try_access(count_run));
+    EXPECT_FALSE(refault::try_access(&count_run));
+    EXPECT_EQ(g_runs, 2);
+}
+
 TEST_F(CppTest, WithoutADaemonTheErrorSaysWhatToDo) {
     auto session = refault::Session::connect("/tmp/refault-no-such.sock");
     ASSERT_FALSE(session);

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "daemon/control_api.h"
+#include "daemon/failure_views.h"
 #include "daemon/json_views.h"
 
 namespace refault::daemon {
@@ -65,6 +66,7 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
         Json json = to_json(*attributes);
         json["path"] = *path;
         json["paths"] = paths_of((*open)->store(), attributes->inode);
+        json["lost"] = lost_ranges_json((*open)->store(), attributes->inode);
         return json;
     };
     routes["POST /v1/files/create"] =

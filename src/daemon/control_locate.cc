@@ -17,15 +17,14 @@ struct Place {
     DeviceRange range;
 };
 
-Result<Place> place_of(const ApiRequest& request, const std::string& name,
-                       const store::Store& store) {
+Result<Place> place_of(const ApiRequest& request, const std::string& name, Pool& pool) {
     auto offset = number_query(request, "offset");
     if (!offset) return offset.error();
     auto length = number_query(request, "length");
     if (!length) return length.error();
-    auto id = store.find_device(name);
+    auto id = pool.find_device(name);
     if (!id) return id.error();
-    auto device = store.device(*id);
+    auto device = pool.store().device(*id);
     if (!device) return device.error();
     const auto capacity = (*device)->capacity_bytes();
     if (*length == 0 || *offset > capacity || *length > capacity - *offset)
@@ -45,7 +44,7 @@ Result<Json> ControlApi::locate(const ApiRequest& request) const {
     const auto named_by = text_query(request, "by");
     const auto by = failure::parse_locate_by(named_by ? *named_by : "rmap");
     if (!by) return by.error();
-    auto place = place_of(request, *name, store);
+    auto place = place_of(request, *name, **open);
     if (!place) return place.error();
     auto location = failure::locate(store, place->device, place->range, *by);
     if (!location) return location.error();

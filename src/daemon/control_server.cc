@@ -136,6 +136,18 @@ base::Cred daemon_user() {
     return base::Cred{::geteuid(), ::getegid(), {}, 0};
 }
 
+// Asked before the first byte goes out: an answer that has begun can only be cut off, without a
+// word.
+Status check_not_lost(const store::Store& store, base::InodeNo inode, const std::string& path,
+                      base::FileRange wanted) {
+    const auto lost = store.lost(inode, wanted);
+    if (lost.empty()) return {};
+    const auto range = lost.front().range;
+    return Error(Code::Io, "bytes " + std::to_string(range.begin()) + " to " +
+                               std::to_string(range.end()) + " of " + path +
+                               " are lost; see: refault lost");
+}
+
 }  // namespace
 
 ControlServer::ControlServer(ControlApi& api, std::string socket_path, std::uint32_t socket_mode)
@@ -194,6 +206,12 @@ void ControlServer::add_data_routes() {
                 (*pool)->store().unpin(file->inode);
                 response.set_content("", "application/octet-stream");
                 return;
+            }
+            if (auto there = check_not_lost((*pool)->store(), file->inode, *path,
+                                            base::FileRange::of_length(*offset, total));
+                !there) {
+                (*pool)->store().unpin(file->inode);
+                return answer_error(response, there.error());
             }
             response.set_content_provider(
                 total, "application/octet-stream",

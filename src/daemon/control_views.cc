@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "daemon/control_api.h"
+#include "daemon/failure_views.h"
 #include "daemon/json_views.h"
 #include "sys/userfaultfd.h"
 
@@ -67,6 +68,7 @@ Result<Json> ControlApi::status() const {
                   {"free_bytes", free_bytes},
                   {"devices", std::move(devices)},
                   {"removals", std::move(removals)},
+                  {"losses", losses_json(**open)},
                   {"sessions", (*open)->registry().sessions().size()},
                   {"metadata",
                    {{"epoch", log.epoch},
@@ -112,7 +114,7 @@ void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
         const auto path = text_query(request, "path");
         const auto device = text_query(request, "device");
         if (device)
-            if (auto known = (*open)->store().find_device(*device); !known) return known.error();
+            if (auto known = (*open)->find_device(*device); !known) return known.error();
         Json mappings = Json::array();
         for (const auto& mapping : (*open)->registry().mappings()) {
             if (path && mapping.path != *path) continue;

@@ -2,6 +2,7 @@
 #include "daemon/failure_views.h"
 
 #include <algorithm>
+#include <set>
 
 #include "daemon/json_views.h"
 
@@ -109,7 +110,8 @@ Json to_json(const failure::DetachPlan& plan) {
             {"bytes", plan.bytes},
             {"incomplete", plan.incomplete},
             {"processes", std::move(processes)},
-            {"is_possible", plan.is_possible()}};
+            {"is_possible", plan.is_possible()},
+            {"reason", plan.reason}};
 }
 
 Json to_json(const failure::DetachStatus& status) {
@@ -125,12 +127,48 @@ Json to_json(const failure::DetachStatus& status) {
             {"proof", status.proof ? to_json(*status.proof) : Json(nullptr)}};
 }
 
+Json losses_json(Pool& pool) {
+    std::uint64_t lost_bytes = 0, short_files = 0, short_bytes = 0, unsynced_files = 0;
+    std::set<base::InodeNo> lost_files;
+    for (const auto& [inode, lost] : pool.store().all_lost()) {
+        lost_bytes += lost.range.length();
+        lost_files.insert(inode);
+    }
+    for (const auto& file : pool.store().files_that_need_attention()) {
+        short_files += file.missing_bytes > 0 ? 1 : 0;
+        short_bytes += file.missing_bytes;
+        unsynced_files += file.is_unsynced ? 1 : 0;
+    }
+    std::set<std::pair<base::DeviceId, std::uint64_t>> retired;
+    for (const auto& one : pool.retired()) retired.emplace(one.device, one.range.begin());
+    std::uint64_t unrepaired = 0;
+    for (const auto& record : pool.failures().records())
+        if (record.kind != failure::FailureKind::PlannedRemoval && record.repaired_ms < 0)
+            ++unrepaired;
+    return {{"lost_bytes", lost_bytes},
+            {"lost_files", lost_files.size()},
+            {"files_missing_copies", short_files},
+            {"missing_copy_bytes", short_bytes},
+            {"unsynced_files", unsynced_files},
+            {"retired_bytes", retired.size() * base::kPageBytes},
+            {"failures_not_repaired", unrepaired},
+            {"lost_devices", pool.store().absent_devices()}};
+}
+
+Json lost_ranges_json(const store::Store& store, base::InodeNo inode) {
+    Json ranges = Json::array();
+    for (const auto& lost : store.lost(inode, base::FileRange(0, UINT64_MAX)))
+        ranges.push_back({{"file_begin", lost.range.begin()},
+                          {"file_end", lost.range.end()},
+                          {"kind", std::string(failure::kind_name(lost.kind))}});
+    return ranges;
+}
+
 Json lost_json(Pool& pool) {
     const auto records = pool.failures().records();
     Json list = Json::array();
     for (const auto& [inode, lost] : pool.store().all_lost()) {
-        std::string device = "device " + std::to_string(lost.device.raw());
-        if (auto known = pool.store().device(lost.device)) device = (*known)->name();
+        std::string device = pool.name_of(lost.device);
         bool was_open = false;
         for (const auto& record : records)
             for (const auto& part : record.parts) {

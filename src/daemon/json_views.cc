@@ -220,6 +220,9 @@ json to_json(const session::MappingInfo& mapping, const store::Store& store) {
                           {"file_offset", extent.file_offset},
                           {"replica", extent.replica}});
     }
+    std::uint64_t lost_bytes = 0;
+    for (const auto& lost : store.lost(mapping.inode, mapping.file_range))
+        lost_bytes += lost.range.intersect(mapping.file_range).length();
     return {{"session", mapping.session.raw()},
             {"mapping", mapping.mapping.raw()},
             {"pid", mapping.pid},
@@ -232,6 +235,7 @@ json to_json(const session::MappingInfo& mapping, const store::Store& store) {
             {"address_begin", mapping.addresses.begin()},
             {"address_end", mapping.addresses.end()},
             {"access", mapping.access == base::Access::ReadWrite ? "read-write" : "read"},
+            {"lost_bytes", lost_bytes},
             {"suspended_bytes", mapping.suspended_bytes},
             {"clean_bytes", mapping.clean_bytes},
             {"stale_bytes", mapping.stale_bytes},

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include "base/log.h"
@@ -208,6 +209,12 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
     if (devices_.contains(spec.name))
         return Error(Code::Exists,
                      "there is a device " + spec.name + " already; choose another name");
+    std::error_code unknown;
+    for (const auto& [name, device] : devices_)
+        if (spec.kind == device::DeviceKind::Dir &&
+            std::filesystem::equivalent(spec.path, device.device->directory(), unknown))
+            return Error(Code::Exists,
+                         spec.path + " is in use already: it is device " + name + " of this pool");
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
     if (auto label = device::Device::peek_label(spec)) {
@@ -275,6 +282,7 @@ Result<std::uint64_t> Pool::notify_failure(const std::string& name, base::Device
 DeviceView Pool::view(const failure::ManagedDevice& device,
                       const std::vector<store::DeviceUsage>& usage) const {
     DeviceView view;
+    view.id = device.id;
     view.name = device.device->name();
     view.kind = device.device->spec().to_string();
     view.directory = device.device->directory();
@@ -312,15 +320,42 @@ Result<std::vector<failure::ManagedDevice>> Pool::find_all(
     std::vector<failure::ManagedDevice> found;
     for (const auto& name : std::set<std::string>(names.begin(), names.end())) {
         const auto at = devices_.find(name);
-        if (at == devices_.end()) {
-            if (pulled_.contains(name))
-                return Error(Code::NotFound, "device " + name + " was pulled already");
-            return Error(Code::NotFound,
-                         "there is no device " + name + "; see: refault device list");
-        }
+        if (at == devices_.end()) return no_device(name);
         found.push_back(at->second);
     }
     return found;
+}
+
+Error Pool::no_device(const std::string& name) const {
+    const auto known = pulled_.find(name);
+    const auto absent = store_->absent_devices();
+    const bool is_absent = std::find(absent.begin(), absent.end(), name) != absent.end();
+    if (known != pulled_.end() && !known->second.is_lost)
+        return Error(Code::NotFound, "device " + name + " was pulled already");
+    if (known == pulled_.end() && !is_absent)
+        return Error(Code::NotFound, "there is no device " + name + "; see: refault device list");
+    const bool is_ram = known != pulled_.end() && known->second.kind.starts_with("ram:");
+    const auto kind = known == pulled_.end() ? "dir:PATH" : known->second.kind;
+    return Error(Code::NotFound,
+                 "device " + name + " is lost: it left without being asked; " +
+                     (is_ram ? "its memory does not come back, add another with: "
+                             : "when it is there again, it comes back with its data by: ") +
+                     "refault device add " + name + "=" + kind);
+}
+
+Result<base::DeviceId> Pool::find_device(const std::string& name) const {
+    auto found = find_all({name});
+    if (!found) return found.error();
+    return found->front().id;
+}
+
+std::string Pool::name_of(base::DeviceId id) const {
+    MutexLock lock(mutex_);
+    for (const auto& [name, device] : devices_)
+        if (device.id == id) return name;
+    for (const auto& [name, device] : pulled_)
+        if (device.id == id) return name;
+    return "device " + std::to_string(id.raw());
 }
 
 Status Pool::check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const {
@@ -355,7 +390,10 @@ Status Pool::pull(const std::vector<std::string>& names, const failure::RemovalO
 Result<failure::DetachPlan> Pool::plan_detach(const std::vector<std::string>& names) {
     auto devices = find_all(names);
     if (!devices) return devices.error();
-    return detach_->plan(*devices);
+    auto plan = detach_->plan(*devices);
+    if (auto stays = check_some_stay(*devices); plan && plan->is_possible() && !stays)
+        plan->reason = stays.error().message();
+    return plan;
 }
 
 Status Pool::detach(const std::vector<std::string>& names, failure::DetachOptions options) {

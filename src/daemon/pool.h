@@ -31,10 +31,12 @@
 
 namespace refault::daemon {
 
+using base::Error;
 using base::Result;
 using base::Status;
 
 struct DeviceView {
+    base::DeviceId id;
     std::string name;
     std::string kind;  // "ram:67108864", "dir:/path"
     std::string directory;
@@ -75,6 +77,10 @@ class Pool {
                                    bool may_wipe = false);
     std::vector<DeviceView> devices() const;
     Result<DeviceView> device(const std::string& name) const;
+    // Of a member. One that was pulled or lost: NotFound, with how it comes back.
+    Result<base::DeviceId> find_device(const std::string& name) const;
+    // Also of one that has left, as far as it is known; else "device NUMBER".
+    std::string name_of(base::DeviceId id) const;
     Result<failure::RemovalPlan> plan_pull(const std::vector<std::string>& names);
     Status pull(const std::vector<std::string>& names, const failure::RemovalOptions& options);
     // The one entry point for failures of every kind; see failure_service.h. A planned removal is a
@@ -90,6 +96,10 @@ class Pool {
     Result<failure::DetachPlan> plan_detach(const std::vector<std::string>& names);
     Status detach(const std::vector<std::string>& names, failure::DetachOptions options);
     std::vector<failure::RetiredRange> retired() const { return recovery_->retired(); }
+    // True when one of the range's pages is retired with its next failure.
+    bool is_worn_out(base::DeviceId device, base::DeviceRange range) const {
+        return recovery_->is_worn_out(device, range);
+    }
     // Reads the kernel's tables now; changes nothing.
     Result<failure::ProofReport> prove(const std::string& name);
 
@@ -98,6 +108,7 @@ class Pool {
     Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server);
     Result<std::vector<failure::ManagedDevice>> find_all(
         const std::vector<std::string>& names) const;
+    Error no_device(const std::string& name) const REQUIRES(mutex_);
     // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the
     // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;

@@ -76,23 +76,44 @@ Result<DetachPlan> Detach::plan(const std::vector<ManagedDevice>& devices) {
     for (const auto& mapping : registry_.mappings())
         if (files.contains(mapping.inode))
             plan.processes.push_back({mapping.pid, mapping.command, mapping.file_range.length()});
+    plan.reason = obstacle(devices, *exported);
     return plan;
+}
+
+std::string Detach::obstacle(const std::vector<ManagedDevice>& devices,
+                             const store::Store::ExportPlan& plan) const {
+    for (const auto& device : devices)
+        if (device.device->spec().kind != device::DeviceKind::Dir)
+            return "device " + device.device->name() +
+                   " is ram: and ends with the daemon; only dir: devices keep their data";
+    if (plan.incomplete.empty()) return {};
+    const auto named = ids_of(devices);
+    std::set<std::string> others;
+    for (const auto file : plan.files) {
+        const auto path = store_.path_of(file);
+        if (std::find(plan.incomplete.begin(), plan.incomplete.end(), path) ==
+            plan.incomplete.end())
+            continue;
+        for (const auto& extent : store_.extents(file, base::FileRange(0, UINT64_MAX)))
+            if (auto other = store_.device(extent.device); other && !named.contains(extent.device))
+                others.insert((*other)->name());
+    }
+    std::string list;
+    for (const auto& name : others) list += (list.empty() ? "" : ", ") + name;
+    const auto more = plan.incomplete.size() - 1;
+    return plan.incomplete.front() +
+           (more == 0   ? " lies"
+            : more == 1 ? " and 1 more file lie"
+                        : " and " + std::to_string(more) + " more files lie") +
+           " only in part on the devices; " +
+           (list.empty() ? "remove it, or" : "name the others, too (" + list + "), or") +
+           " pull instead";
 }
 
 Status Detach::start(const std::vector<ManagedDevice>& devices, const DetachOptions& options) {
     auto planned = plan(devices);
     if (!planned) return planned.error();
-    if (!planned->is_possible())
-        return Error(Code::Invalid,
-                     planned->incomplete.front() + " and " +
-                         std::to_string(planned->incomplete.size() - 1) +
-                         " more lie only in part on the devices; name the others, too, or pull "
-                         "instead");
-    for (const auto& device : devices)
-        if (device.device->spec().kind != device::DeviceKind::Dir)
-            return Error(Code::Invalid, "device " + device.device->name() +
-                                            " is ram: and ends with the daemon; only dir: devices "
-                                            "keep their data");
+    if (!planned->is_possible()) return Error(Code::Invalid, planned->reason);
     {
         MutexLock lock(mutex_);
         const auto phase = status_.phase;

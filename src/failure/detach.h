@@ -37,7 +37,8 @@ struct DetachPlan {
     std::uint64_t bytes = 0;
     std::vector<std::string> incomplete;  // files that lie only in part on the devices
     std::vector<AffectedProcess> processes;
-    bool is_possible() const { return incomplete.empty(); }
+    std::string reason;  // why it is not possible, and what to do
+    bool is_possible() const { return reason.empty(); }
 };
 
 struct DetachStatus {
@@ -63,6 +64,8 @@ class Detach {
     DetachStatus status() const;
 
   private:
+    std::string obstacle(const std::vector<ManagedDevice>& devices,
+                         const store::Store::ExportPlan& plan) const;
     void run(std::vector<ManagedDevice> devices, DetachOptions options);
     Status detach(const std::vector<ManagedDevice>& devices, const DetachOptions& options);
     Status ask_and_wait(const std::vector<base::InodeNo>& files, const DetachOptions& options);

@@ -63,6 +63,8 @@ class Recovery {
     Status drop_surplus(const std::vector<store::Extent>& copies);
 
     std::vector<RetiredRange> retired() const;
+    // True when one of the range's pages has failed too often, with this time.
+    bool is_worn_out(base::DeviceId device, base::DeviceRange range) const;
 
   private:
     class Fenced;
@@ -95,8 +97,6 @@ class Recovery {
     void hold_back_writers(const store::Extent& primary, base::FileRange range, FailedPart& report);
     void describe(const store::Extent& extent, FailedPart& report) const;
     void notify_early(base::InodeNo inode, base::FileRange range, wire::Answer what);
-    // True when one of the range's pages has failed too often, with this time.
-    bool is_worn_out(base::DeviceId device, base::DeviceRange range) const;
     void count_failure(base::DeviceId device, base::DeviceRange range);
     void zap(const store::Extent& extent);
     void zap_laggards(std::span<const store::Extent> batch);
