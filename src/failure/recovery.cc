@@ -244,6 +244,8 @@ Status Recovery::recover_range(base::DeviceId id, DeviceRange range, FailureKind
             if (report.outcome != Outcome::Repaired || !report.suspended.empty())
                 fenced.set_moved(session::kAllLayers);
         }
+        // Also of what was repaired where it is: who goes on with it has read it anew.
+        registry_.page_cache().drop(extent.inode, extent.file_range());
         // Before anybody is told: that is noted on the part.
         const bool is_lost = report.outcome == Outcome::Lost;
         book_.add_part(record, std::move(report));
