@@ -124,6 +124,8 @@ class Store {
     bool is_open(InodeNo inode) const;
     // One path of the inode, or "(unlinked)".
     std::string path_of(InodeNo inode) const;
+    // All paths of the inode, ascending; none without a name.
+    std::vector<std::string> paths_of(InodeNo inode) const;
 
     // ---- bytes. The caller holds the inode's layout lock.
     // Growing allocates, shrinking drops extents (the caller has revoked the mappings of the
@@ -137,6 +139,26 @@ class Store {
                               std::span<const std::uint8_t> from);
     // The range, whole pages, reads as zeros on all copies.
     Status punch(InodeNo inode, FileRange range);
+
+    // ---- holes: parts of a file without extents, which read as zeros. Only where nobody maps the
+    // file directly: a store into a mapping never finds the pool full.
+    // Growing leaves a hole, shrinking is as in resize.
+    Status set_size(InodeNo inode, std::uint64_t size_bytes);
+    // Gives the holes in the range extents, all of them or none (NoSpace). Beyond the size: the
+    // file grows with it, or, with KeepSize, NotSupported.
+    enum class Growth : std::uint8_t { KeepSize, GrowSize };
+    Status allocate(InodeNo inode, FileRange range, Growth growth = Growth::KeepSize);
+    // The range reads as zeros; whole pages in it give their space back, and are not lost any more.
+    Status deallocate(InodeNo inode, FileRange range);
+    // Grows the file when it has to, gives the holes in the range extents and writes. NoSpace
+    // changes nothing.
+    Result<std::size_t> write_growing(InodeNo inode, std::uint64_t offset,
+                                      std::span<const std::uint8_t> from);
+    // As SEEK_DATA and SEEK_HOLE: ENXIO at or behind the end, or without data up to there. What is
+    // lost is data.
+    Result<std::uint64_t> next_data(InodeNo inode, std::uint64_t offset) const;
+    Result<std::uint64_t> next_hole(InodeNo inode, std::uint64_t offset) const;
+
     Status populate(InodeNo inode, FileRange range);
     // Durable on the medium.
     Status sync(InodeNo inode, FileRange range);
@@ -292,6 +314,7 @@ class Store {
     LogStatus log_status() const;
 
   private:
+    friend class Tree;
     using Devices = std::map<DeviceId, DevicePtr>;
 
     Store();

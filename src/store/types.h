@@ -25,7 +25,15 @@ using base::SegmentNo;
 
 using DeviceSet = std::set<DeviceId>;
 
-enum class FileType : std::uint8_t { Regular = 1, Directory = 2 };
+enum class FileType : std::uint8_t {
+    Regular = 1,
+    Directory = 2,
+    Symlink = 3,
+    Fifo = 4,
+    Socket = 5,
+    CharDevice = 6,
+    BlockDevice = 7,
+};
 
 // What happens when the copy that survives may lack stores that were not persisted:
 //  - Signal: who made the stores gets SIGBUS there until it accepts the older bytes;
@@ -39,12 +47,38 @@ struct Attributes {
     uid_t uid = 0;
     gid_t gid = 0;
     std::uint32_t links = 0;
-    std::uint64_t size_bytes = 0;
-    std::uint64_t modified_ns = 0;  // since the epoch
+    std::uint64_t size_bytes = 0;       // of a symbolic link: of its target
+    std::uint64_t allocated_bytes = 0;  // of the size, what has memory; copies are not counted
+    std::uint64_t device = 0;           // what a device node stands for
+    std::uint64_t accessed_ns = 0;      // since the epoch
+    std::uint64_t modified_ns = 0;
     std::uint64_t changed_ns = 0;
     std::uint64_t created_ns = 0;
     std::uint32_t replicas = 1;  // copies that the file is to have; of a directory: for new files
     OnLoss on_loss = OnLoss::Signal;
+};
+
+// What is to be made; the group, and of a directory the set-group-id bit, come from the directory
+// that it is made in when that has the bit.
+struct NewNode {
+    FileType type = FileType::Regular;
+    mode_t mode = 0;  // permission bits alone
+    uid_t uid = 0;
+    gid_t gid = 0;
+    std::uint64_t device = 0;  // device nodes
+    std::string target;        // symbolic links
+};
+
+// As the flags of renameat2.
+enum class RenameMode : std::uint8_t { Replace, NoReplace, Exchange };
+
+struct AttributeChange {
+    std::optional<mode_t> mode;
+    std::optional<uid_t> uid;
+    std::optional<gid_t> gid;
+    std::optional<std::uint64_t> accessed_ns;
+    std::optional<std::uint64_t> modified_ns;
+    std::optional<std::uint64_t> changed_ns;
 };
 
 struct DirectoryEntry {
