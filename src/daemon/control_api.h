@@ -69,6 +69,7 @@ class ControlApi {
     void add_device_routes(std::map<std::string, Handler>& routes);
     void add_file_routes(std::map<std::string, Handler>& routes);
     void add_failure_routes(std::map<std::string, Handler>& routes);
+    void add_mount_routes(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
     Result<Json> locate(const ApiRequest& request) const;

@@ -33,7 +33,8 @@ std::uint64_t Notifier::noted_locked() {
 
 std::uint64_t Notifier::drop(InodeNo inode, FileRange range) {
     MutexLock lock(mutex_);
-    work_.ranges[inode].add(FileRange(base::align_down(range.begin(), base::kPageBytes), range.end()));
+    work_.ranges[inode].add(
+        FileRange(base::align_down(range.begin(), base::kPageBytes), range.end()));
     return noted_locked();
 }
 
@@ -89,7 +90,8 @@ void Notifier::tell(const Work& work) const {
     for (const auto inode : work.attributes)
         (void)fuse_lowlevel_notify_inval_inode(session_, inode.raw(), -1, 0);
     for (const auto& [directory, name] : work.names) {
-        (void)fuse_lowlevel_notify_inval_entry(session_, directory.raw(), name.c_str(), name.size());
+        (void)fuse_lowlevel_notify_inval_entry(session_, directory.raw(), name.c_str(),
+                                               name.size());
         (void)fuse_lowlevel_notify_inval_inode(session_, directory.raw(), -1, 0);
     }
 }

@@ -1,26 +1,32 @@
 // Cached or direct, decided at open.
 #include "mount/open_inodes.h"
 
-#include <cerrno>
+#include <iterator>
+#include <utility>
 
 namespace refault::mount {
 
 using base::InodeNo;
 using base::MutexLock;
 
-OpenInodes::~OpenInodes() {
-    std::unordered_map<InodeNo, Uses> left;
+void OpenInodes::close_all() {
+    std::vector<std::pair<InodeNo, std::uint32_t>> left;
     {
         MutexLock lock(mutex_);
-        left.swap(uses_);
+        for (auto at = uses_.begin(); at != uses_.end();) {
+            auto& uses = at->second;
+            left.emplace_back(at->first, uses.cached + uses.direct);
+            uses.cached = uses.direct = 0;
+            at = uses.claims == 0 ? uses_.erase(at) : std::next(at);
+        }
     }
-    for (const auto& [inode, uses] : left)
-        for (auto i = uses.cached + uses.direct; i > 0; --i) store_.unpin(inode);
+    for (const auto& [inode, count] : left)
+        for (auto i = count; i > 0; --i) tree_.close(inode);
 }
 
 base::Result<OpenMode> OpenInodes::open(InodeNo inode) {
     MutexLock lock(mutex_);
-    RETURN_IF_ERROR(store_.pin(inode));
+    if (const auto opened = tree_.open(inode); !opened) return opened.error();
     auto& uses = uses_[inode];
     const bool is_direct =
         uses.direct > 0 || uses.claims > 0 || (uses.cached == 0 && registry_.is_mapped(inode));
@@ -38,7 +44,7 @@ void OpenInodes::close(InodeNo inode, OpenMode mode) {
         --count;
         drop_if_unused_locked(inode);
     }
-    store_.unpin(inode);
+    tree_.close(inode);
 }
 
 base::Status OpenInodes::claim(InodeNo inode) {
@@ -62,12 +68,6 @@ void OpenInodes::unclaim(InodeNo inode) {
 void OpenInodes::drop_if_unused_locked(InodeNo inode) {
     const auto at = uses_.find(inode);
     if (at->second.cached + at->second.direct + at->second.claims == 0) uses_.erase(at);
-}
-
-bool OpenInodes::is_open(InodeNo inode) const {
-    MutexLock lock(mutex_);
-    const auto at = uses_.find(inode);
-    return at != uses_.end() && at->second.cached + at->second.direct > 0;
 }
 
 std::vector<InodeNo> OpenInodes::cached() const {

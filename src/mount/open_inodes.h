@@ -1,11 +1,12 @@
-// Which inodes programs have open through the mount, and how: either through the kernel's page cache
-// or past it. Both at once would show stale pages, so an inode is one or the other as long as
+// Which inodes programs have open through the mount, and how: either through the kernel's page
+// cache or past it. Both at once would show stale pages, so an inode is one or the other as long as
 // anybody has it open:
 //
 //   closed --open--> cached     pages are cached and can be mapped; a client's mapping is refused
 //   closed --open, while a client maps it or is about to--> direct    read and written in place
 //
-// A mapping keeps its file open, so a cached inode that is closed has no mapped pages either.
+// A mapping keeps its file open, so a cached inode that is closed has no mapped pages either. There
+// is one table for the life of a pool, whatever is mounted meanwhile: claims are made at any time.
 // Thread-safe; mutex_ is taken before Registry::mutex_ and Store::mutex_.
 #pragma once
 
@@ -16,7 +17,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "session/registry.h"
-#include "store/store.h"
+#include "store/tree.h"
 
 namespace refault::mount {
 
@@ -24,22 +25,19 @@ enum class OpenMode : std::uint8_t { Cached, Direct };
 
 class OpenInodes {
   public:
-    OpenInodes(store::Store& store, const session::Registry& registry)
-        : store_(store), registry_(registry) {}
-    // Whatever programs had open when the connection ended.
-    ~OpenInodes();
-    OpenInodes(const OpenInodes&) = delete;
-    OpenInodes& operator=(const OpenInodes&) = delete;
+    OpenInodes(store::Tree& tree, const session::Registry& registry)
+        : tree_(tree), registry_(registry) {}
 
     // Pins the inode; paired with close.
     base::Result<OpenMode> open(base::InodeNo inode);
     void close(base::InodeNo inode, OpenMode mode);
+    // Whatever programs had open when a connection ended. No request is under way any more.
+    void close_all();
 
     // Busy when it is open through the cache. Until unclaim no open goes through the cache.
     base::Status claim(base::InodeNo inode);
     void unclaim(base::InodeNo inode);
 
-    bool is_open(base::InodeNo inode) const;
     std::vector<base::InodeNo> cached() const;
     std::size_t count() const;
 
@@ -51,7 +49,7 @@ class OpenInodes {
     };
     void drop_if_unused_locked(base::InodeNo inode) REQUIRES(mutex_);
 
-    store::Store& store_;
+    store::Tree& tree_;
     const session::Registry& registry_;
     mutable base::Mutex mutex_;
     std::unordered_map<base::InodeNo, Uses> uses_ GUARDED_BY(mutex_);

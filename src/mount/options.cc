@@ -14,12 +14,13 @@ using base::Error;
 namespace {
 
 constexpr std::array<std::string_view, 13> kKernelOptions{
-    "suid", "nosuid", "dev",   "nodev",    "exec",    "noexec", "atime",
-    "noatime", "relatime", "nodiratime", "sync", "async", "dirsync"};
+    "suid",    "nosuid",   "dev",        "nodev", "exec",  "noexec", "atime",
+    "noatime", "relatime", "nodiratime", "sync",  "async", "dirsync"};
 // What mount(8) and fstab(5) hand on though it is theirs.
-constexpr std::array<std::string_view, 10> kPassedOver{
-    "defaults", "auto", "noauto", "user", "nouser", "users", "nofail", "_netdev", "default_permissions",
-    "rw"};
+constexpr std::array<std::string_view, 10> kPassedOver{"defaults", "auto",    "noauto",
+                                                       "user",     "nouser",  "users",
+                                                       "nofail",   "_netdev", "default_permissions",
+                                                       "rw"};
 
 template <std::size_t kCount>
 bool has(const std::array<std::string_view, kCount>& list, std::string_view option) {

@@ -14,10 +14,6 @@ namespace refault::mount {
 class Remembered {
   public:
     explicit Remembered(store::Tree& tree) : tree_(tree) {}
-    // A mount that ends, however it ends, forgets all.
-    ~Remembered() { forget_all(); }
-    Remembered(const Remembered&) = delete;
-    Remembered& operator=(const Remembered&) = delete;
 
     // The tree has counted one more.
     void add(base::InodeNo inode) {
@@ -41,7 +37,7 @@ class Remembered {
         return inode == base::kRootInode || counts_.contains(inode);
     }
 
-  private:
+    // A mount that ends, however it ends, forgets all.
     void forget_all() {
         std::unordered_map<base::InodeNo, std::uint64_t> counts;
         {
@@ -51,6 +47,7 @@ class Remembered {
         for (const auto& [inode, count] : counts) tree_.forget(inode, count);
     }
 
+  private:
     store::Tree& tree_;
     mutable base::Mutex mutex_;
     std::unordered_map<base::InodeNo, std::uint64_t> counts_ GUARDED_BY(mutex_);

@@ -2,6 +2,7 @@
 #include "session/file_service.h"
 
 #include <algorithm>
+#include <array>
 
 namespace refault::session {
 
@@ -64,14 +65,14 @@ Status FileService::resize(InodeNo inode, std::uint64_t size_bytes, Caller calle
                           [&] { return resize_uncached(inode, size_bytes, caller); });
 }
 
-Status FileService::resize_uncached(InodeNo inode, std::uint64_t size_bytes,
-                                    const Caller& caller) {
+Status FileService::resize_uncached(InodeNo inode, std::uint64_t size_bytes, const Caller& caller) {
     for (;;) {
         auto attributes = store_.stat(inode);
         if (!attributes) return attributes.error();
         const auto old_size_bytes = attributes->size_bytes;
-        auto is_done = size_bytes < old_size_bytes ? shrink(inode, old_size_bytes, size_bytes, caller)
-                                                   : grow(inode, old_size_bytes, size_bytes, caller);
+        auto is_done = size_bytes < old_size_bytes
+                           ? shrink(inode, old_size_bytes, size_bytes, caller)
+                           : grow(inode, old_size_bytes, size_bytes, caller);
         if (!is_done) return is_done.error();
         if (*is_done) return {};
     }
@@ -130,7 +131,8 @@ Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes,
         auto layout = lock(inode, caller);
         if (!layout) return layout.error();
         if (!has_size(inode, old_size_bytes)) return false;
-        RETURN_IF_ERROR(store_.resize(inode, size_bytes));
+        RETURN_IF_ERROR(caller.allows_holes ? store_.set_size(inode, size_bytes)
+                                            : store_.resize(inode, size_bytes));
     }
     note_copies_missing(inode);
     const FileRange added(base::align_down(old_size_bytes, kPageBytes),
@@ -179,12 +181,12 @@ Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
     if (offset + from.size() < offset)
         return base::Error(base::Code::Invalid, "the write would end beyond 2^64");
     Result<std::size_t> written = std::size_t{0};
-    RETURN_IF_ERROR(past_the_cache(inode, FileRange::of_length(offset, from.size()), caller,
-                                   [&]() -> Status {
-                                       written = write_uncached(inode, offset, from, caller);
-                                       if (!written) return written.error();
-                                       return {};
-                                   }));
+    RETURN_IF_ERROR(
+        past_the_cache(inode, FileRange::of_length(offset, from.size()), caller, [&]() -> Status {
+            written = write_uncached(inode, offset, from, caller);
+            if (!written) return written.error();
+            return {};
+        }));
     return written;
 }
 
@@ -193,7 +195,8 @@ Result<std::size_t> FileService::write_uncached(InodeNo inode, std::uint64_t off
                                                 const Caller& caller) {
     auto attributes = store_.stat(inode);
     if (!attributes) return attributes.error();
-    while (offset + from.size() > attributes->size_bytes) {
+    const auto old_size_bytes = attributes->size_bytes;
+    while (!caller.allows_holes && offset + from.size() > attributes->size_bytes) {
         auto is_done = grow(inode, attributes->size_bytes, offset + from.size(), caller);
         if (!is_done) return is_done.error();
         if (attributes = store_.stat(inode); !attributes) return attributes.error();
@@ -206,14 +209,73 @@ Result<std::size_t> FileService::write_uncached(InodeNo inode, std::uint64_t off
         if (!layout) return layout.error();
         if (heals)
             if (const auto healed = store_.heal(inode, range); !healed) return healed.error();
-        written = store_.write(inode, offset, from);
+        written = caller.allows_holes ? store_.write_growing(inode, offset, from)
+                                      : store_.write(inode, offset, from);
     }
+    if (caller.allows_holes && offset + from.size() > old_size_bytes) note_copies_missing(inode);
     if (written && !from.empty()) registry_.end_suspension(inode, pages_inside(range));
     if (heals) {
         registry_.mark_stale(inode, whole_pages(range));
         note_copies_missing(inode);
     }
     return written;
+}
+
+Status FileService::allocate(InodeNo inode, FileRange range, bool keeps_size, Caller caller) {
+    using Growth = store::Store::Growth;
+    const auto attributes = store_.stat(inode);
+    if (!attributes) return attributes.error();
+    if (!caller.allows_holes) {
+        if (range.end() <= attributes->size_bytes) return {};
+        if (keeps_size)
+            return base::Error(base::Code::NotSupported,
+                               "space behind the end of a file cannot be reserved");
+        return resize(inode, range.end(), caller);
+    }
+    {
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
+        RETURN_IF_ERROR(
+            store_.allocate(inode, range, keeps_size ? Growth::KeepSize : Growth::GrowSize));
+    }
+    note_copies_missing(inode);
+    return {};
+}
+
+// Where clients map the file its whole pages are punched, and what is left at both ends written:
+//
+//   pages   |-----|-----|-----|-----|
+//   range      [==============)
+//   edges      [--)           [-)
+Status FileService::clear(InodeNo inode, FileRange range, Caller caller) {
+    const auto pages = pages_inside(range);
+    {
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
+        if (caller.allows_holes) return store_.deallocate(inode, range);
+        RETURN_IF_ERROR(clear_edges(inode, range, pages));
+        if (pages.empty()) return {};
+        RETURN_IF_ERROR(store_.heal(inode, pages));
+        RETURN_IF_ERROR(store_.punch(inode, pages));
+    }
+    registry_.end_suspension(inode, pages);
+    registry_.mark_stale(inode, pages);
+    note_copies_missing(inode);
+    return {};
+}
+
+Status FileService::clear_edges(InodeNo inode, FileRange range, FileRange pages) {
+    static constexpr std::array<std::uint8_t, 2 * kPageBytes> kZeros{};
+    const FileRange head(range.begin(),
+                         pages.empty() ? range.end() : std::min(pages.begin(), range.end()));
+    const FileRange tail(pages.empty() ? range.end() : pages.end(), range.end());
+    for (const auto edge : {head, tail}) {
+        const auto zeros = std::span(kZeros).first(std::min(edge.length(), kZeros.size()));
+        if (zeros.empty()) continue;
+        const auto written = store_.write(inode, edge.begin(), zeros);
+        if (!written) return written.error();
+    }
+    return {};
 }
 
 Status FileService::punch(InodeNo inode, std::uint64_t offset, std::uint64_t length,

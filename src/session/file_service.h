@@ -27,6 +27,8 @@ class Isolator {
 // EIO) where a range stays locked for too long.
 struct Caller {
     bool is_mount = false;
+    // No client maps the file directly, nor will one before this call ends.
+    bool allows_holes = false;
     store::LayoutMutex::Deadline deadline = store::LayoutMutex::kNever;
 };
 
@@ -55,6 +57,13 @@ class FileService {
     // Grows the file when it has to. Whole pages that were lost can be used again.
     Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
                               std::span<const std::uint8_t> from, Caller caller = {});
+
+    // Gives the range space now; beyond the end the file grows, or with `keeps_size` is refused
+    // (NotSupported).
+    Status allocate(InodeNo inode, FileRange range, bool keeps_size, Caller caller);
+    // The range reads as zeros. Whole pages in it give their space back where that is allowed, and
+    // what was lost there can be used again.
+    Status clear(InodeNo inode, FileRange range, Caller caller);
 
     // Before a client maps the file directly: programs on the mount go past the kernel's cache from
     // here on. Busy when one has the file open through it. Ends with the returned object, by when
@@ -91,6 +100,7 @@ class FileService {
     void note_copies_missing(InodeNo inode) const;
     bool has_size(InodeNo inode, std::uint64_t size_bytes) const;
     Status resize_uncached(InodeNo inode, std::uint64_t size_bytes, const Caller& caller);
+    Status clear_edges(InodeNo inode, FileRange range, FileRange pages);
     Status punch_uncached(InodeNo inode, FileRange range, const Caller& caller);
     Result<std::size_t> write_uncached(InodeNo inode, std::uint64_t offset,
                                        std::span<const std::uint8_t> from, const Caller& caller);
