@@ -36,52 +36,72 @@ bool shares_device(const Extent& copy, const std::vector<Extent>& extents) {
     });
 }
 
-// A file's extents: primaries everywhere but where bytes are lost, nothing beyond the size, copies
-// on different devices; each known to the reverse map.
+// A file's extents: nothing beyond the size, no copy of what neither has a primary nor is lost,
+// copies on different devices; each known to the reverse map.
 std::uint64_t check_file(const State& state, const Inode& node, Report& report) {
     const auto inode = node.attributes.inode;
+    const auto who = "inode " + std::to_string(inode.raw());
     const auto extents = node.extents.overlapping(inode, FileRange(0, UINT64_MAX));
     const auto size = base::align_up(node.attributes.size_bytes, base::kPageBytes);
     base::RangeSet covered;
+    std::uint64_t primary_bytes = 0;
     for (const auto& extent : extents) {
         if (extent.file_offset + extent.length > size)
             report.add(text_of(extent) + " lies beyond the end of its file");
-        if (extent.replica == 0)
+        if (extent.replica == 0) {
             covered.add(extent.file_range());
-        else if (shares_device(extent, extents))
+            primary_bytes += extent.length;
+        } else if (shares_device(extent, extents)) {
             report.add(text_of(extent) + " has two copies on one device");
+        }
         const auto* device = state.device(extent.device);
         if (device == nullptr || !device->map.is_place(extent.device_offset, extent.length) ||
             !device->map.holds(extent))
             report.add(text_of(extent) + " is not in the reverse map");
     }
-    for (const auto& lost : node.lost.all()) covered.add(lost.range);
-    for (const auto gap : covered.gaps(FileRange(0, size)))
-        report.add("inode " + std::to_string(inode.raw()) + " has nothing at [" +
-                   std::to_string(gap.begin()) + ", " + std::to_string(gap.end()) +
-                   ") and it is not said to be lost");
+    for (const auto& lost : node.lost.all()) {
+        covered.add(lost.range);
+        if (lost.range.end() > size) report.add(who + " has lost what lies beyond its end");
+    }
+    for (const auto& extent : extents)
+        if (extent.replica != 0 && !covered.gaps(extent.file_range()).empty())
+            report.add(text_of(extent) + " is a copy of nothing");
+    if (primary_bytes != node.attributes.allocated_bytes)
+        report.add(who + " has a wrong count of bytes");
     return extents.size();
 }
 
-void check_name(const State& state, const Inode& node, Report& report) {
-    const auto* parent = state.inode(node.parent);
+bool has_name(const Inode& node, InodeNo directory, const std::string& name) {
+    return (node.parent == directory && node.name == name) ||
+           (node.rare && node.rare->names.contains({directory, name}));
+}
+
+void check_names(const State& state, const Inode& node, Report& report) {
     const auto who = "inode " + std::to_string(node.attributes.inode.raw());
-    if (parent == nullptr || !parent->is_directory()) {
-        report.add(who + " lies in no directory");
-        return;
-    }
-    const auto entry = parent->children->find(node.name);
-    if (entry == parent->children->end() || entry->second != node.attributes.inode)
-        report.add(who + " has a name that its directory does not know");
+    const auto check_one = [&](InodeNo directory, const std::string& name) {
+        const auto* parent = state.inode(directory);
+        if (parent == nullptr || !parent->is_directory()) {
+            report.add(who + " lies in no directory");
+            return;
+        }
+        const auto entry = parent->children->find(name);
+        if (entry == parent->children->end() || entry->second != node.attributes.inode)
+            report.add(who + " has a name that its directory does not know");
+    };
+    check_one(node.parent, node.name);
+    if (node.rare)
+        for (const auto& [directory, name] : node.rare->names) check_one(directory, name);
     if (!state.path_of(node.attributes.inode).starts_with('/'))
         report.add(who + " cannot be reached from the root");
+    if (!node.is_directory() && node.attributes.links != node.name_count())
+        report.add(who + " has a wrong count of links");
 }
 
 void check_directory(const State& state, const Inode& node, Report& report) {
-    std::uint32_t links = 2;
+    std::uint32_t links = node.is_named() ? 2 : 0;
     for (const auto& [name, number] : *node.children) {
         const auto* child = state.inode(number);
-        if (child == nullptr || child->parent != node.attributes.inode || child->name != name)
+        if (child == nullptr || !has_name(*child, node.attributes.inode, name))
             report.add("directory " + std::to_string(node.attributes.inode.raw()) +
                        " has a wrong entry " + name);
         else if (child->is_directory())
@@ -94,7 +114,7 @@ void check_directory(const State& state, const Inode& node, Report& report) {
 
 }  // namespace
 
-void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pins,
+void check_inodes(const State& state, const std::function<bool(InodeNo)>& is_held,
                   Report& report) {
     std::uint64_t in_files = 0;
     for (const auto& [number, node] : state.inodes()) {
@@ -108,9 +128,9 @@ void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pi
             in_files += check_file(state, node, report);
         if (number == base::kRootInode) continue;
         if (node.is_named())
-            check_name(state, node, report);
-        else if (!pins.contains(number))
-            report.add("inode " + std::to_string(number.raw()) + " has neither name nor pin");
+            check_names(state, node, report);
+        else if (!is_held(number))
+            report.add("inode " + std::to_string(number.raw()) + " has neither name nor holder");
     }
     std::uint64_t in_devices = 0;
     for (const auto& [id, device] : state.devices()) in_devices += device.map.extent_count();
@@ -192,7 +212,10 @@ void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
 std::vector<std::string> Store::check() const {
     MutexLock lock(mutex_);
     Report report;
-    check_inodes(*state_, pins_, report);
+    const auto is_held = [&pins = pins_, &remembered = remembered_](InodeNo inode) {
+        return pins.contains(inode) || remembered.contains(inode);
+    };
+    check_inodes(*state_, is_held, report);
     check_segments(*state_, *allocator_, *moves_, report);
     const auto copies = log_->copies();
     const auto failed = log_->failed_copies();

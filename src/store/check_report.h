@@ -2,7 +2,7 @@
 // states. The caller holds the lock of what it passes.
 #pragma once
 
-#include <map>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,8 +27,9 @@ class Report {
     std::vector<std::string> lines_;
 };
 
-// Namespace, sizes and extent maps against the reverse maps.
-void check_inodes(const State& state, const std::map<InodeNo, std::uint32_t>& pins, Report& report);
+// Namespace, sizes and extent maps against the reverse maps. `is_held` says whether an inode may be
+// without a name.
+void check_inodes(const State& state, const std::function<bool(InodeNo)>& is_held, Report& report);
 // Reverse maps against owners, files and the allocator's books.
 void check_segments(const State& state, const Allocator& allocator, const MoveBook& moves,
                     Report& report);

@@ -36,7 +36,7 @@ class Check : public ::testing::Test {
     void apply(const Operation& operation) { ASSERT_TRUE(state.apply(operation).ok()); }
     std::string report() {
         Report lines;
-        check_inodes(state, pins, lines);
+        check_inodes(state, [&](InodeNo inode) { return pins.contains(inode); }, lines);
         check_segments(state, allocator, moves, lines);
         std::string text;
         for (const auto& line : lines.take()) text += line + "\n";
@@ -71,7 +71,7 @@ TEST_F(Check, GapInAFile) {
 
 TEST_F(Check, FileWithNeitherNameNorPin) {
     apply(op::UnlinkName{base::kRootInode, "f"});
-    expect("neither name nor pin");
+    expect("neither name nor holder");
     pins[InodeNo(2)] = 1;
     EXPECT_EQ(report(), "");
 }

@@ -32,9 +32,11 @@ void add_note(std::string& notes, const std::string& note) {
 // The copies of one epoch, read as one.
 class EpochReader {
   public:
-    EpochReader(const base::Uuid& pool, std::uint64_t epoch) : epoch_(epoch), frame_(pool, epoch) {}
+    EpochReader(const base::Uuid& pool, std::uint64_t epoch)
+        : pool_(pool), epoch_(epoch), frame_(pool, epoch) {}
 
     Status add(LogStream stream) {
+        if (!has_header_) frame_ = frame_of(stream);
         const auto header = frame_.check_header(stream.bytes);
         if (!header && header.error().code() == Code::NotSupported)
             return header.error().within(stream.device);
@@ -46,8 +48,15 @@ class EpochReader {
     }
 
     // True when nothing on any copy shows that this epoch was ever written: the segments were given
-    // back already.
-    bool is_void() const { return !has_header_ && !has_record_from(kLogHeaderBytes); }
+    // back already. Without a header the records say which version they are of.
+    bool is_void() {
+        if (has_header_) return false;
+        for (auto version = kLogVersion; version >= kLogVersionOldest; --version) {
+            frame_ = LogFrame(pool_, epoch_, version);
+            if (has_record_from(kLogHeaderBytes)) return false;
+        }
+        return true;
+    }
     const std::string& notes() const noexcept { return notes_; }
 
     Result<MetadataLog::History> read() {
@@ -77,6 +86,13 @@ class EpochReader {
         std::uint64_t lacks_count = 0;
         std::uint64_t lacks_first = 0;
     };
+
+    LogFrame frame_of(const LogStream& stream) const {
+        for (auto version = kLogVersion; version > kLogVersionOldest; --version)
+            if (LogFrame frame(pool_, epoch_, version); frame.check_header(stream.bytes))
+                return frame;
+        return LogFrame(pool_, epoch_, kLogVersionOldest);
+    }
 
     // Takes the record at the present place. Where two copies differ, one holds an append that
     // failed on every copy and could not be undone; its number was not used again, so the higher
@@ -138,8 +154,9 @@ class EpochReader {
         return Error(Code::Corrupt, text);
     }
 
+    const base::Uuid pool_;
     const std::uint64_t epoch_;
-    const LogFrame frame_;
+    LogFrame frame_;  // of the version that the epoch was written in
     std::vector<CopyState> copies_;
     std::string notes_;
     bool has_header_ = false;

@@ -19,9 +19,9 @@ constexpr std::array<std::uint8_t, 8> kMagic = {'R', 'F', 'M', 'E', 'T', 'A', '0
 constexpr std::size_t kCrcBytes = 4;
 }  // namespace
 
-LogFrame::LogFrame(const base::Uuid& pool, std::uint64_t epoch) {
+LogFrame::LogFrame(const base::Uuid& pool, std::uint64_t epoch, std::uint32_t version) {
     Encoder out;
-    out.raw(kMagic).u32(kLogVersion).raw(pool.bytes).u64(epoch);
+    out.raw(kMagic).u32(version).raw(pool.bytes).u64(epoch);
     seed_ = base::crc32c(out.data());
     out.u32(seed_);
     header_ = out.take();
@@ -43,7 +43,7 @@ base::Status LogFrame::check_header(std::span<const std::uint8_t> stream) const 
         return Error(Code::NotSupported, "the metadata log is of version " +
                                              std::to_string(version) +
                                              ", made by a newer refault; use that one");
-    if (version < kLogVersion)
+    if (version < kLogVersionOldest)
         return Error(Code::NotSupported, "the metadata log is of version " +
                                              std::to_string(version) +
                                              ", made by an older refault; use that one");

@@ -18,7 +18,10 @@
 
 namespace refault::store {
 
-inline constexpr std::uint32_t kLogVersion = 2;
+// What is written, and the oldest that is read: version 2 has fewer operations and types of files,
+// and is a part of version 3 otherwise.
+inline constexpr std::uint32_t kLogVersion = 3;
+inline constexpr std::uint32_t kLogVersionOldest = 2;
 inline constexpr std::size_t kLogHeaderBytes = 8 + 4 + 16 + 8 + 4;
 inline constexpr std::size_t kRecordHeadBytes = 4 + 4 + 8 + 1;
 inline constexpr std::uint32_t kRecordPayloadMax = 64u << 20;
@@ -39,10 +42,10 @@ struct LogRecord {
 // The framing of one epoch of one pool.
 class LogFrame {
   public:
-    LogFrame(const base::Uuid& pool, std::uint64_t epoch);
+    LogFrame(const base::Uuid& pool, std::uint64_t epoch, std::uint32_t version = kLogVersion);
 
     const base::Bytes& header() const noexcept { return header_; }
-    // Corrupt, or NotSupported when the stream is of a newer version.
+    // Corrupt, or NotSupported when the stream is of a version that is not read.
     base::Status check_header(std::span<const std::uint8_t> stream) const;
 
     // Adds to `out` a record that will stand at `offset` of the stream.

@@ -1,4 +1,4 @@
-// Finding, making and describing files and directories.
+// Finding, making and describing files and directories by their paths.
 #include <algorithm>
 #include <ctime>
 
@@ -16,7 +16,6 @@ using base::MutexLock;
 
 namespace {
 constexpr mode_t kSetgid = 02000;
-constexpr mode_t kModeBits = 07777;
 constexpr int kRead = 4;
 constexpr int kWrite = 2;
 }  // namespace
@@ -41,43 +40,27 @@ std::string Store::path_of(InodeNo inode) const {
     return state_->path_of(inode);
 }
 
-Result<Attributes> Store::make_inode(const std::string& path, FileType type, mode_t mode,
-                                     const Cred& who) {
+std::vector<std::string> Store::paths_of(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    return state_->paths_of(inode);
+}
+
+Result<Attributes> Store::make_at(const std::string& path, const NewNode& node, const Cred& who) {
     MutexLock lock(mutex_);
     const PathWalk walk(*state_, who);
     const auto place = walk.place(path);
     if (!place) return place.error();
     if (place->child != nullptr) return Error(Code::Exists, path + " exists already");
     RETURN_IF_ERROR(walk.may_change(*place->parent, path));
-    Attributes made;
-    made.inode = state_->next_inode();
-    made.type = type;
-    made.mode = mode & kModeBits;
-    made.uid = who.uid;
-    made.gid = who.gid;
-    // A directory with the set-group-id bit hands its group on, and the bit to directories.
-    if (place->parent->attributes.mode & kSetgid) {
-        made.gid = place->parent->attributes.gid;
-        if (type == FileType::Directory) made.mode |= kSetgid;
-    }
-    made.replicas = place->parent->attributes.replicas;
-    made.on_loss = place->parent->attributes.on_loss;
-    made.modified_ns = made.changed_ns = made.created_ns = now_ns();
-    auto parent = place->parent->attributes;
-    parent.modified_ns = parent.changed_ns = made.created_ns;
-    Change change;
-    change.operations = {op::CreateInode{made}, op::LinkName{parent.inode, place->name, made.inode},
-                         op::UpdateInode{parent}};
-    RETURN_IF_ERROR(commit_locked(change));
-    return state_->inode(made.inode)->attributes;
+    return make_locked(*place, node);
 }
 
 Result<Attributes> Store::create_file(const std::string& path, mode_t mode, const Cred& who) {
-    return make_inode(path, FileType::Regular, mode, who);
+    return make_at(path, {FileType::Regular, mode, who.uid, who.gid, 0, {}}, who);
 }
 
 Result<Attributes> Store::make_directory(const std::string& path, mode_t mode, const Cred& who) {
-    return make_inode(path, FileType::Directory, mode, who);
+    return make_at(path, {FileType::Directory, mode, who.uid, who.gid, 0, {}}, who);
 }
 
 Result<std::vector<DirectoryEntry>> Store::list(const std::string& path, const Cred& who) const {
@@ -100,17 +83,13 @@ Status Store::set_mode(const std::string& path, mode_t mode, const Cred& who) {
     const auto node = walk.find(path);
     if (!node) return node.error();
     RETURN_IF_ERROR(walk.must_own(**node, path));
-    auto changed = (*node)->attributes;
-    changed.mode = mode & kModeBits;
     // Nobody makes programs of a group that is not his own.
-    const bool in_group =
-        who.uid == 0 || who.gid == changed.gid ||
-        std::find(who.groups.begin(), who.groups.end(), changed.gid) != who.groups.end();
-    if (!in_group) changed.mode &= ~kSetgid;
-    changed.changed_ns = now_ns();
-    Change change;
-    change.operations = {op::UpdateInode{changed}};
-    return commit_locked(change);
+    const auto gid = (*node)->attributes.gid;
+    const bool in_group = who.uid == 0 || who.gid == gid ||
+                          std::find(who.groups.begin(), who.groups.end(), gid) != who.groups.end();
+    AttributeChange change;
+    change.mode = in_group ? mode : mode & ~kSetgid;
+    return change_attributes_locked(**node, change);
 }
 
 Status Store::set_owner(const std::string& path, uid_t uid, gid_t gid, const Cred& who) {
@@ -119,13 +98,10 @@ Status Store::set_owner(const std::string& path, uid_t uid, gid_t gid, const Cre
     if (!node) return node.error();
     if (who.uid != 0)
         return Error(Code::Denied, "only root may change the owner of " + path, EPERM);
-    auto changed = (*node)->attributes;
-    changed.uid = uid == static_cast<uid_t>(-1) ? changed.uid : uid;
-    changed.gid = gid == static_cast<gid_t>(-1) ? changed.gid : gid;
-    changed.changed_ns = now_ns();
-    Change change;
-    change.operations = {op::UpdateInode{changed}};
-    return commit_locked(change);
+    AttributeChange change;
+    if (uid != static_cast<uid_t>(-1)) change.uid = uid;
+    if (gid != static_cast<gid_t>(-1)) change.gid = gid;
+    return change_attributes_locked(**node, change);
 }
 
 Status Store::set_redundancy(const std::string& path, const Redundancy& wanted, const Cred& who) {
@@ -157,12 +133,9 @@ Status Store::set_modified(const std::string& path, std::uint64_t modified_ns, c
     const auto node = walk.find(path);
     if (!node) return node.error();
     RETURN_IF_ERROR(walk.must_own(**node, path));
-    auto changed = (*node)->attributes;
-    changed.modified_ns = modified_ns;
-    changed.changed_ns = now_ns();
-    Change change;
-    change.operations = {op::UpdateInode{changed}};
-    return commit_locked(change);
+    AttributeChange change;
+    change.modified_ns = modified_ns;
+    return change_attributes_locked(**node, change);
 }
 
 Result<Attributes> Store::open_file(const std::string& path, base::Access access, const Cred& who) {
@@ -171,6 +144,8 @@ Result<Attributes> Store::open_file(const std::string& path, base::Access access
     const auto node = walk.find(path);
     if (!node) return node.error();
     if ((*node)->is_directory()) return Error(Code::Invalid, path + " is a directory", EISDIR);
+    if (!(*node)->has_bytes())
+        return Error(Code::Invalid, path + " is a node without bytes of its own", ENXIO);
     RETURN_IF_ERROR(
         walk.may_access(**node, access == base::Access::Read ? kRead : kRead | kWrite, path));
     if (detaching_.contains((*node)->attributes.inode))

@@ -1,7 +1,7 @@
-// Removing and renaming names, and freeing files that have neither a name nor a pin.
+// Removing names, and freeing inodes that have neither a name nor anybody who holds them.
 //
 // What frees a file's space holds its layout lock, so that no copy of its bytes is under way. The
-// lock comes before the store's lock, so the path is looked up twice: once to learn whose lock it
+// lock comes before the store's lock, so the name is looked up twice: once to learn whose lock it
 // takes, once under both.
 #include <cerrno>
 
@@ -9,6 +9,7 @@
 #include "store/change.h"
 #include "store/clock.h"
 #include "store/metadata_log.h"
+#include "store/name_times.h"
 #include "store/path_walk.h"
 #include "store/store.h"
 
@@ -20,51 +21,58 @@ using base::MutexLock;
 
 namespace {
 
-constexpr int kWrite = 2;
-
-op::UpdateInode touched(const Inode& node, std::uint64_t time_ns, bool is_modified) {
-    auto attributes = node.attributes;
-    attributes.changed_ns = time_ns;
-    if (is_modified) attributes.modified_ns = time_ns;
-    return {attributes};
+// Why this name cannot be removed in this way, if so.
+Status may_go(const Place& place, bool is_directory) {
+    if (place.child->is_directory() && !is_directory)
+        return Error(Code::Invalid, place.name + " is a directory; remove it as one", EISDIR);
+    if (!place.child->is_directory() && is_directory)
+        return Error(Code::Invalid, place.name + " is not a directory", ENOTDIR);
+    if (is_directory && !place.child->children->empty())
+        return Error(Code::Invalid, place.name + " is not empty", ENOTEMPTY);
+    return {};
 }
 
 }  // namespace
 
-InodeNo Store::inode_at(const std::string& path, const Cred& who) const {
+InodeNo Store::inode_at(const FindName& find) const {
     MutexLock lock(mutex_);
-    const auto node = PathWalk(*state_, who).find(path);
-    return node ? (*node)->attributes.inode : InodeNo();
+    const auto place = find(*state_);
+    return place && place->child != nullptr ? place->child->attributes.inode : InodeNo();
 }
 
-// The inode has lost its name by the operations before. A pin keeps it.
-void Store::drop_inode_locked(const Inode& node, Change& change) const {
+void Store::drop_inode_locked(const Inode& node, std::size_t names_left, Change& change) const {
     const auto inode = node.attributes.inode;
-    if (pins_.contains(inode)) return;
+    if (names_left > 0 || is_held_locked(inode)) return;
     drop_extents_locked(node, 0, change);
     change.operations.push_back(op::RemoveInode{inode});
     close_emptied_locked(change);
 }
 
-Status Store::unlink(const std::string& path, const Cred& who) {
+void Store::drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const {
+    const auto& child = *place.child;
+    change.operations.push_back(op::UnlinkName{place.parent->attributes.inode, place.name});
+    const auto names_left = child.name_count() - 1;
+    if (names_left > 0 || is_held_locked(child.attributes.inode))
+        change.operations.push_back(changed_at(child, time_ns));
+    drop_inode_locked(child, names_left, change);
+}
+
+Status Store::remove_name(const FindName& find, bool is_directory) {
     for (;;) {
-        const auto expected = inode_at(path, who);
+        const auto expected = inode_at(find);
         auto layout = expected == InodeNo() ? LayoutLock() : lock_layout(expected);
         Change change;
         {
             MutexLock lock(mutex_);
-            const PathWalk walk(*state_, who);
-            const auto place = walk.existing(path);
+            const auto place = find(*state_);
             if (!place) return place.error();
+            if (place->child == nullptr)
+                return Error(Code::NotFound, "there is no " + place->name);
             if (place->child->attributes.inode != expected) continue;
-            RETURN_IF_ERROR(walk.may_remove(*place, path));
-            if (place->child->is_directory())
-                return Error(Code::Invalid, path + " is a directory; remove it as one", EISDIR);
+            RETURN_IF_ERROR(may_go(*place, is_directory));
             const auto now = now_ns();
-            change.operations = {op::UnlinkName{place->parent->attributes.inode, place->name},
-                                 touched(*place->parent, now, true),
-                                 touched(*place->child, now, false)};
-            drop_inode_locked(*place->child, change);
+            change.operations = {modified_at(*place->parent, now)};
+            drop_name_locked(*place, now, change);
             RETURN_IF_ERROR(commit_locked(change));
         }
         base::discard(vacate(std::move(change)),
@@ -73,98 +81,60 @@ Status Store::unlink(const std::string& path, const Cred& who) {
     }
 }
 
+Status Store::remove_path(const std::string& path, const Cred& who, bool is_directory) {
+    return remove_name(
+        [&](const State& state) -> Result<Place> {
+            const PathWalk walk(state, who);
+            auto place = walk.existing(path);
+            if (!place) return place;
+            if (const auto may = walk.may_remove(*place, path); !may) return may.error();
+            return place;
+        },
+        is_directory);
+}
+
+Status Store::unlink(const std::string& path, const Cred& who) {
+    return remove_path(path, who, /*is_directory=*/false);
+}
+
 Status Store::remove_directory(const std::string& path, const Cred& who) {
-    MutexLock lock(mutex_);
-    const PathWalk walk(*state_, who);
-    const auto place = walk.existing(path);
-    if (!place) return place.error();
-    RETURN_IF_ERROR(walk.may_remove(*place, path));
-    if (!place->child->is_directory())
-        return Error(Code::Invalid, path + " is not a directory", ENOTDIR);
-    if (!place->child->children->empty())
-        return Error(Code::Invalid, path + " is not empty", ENOTEMPTY);
-    Change change;
-    change.operations = {op::UnlinkName{place->parent->attributes.inode, place->name},
-                         touched(*place->parent, now_ns(), true),
-                         op::RemoveInode{place->child->attributes.inode}};
-    return commit_locked(change);
+    return remove_path(path, who, /*is_directory=*/true);
 }
 
-Result<Change> Store::plan_rename_locked(const std::string& from, const std::string& to,
-                                         const Cred& who, InodeNo replaced) const {
-    const PathWalk walk(*state_, who);
-    const auto source = walk.existing(from);
-    if (!source) return source.error();
-    const auto target = walk.place(to);
-    if (!target) return target.error();
-    if ((target->child != nullptr ? target->child->attributes.inode : InodeNo()) != replaced)
-        return Error(Code::Busy, to + " changes all the time");
-    if (source->child == target->child) return Change{};
-    RETURN_IF_ERROR(walk.may_remove(*source, from));
-    RETURN_IF_ERROR(walk.may_change(*target->parent, to));
-    const Inode& moved = *source->child;
-    if (moved.is_directory() && source->parent != target->parent) {
-        // Its ".." changes.
-        RETURN_IF_ERROR(walk.may_access(moved, kWrite, from));
-        for (const auto* at = target->parent; at->attributes.inode != base::kRootInode;
-             at = state_->inode(at->parent))
-            if (at == &moved) return Error(Code::Invalid, to + " lies within " + from);
-    }
-    const auto now = now_ns();
-    Change change;
-    change.operations = {op::UnlinkName{source->parent->attributes.inode, source->name},
-                         touched(*source->parent, now, true), touched(*target->parent, now, true),
-                         touched(moved, now, false)};
-    if (target->child != nullptr) {
-        RETURN_IF_ERROR(walk.may_remove(*target, to));
-        if (target->child->is_directory() && !moved.is_directory())
-            return Error(Code::Invalid, to + " is a directory", EISDIR);
-        if (!target->child->is_directory() && moved.is_directory())
-            return Error(Code::Invalid, to + " is not a directory", ENOTDIR);
-        if (target->child->is_directory() && !target->child->children->empty())
-            return Error(Code::Invalid, to + " is not empty", ENOTEMPTY);
-        change.operations.push_back(op::UnlinkName{target->parent->attributes.inode, target->name});
-        drop_inode_locked(*target->child, change);
-    }
-    change.operations.push_back(
-        op::LinkName{target->parent->attributes.inode, target->name, moved.attributes.inode});
-    return change;
+bool Store::is_held_locked(InodeNo inode) const {
+    return pins_.contains(inode) || remembered_.contains(inode);
 }
 
-Status Store::rename(const std::string& from, const std::string& to, const Cred& who) {
-    for (;;) {
-        const auto replaced = inode_at(to, who);
-        auto layout = replaced == InodeNo() ? LayoutLock() : lock_layout(replaced);
-        Change change;
-        {
-            MutexLock lock(mutex_);
-            auto planned = plan_rename_locked(from, to, who, replaced);
-            if (!planned && planned.error().code() == Code::Busy) continue;
-            if (!planned) return planned.error();
-            if (planned->operations.empty()) return {};
-            change = std::move(*planned);
-            RETURN_IF_ERROR(commit_locked(change));
-        }
-        base::discard(vacate(std::move(change)),
-                      "the rename is done; the space is found again when the pool is opened");
-        return {};
-    }
+bool Store::is_last_hold_locked(InodeNo inode, Hold hold, std::uint64_t count) const {
+    const auto pinned = pins_.find(inode);
+    const std::uint64_t pins = pinned == pins_.end() ? 0 : pinned->second;
+    const auto remembered = remembered_.find(inode);
+    const std::uint64_t memories = remembered == remembered_.end() ? 0 : remembered->second;
+    CHECK(count <= (hold == Hold::Pin ? pins : memories));
+    return pins + memories == count;
 }
 
-void Store::unpin(InodeNo inode) {
+void Store::take_off_locked(InodeNo inode, Hold hold, std::uint64_t count) {
+    const auto take_off = [&](auto& holds) {
+        const auto at = holds.find(inode);
+        CHECK(at != holds.end() && at->second >= count);
+        at->second -= static_cast<decltype(at->second + 0)>(count);
+        if (at->second == 0) holds.erase(at);
+    };
+    if (hold == Hold::Pin)
+        take_off(pins_);
+    else
+        take_off(remembered_);
+}
+
+void Store::let_go(InodeNo inode, Hold hold, std::uint64_t count) {
     {
         MutexLock lock(mutex_);
-        const auto pinned = pins_.find(inode);
-        CHECK(pinned != pins_.end());
         const auto* node = state_->inode(inode);
-        CHECK(node != nullptr);
-        if (pinned->second > 1) {
-            --pinned->second;
-            return;
-        }
-        if (node->is_named()) {
-            pins_.erase(pinned);
-            if (unsaved_times_.contains(inode))
+        CHECK(node != nullptr || hold == Hold::Memory);
+        if (node == nullptr || node->is_named() || !is_last_hold_locked(inode, hold, count)) {
+            take_off_locked(inode, hold, count);
+            if (hold == Hold::Pin && !pins_.contains(inode) && unsaved_times_.contains(inode))
                 base::discard(save_times_locked(),
                               "the next transaction saves them; a crash before it loses a time");
             return;
@@ -174,14 +144,11 @@ void Store::unpin(InodeNo inode) {
     Change change;
     {
         MutexLock lock(mutex_);
-        const auto pinned = pins_.find(inode);
-        CHECK(pinned != pins_.end());
-        if (--pinned->second > 0) return;
-        pins_.erase(pinned);
+        take_off_locked(inode, hold, count);
         const auto* node = state_->inode(inode);
         CHECK(node != nullptr);
         if (node->is_named()) return;
-        drop_inode_locked(*node, change);
+        drop_inode_locked(*node, 0, change);
         if (const auto dropped = commit_locked(change); !dropped) {
             base::log_line(base::LogLevel::Warning,
                            "an unlinked file keeps its space until the pool is opened again: " +
@@ -191,6 +158,10 @@ void Store::unpin(InodeNo inode) {
     }
     base::discard(vacate(std::move(change)),
                   "the file is gone; the space is found again when the pool is opened");
+}
+
+void Store::unpin(InodeNo inode) {
+    let_go(inode, Hold::Pin, 1);
 }
 
 }  // namespace refault::store

@@ -22,8 +22,8 @@ Attributes get_attributes(Decoder& in) {
     Attributes a;
     a.inode = InodeNo(in.u64());
     const auto type = in.u8();
-    if (type != static_cast<std::uint8_t>(FileType::Regular) &&
-        type != static_cast<std::uint8_t>(FileType::Directory))
+    if (type < static_cast<std::uint8_t>(FileType::Regular) ||
+        type > static_cast<std::uint8_t>(FileType::BlockDevice))
         in.fail();
     else
         a.type = static_cast<FileType>(type);
@@ -169,6 +169,14 @@ struct Fields {
     void operator()(const op::NoteAbsent& o) { put(out, o.extent); }
     void operator()(const op::ForgetAbsent& o) { out.u32(o.id.raw()); }
     void operator()(const op::SetUnsynced& o) { out.u64(o.inode.raw()).u8(o.is_unsynced ? 1 : 0); }
+    void operator()(const op::SetNode& o) { out.u64(o.inode.raw()).u64(o.device).text(o.target); }
+    void operator()(const op::SetTimes& o) {
+        out.u64(o.inode.raw()).u64(o.accessed_ns).u64(o.modified_ns).u64(o.changed_ns);
+    }
+    void operator()(const op::SetExtended& o) {
+        out.u64(o.inode.raw()).text(o.name).bytes(o.value);
+    }
+    void operator()(const op::RemoveExtended& o) { out.u64(o.inode.raw()).text(o.name); }
 };
 
 // Function arguments have no fixed order of evaluation, braces have: every field is read in a
@@ -219,6 +227,15 @@ Operation get_operation(Decoder& in) {
             return op::NoteAbsent{get_extent(in)};
         case 21:
             return op::ForgetAbsent{DeviceId(in.u32())};
+        case 22:
+            return op::SetNode{InodeNo(in.u64()), in.u64(), in.text(kTargetBytesMax)};
+        case 23:
+            return op::SetTimes{InodeNo(in.u64()), in.u64(), in.u64(), in.u64()};
+        case 24:
+            return op::SetExtended{InodeNo(in.u64()), in.text(kNameBytesMax),
+                                   in.bytes(kValueBytesMax)};
+        case 25:
+            return op::RemoveExtended{InodeNo(in.u64()), in.text(kNameBytesMax)};
         default:
             in.fail();
             return op::RemoveInode{};
@@ -231,7 +248,7 @@ void encode_operation(Encoder& encoder, const Operation& operation) {
     static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
                       std::is_same_v<std::variant_alternative_t<13, Operation>, op::DropExtents> &&
                       std::is_same_v<std::variant_alternative_t<17, Operation>, op::SetUnsynced> &&
-                      std::variant_size_v<Operation> == 21,
+                      std::variant_size_v<Operation> == 25,
                   "the kind on media is the index in the variant plus one");
     encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
     std::visit(Fields{encoder}, operation);

@@ -3,8 +3,8 @@
 // state is the fold of all of them.
 //
 // Invariant: decoding gives Corrupt for anything that encoding does not write; whether an operation
-// fits the state is for State::apply to say. Attributes travel without `links`, which follows from
-// the names. Value types.
+// fits the state is for State::apply to say. Attributes travel without what other operations say:
+// links, allocated bytes, the time of access, and what a node stands for. Value types.
 #pragma once
 
 #include <span>
@@ -24,6 +24,10 @@ using base::Result;
 using base::Status;
 
 inline constexpr std::uint32_t kNameBytesMax = 255;
+// Of a symbolic link, as the kernel's limit for paths without the end.
+inline constexpr std::uint32_t kTargetBytesMax = 4095;
+// Of one extended attribute.
+inline constexpr std::uint32_t kValueBytesMax = 64 * 1024;
 
 namespace op {
 
@@ -148,6 +152,34 @@ struct ForgetAbsent {  // kind 21
     bool operator==(const ForgetAbsent&) const = default;
 };
 
+// What a symbolic link or a device node stands for. Once, before it has a name.
+struct SetNode {  // kind 22
+    InodeNo inode;
+    std::uint64_t device = 0;
+    std::string target;
+    bool operator==(const SetNode&) const = default;
+};
+// Shorter than the whole attributes; the only operation that sets the time of access.
+struct SetTimes {  // kind 23
+    InodeNo inode;
+    std::uint64_t accessed_ns = 0;
+    std::uint64_t modified_ns = 0;
+    std::uint64_t changed_ns = 0;
+    bool operator==(const SetTimes&) const = default;
+};
+// An extended attribute, new or with another value.
+struct SetExtended {  // kind 24
+    InodeNo inode;
+    std::string name;
+    Bytes value;
+    bool operator==(const SetExtended&) const = default;
+};
+struct RemoveExtended {  // kind 25
+    InodeNo inode;
+    std::string name;
+    bool operator==(const RemoveExtended&) const = default;
+};
+
 }  // namespace op
 
 using Operation =
@@ -155,7 +187,8 @@ using Operation =
                  op::UpdateInode, op::RemoveInode, op::LinkName, op::UnlinkName, op::OwnSegment,
                  op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents,
                  op::RenumberExtent, op::MarkLost, op::ClearLost, op::SetUnsynced, op::LoseDevice,
-                 op::NoteAbsent, op::ForgetAbsent>;
+                 op::NoteAbsent, op::ForgetAbsent, op::SetNode, op::SetTimes, op::SetExtended,
+                 op::RemoveExtended>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

@@ -1,6 +1,7 @@
 // Finding names and judging who may do what with them.
 #include "store/path_walk.h"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace refault::store {
@@ -12,17 +13,24 @@ namespace {
 constexpr int kSearch = 1;
 constexpr int kWrite = 2;
 constexpr mode_t kSticky = 01000;
+constexpr int kLinksMax = 40;
+
+std::vector<std::string_view> split(std::string_view path) {
+    std::vector<std::string_view> names;
+    while (!path.empty()) {
+        const auto name = path.substr(0, path.find('/'));
+        path.remove_prefix(std::min(path.size(), name.size() + 1));
+        if (!name.empty()) names.push_back(name);
+    }
+    return names;
+}
 }  // namespace
 
 Result<std::vector<std::string_view>> split_path(std::string_view path) {
     if (!path.starts_with('/'))
         return Error(Code::Invalid, "not an absolute path: '" + std::string(path) + "'");
-    std::vector<std::string_view> names;
-    while (!path.empty()) {
-        path.remove_prefix(1);
-        const auto name = path.substr(0, path.find('/'));
-        path.remove_prefix(name.size());
-        if (name.empty()) continue;
+    auto names = split(path);
+    for (const auto name : names) {
         if (name.size() > kNameBytesMax)
             return Error(
                 Code::Invalid,
@@ -30,49 +38,66 @@ Result<std::vector<std::string_view>> split_path(std::string_view path) {
                 ENAMETOOLONG);
         if (!is_valid_name(name))
             return Error(Code::Invalid, "not a name: '" + std::string(name) + "'");
-        names.push_back(name);
     }
     return names;
 }
 
-Result<const Inode*> PathWalk::walk(std::span<const std::string_view> names,
+// The child, nullptr when the name is free. "." and ".." come from targets of links.
+Result<const Inode*> PathWalk::step(const Inode& directory, std::string_view name,
                                     const std::string& path) const {
-    const Inode* node = state_.inode(base::kRootInode);
-    CHECK(node != nullptr);
-    for (const auto name : names) {
-        if (!node->is_directory())
-            return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
-        RETURN_IF_ERROR(may_access(*node, kSearch, path));
-        const auto entry = node->children->find(name);
-        if (entry == node->children->end()) return Error(Code::NotFound, "there is no " + path);
-        node = state_.inode(entry->second);
-        CHECK(node != nullptr);
+    if (!directory.is_directory())
+        return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
+    RETURN_IF_ERROR(may_access(directory, kSearch, path));
+    if (name == ".") return &directory;
+    if (name == "..") return state_.inode(directory.parent);
+    const auto entry = directory.children->find(name);
+    return entry == directory.children->end() ? nullptr : state_.inode(entry->second);
+}
+
+Result<Place> PathWalk::walk(std::span<const std::string_view> names, bool follows_last,
+                             const std::string& path) const {
+    const Inode* const root = state_.inode(base::kRootInode);
+    CHECK(root != nullptr);
+    Place at{root, "", root};
+    std::vector<std::string_view> ahead(names.rbegin(), names.rend());
+    for (int links = 0; !ahead.empty();) {
+        const auto name = ahead.back();
+        ahead.pop_back();
+        if (at.child == nullptr) return Error(Code::NotFound, "there is no " + path);
+        const auto child = step(*at.child, name, path);
+        if (!child) return child.error();
+        const bool is_link = *child != nullptr && (*child)->is_symlink();
+        if (!is_link || (ahead.empty() && !follows_last)) {
+            at = {at.child, std::string(name), *child};
+            continue;
+        }
+        if (++links > kLinksMax)
+            return Error(Code::Invalid, path + " leads through too many symbolic links", ELOOP);
+        const std::string_view target = (*child)->target();
+        if (target.starts_with('/')) at.child = root;
+        const auto parts = split(target);
+        ahead.insert(ahead.end(), parts.rbegin(), parts.rend());
     }
-    return node;
+    return at;
 }
 
 Result<const Inode*> PathWalk::find(const std::string& path) const {
     const auto names = split_path(path);
     if (!names) return names.error();
-    return walk(*names, path);
+    const auto found = walk(*names, /*follows_last=*/true, path);
+    if (!found) return found.error();
+    if (found->child == nullptr) return Error(Code::NotFound, "there is no " + path);
+    return found->child;
 }
 
-Result<PathWalk::Place> PathWalk::place(const std::string& path) const {
+Result<Place> PathWalk::place(const std::string& path) const {
     const auto names = split_path(path);
     if (!names) return names.error();
     if (names->empty()) return Error(Code::Invalid, "the root directory stays as it is", EBUSY);
-    const auto parent = walk(std::span(*names).first(names->size() - 1), path);
-    if (!parent) return parent.error();
-    if (!(*parent)->is_directory())
-        return Error(Code::Invalid, path + ": a part of it is not a directory", ENOTDIR);
-    RETURN_IF_ERROR(may_access(**parent, kSearch, path));
-    Place place{*parent, std::string(names->back()), nullptr};
-    const auto entry = (*parent)->children->find(place.name);
-    if (entry != (*parent)->children->end()) place.child = state_.inode(entry->second);
-    return place;
+    return walk(*names, /*follows_last=*/false, path);
 }
 
-Result<PathWalk::Place> PathWalk::existing(const std::string& path) const {
+Result<Place> PathWalk::existing(const std::string& path) const {
     auto found = place(path);
     if (found && found->child == nullptr) return Error(Code::NotFound, "there is no " + path);
     return found;

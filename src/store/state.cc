@@ -75,6 +75,17 @@ std::string State::path_of(InodeNo number) const {
     return path;
 }
 
+std::vector<std::string> State::paths_of(InodeNo number) const {
+    const auto* node = inode(number);
+    if (node == nullptr || !node->is_named()) return {};
+    std::vector<std::string> paths{path_of(number)};
+    if (node->rare)
+        for (const auto& [directory, name] : node->rare->names)
+            paths.push_back((directory == base::kRootInode ? "" : path_of(directory)) + "/" + name);
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}
+
 void State::set_metadata(DeviceId device, SegmentNo segment) {
     auto* map = find_map(device);
     CHECK(map != nullptr);
@@ -112,10 +123,24 @@ std::vector<Bytes> State::image() const {
     for (const auto& [id, device] : devices_)
         put(op::AddDevice{id, device.uuid, device.name, device.map.segment_bytes(),
                           device.map.segment_count()});
-    for (const auto& [number, node] : inodes_) put(op::CreateInode{node.attributes});
-    for (const auto& [number, node] : inodes_)
-        if (node.is_named() && node.parent != number)
-            put(op::LinkName{node.parent, node.name, number});
+    for (const auto& [number, node] : inodes_) {
+        const auto& a = node.attributes;
+        put(op::CreateInode{a});
+        if (a.device != 0 || node.is_symlink())
+            put(op::SetNode{number, a.device, node.is_symlink() ? node.target() : ""});
+        if (a.accessed_ns != a.modified_ns)
+            put(op::SetTimes{number, a.accessed_ns, a.modified_ns, a.changed_ns});
+        if (!node.rare) continue;
+        for (const auto& [name, value] : node.rare->extended)
+            put(op::SetExtended{number, name, value});
+    }
+    for (const auto& [number, node] : inodes_) {
+        if (!node.is_named() || node.parent == number) continue;
+        put(op::LinkName{node.parent, node.name, number});
+        if (!node.rare) continue;
+        for (const auto& [directory, name] : node.rare->names)
+            put(op::LinkName{directory, name, number});
+    }
     for (const auto& [id, device] : devices_) {
         for (std::uint32_t i = 0; i < device.map.segment_count(); ++i) {
             const auto& owner = device.map.owner(SegmentNo(i));

@@ -2,7 +2,7 @@
 // apply(), except that the segments which hold metadata are set from outside: the devices' labels
 // say which they are.
 //
-// Invariants: an operation that does not fit changes nothing and gives Corrupt, so that no history,
+// Invariants: a directory has one name, other inodes any number; an operation that does not fit changes nothing and gives Corrupt, so that no history,
 // however damaged, can build a state that breaks the rules; extent maps and reverse maps say the
 // same. A directory is never above itself. Not thread-safe: the store's lock.
 #pragma once
@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -23,6 +24,14 @@ namespace refault::store {
 
 struct Inode {
     using Children = std::map<std::string, InodeNo, std::less<>>;
+    using Names = std::set<std::pair<InodeNo, std::string>>;  // directory, name
+    using Extended = std::map<std::string, Bytes, std::less<>>;
+    // What few inodes have.
+    struct Rare {
+        Names names;  // further ones of a file
+        Extended extended;
+        std::string target;  // of a symbolic link
+    };
 
     // What path_of reads comes first: one or two cache lines.
     InodeNo parent;  // 0: has no name (the root names itself)
@@ -32,9 +41,23 @@ struct Inode {
     LostMap lost;
     bool is_unsynced = false;            // its copies may differ
     std::unique_ptr<Children> children;  // directories
+    std::unique_ptr<Rare> rare;
 
     bool is_directory() const noexcept { return attributes.type == FileType::Directory; }
+    bool is_symlink() const noexcept { return attributes.type == FileType::Symlink; }
+    bool has_bytes() const noexcept { return attributes.type == FileType::Regular; }
     bool is_named() const noexcept { return parent != InodeNo(); }
+    std::size_t name_count() const noexcept {
+        return is_named() ? 1 + (rare ? rare->names.size() : 0) : 0;
+    }
+    const std::string& target() const {
+        CHECK(is_symlink() && rare);
+        return rare->target;
+    }
+    Rare& rarely() {
+        if (!rare) rare = std::make_unique<Rare>();
+        return *rare;
+    }
 };
 
 class State {
@@ -73,6 +96,10 @@ class State {
     const Absent* absent(DeviceId id) const;
     const std::map<DeviceId, Absent>& absent() const noexcept { return absent_; }
     std::string path_of(InodeNo number) const;
+    // Every path of it, ascending; none without a name.
+    std::vector<std::string> paths_of(InodeNo number) const;
+    // Whether `ancestor` is the directory itself or lies above it.
+    bool is_above(InodeNo ancestor, InodeNo directory) const;
 
     // Where the metadata log lies. Precondition: set: no owner; clear: owner Metadata.
     void set_metadata(DeviceId device, SegmentNo segment);
@@ -100,9 +127,12 @@ class State {
     Status on(const op::LoseDevice& o);
     Status on(const op::NoteAbsent& o);
     Status on(const op::ForgetAbsent& o);
+    Status on(const op::SetNode& o);
+    Status on(const op::SetTimes& o);
+    Status on(const op::SetExtended& o);
+    Status on(const op::RemoveExtended& o);
     Inode* find_inode(InodeNo number);
     ReverseMap* find_map(DeviceId id);
-    bool is_above(InodeNo ancestor, InodeNo directory) const;
 
     base::Uuid pool_uuid_;
     std::string pool_name_;

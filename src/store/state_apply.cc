@@ -1,6 +1,7 @@
 // Applying operations. Each looks at everything first and changes the state only when all of it
 // fits.
 #include <bit>
+#include <tuple>
 
 #include "store/state.h"
 
@@ -81,7 +82,11 @@ Status State::on(const op::CreateInode& o) {
     if (is_root && !is_directory) return misfit("the root is not a directory");
     auto& node = inodes_[number];
     node.attributes = o.attributes;
-    node.attributes.links = is_directory ? 2 : 0;
+    node.attributes.links = is_root ? 2 : 0;
+    node.attributes.allocated_bytes = 0;
+    node.attributes.device = 0;
+    node.attributes.accessed_ns = o.attributes.modified_ns;
+    if (o.attributes.type == FileType::Symlink) node.rarely();
     if (is_directory) node.children = std::make_unique<Inode::Children>();
     if (is_root) node.parent = number;
     next_inode_ = std::max(next_inode_, InodeNo(number.raw() + 1));
@@ -92,9 +97,13 @@ Status State::on(const op::UpdateInode& o) {
     auto* node = find_inode(o.attributes.inode);
     if (node == nullptr) return misfit("an unknown inode is changed");
     if (node->attributes.type != o.attributes.type) return misfit("an inode changes its type");
-    const auto links = node->attributes.links;
-    node->attributes = o.attributes;
-    node->attributes.links = links;
+    // What other operations say stays as it is.
+    auto updated = o.attributes;
+    updated.links = node->attributes.links;
+    updated.allocated_bytes = node->attributes.allocated_bytes;
+    updated.device = node->attributes.device;
+    updated.accessed_ns = node->attributes.accessed_ns;
+    node->attributes = updated;
     return {};
 }
 
@@ -114,17 +123,18 @@ Status State::on(const op::LinkName& o) {
         return misfit("a name without its inodes");
     if (!is_valid_name(o.name)) return misfit("an impossible name");
     if (parent->children->contains(o.name)) return misfit("a name is there twice");
-    if (child->is_named())
-        return misfit("inode " + std::to_string(o.child.raw()) + " gets a second name");
-    if (child->is_directory() && is_above(o.child, o.parent))
-        return misfit("a directory is above itself");
+    if (child->is_directory() && (child->is_named() || is_above(o.child, o.parent)))
+        return misfit("a directory has two names or is above itself");
     parent->children->emplace(o.name, o.child);
-    child->parent = o.parent;
-    child->name = o.name;
-    if (child->is_directory())
-        ++parent->attributes.links;
-    else
-        child->attributes.links = 1;
+    if (child->is_named()) {
+        child->rarely().names.emplace(o.parent, o.name);
+    } else {
+        child->parent = o.parent;
+        child->name = o.name;
+    }
+    // A directory is counted by its name, its own "." and the ".." of those in it.
+    if (child->is_directory()) ++parent->attributes.links;
+    child->attributes.links += child->is_directory() ? 2 : 1;
     return {};
 }
 
@@ -137,12 +147,17 @@ Status State::on(const op::UnlinkName& o) {
     auto* child = find_inode(entry->second);
     CHECK(child != nullptr);
     parent->children->erase(entry);
-    child->parent = InodeNo();
-    child->name.clear();
-    if (child->is_directory())
-        --parent->attributes.links;
-    else
-        child->attributes.links = 0;
+    if (child->parent != o.parent || child->name != o.name) {
+        CHECK(child->rare && child->rare->names.erase({o.parent, o.name}) == 1);
+    } else if (child->rare && !child->rare->names.empty()) {
+        auto next = child->rare->names.extract(child->rare->names.begin());
+        std::tie(child->parent, child->name) = std::move(next.value());
+    } else {
+        child->parent = InodeNo();
+        child->name.clear();
+    }
+    if (child->is_directory()) --parent->attributes.links;
+    child->attributes.links -= child->is_directory() ? 2 : 1;
     return {};
 }
 
@@ -171,7 +186,7 @@ Status State::on(const op::AddExtent& o) {
     const auto& e = o.extent;
     auto* node = find_inode(e.inode);
     auto* map = find_map(e.device);
-    if (node == nullptr || map == nullptr || node->is_directory())
+    if (node == nullptr || map == nullptr || !node->has_bytes())
         return misfit(describe(e) + " has no file or device");
     if (!map->is_place(e.device_offset, e.length) ||
         !base::is_aligned(e.file_offset, base::kPageBytes) || e.replica >= kReplicasMax)
@@ -186,6 +201,7 @@ Status State::on(const op::AddExtent& o) {
         map->overlaps(e.device_offset, e.length))
         return misfit(describe(e) + " overlaps another");
     node->extents.add(e, map->segment_bytes());
+    if (e.replica == 0) node->attributes.allocated_bytes += e.length;
     map->add(e);
     return {};
 }
@@ -199,6 +215,7 @@ Status State::on(const op::CutExtent& o) {
         !map->holds(e))
         return misfit(describe(e) + " is dropped but not there");
     node->extents.cut(e);
+    if (e.replica == 0) node->attributes.allocated_bytes -= e.length;
     map->cut(e);
     return {};
 }
@@ -209,6 +226,7 @@ Status State::on(const op::DropExtents& o) {
         return misfit("extents without a file are dropped");
     for (const auto& extent : node->extents.overlapping(o.inode, FileRange(o.begin, UINT64_MAX))) {
         node->extents.cut(extent);
+        if (extent.replica == 0) node->attributes.allocated_bytes -= extent.length;
         find_map(extent.device)->cut(extent);
     }
     node->lost.clear(FileRange(o.begin, UINT64_MAX));
@@ -229,7 +247,7 @@ Status State::on(const op::RenumberExtent& o) {
 Status State::on(const op::MarkLost& o) {
     auto* node = find_inode(o.inode);
     const auto range = o.lost.range;
-    if (node == nullptr || node->is_directory() || range.empty() ||
+    if (node == nullptr || !node->has_bytes() || range.empty() ||
         !base::is_aligned(range.begin(), base::kPageBytes) ||
         !base::is_aligned(range.end(), base::kPageBytes))
         return misfit("an impossible part of a file is lost");
@@ -272,8 +290,43 @@ Status State::on(const op::ForgetAbsent& o) {
 
 Status State::on(const op::SetUnsynced& o) {
     auto* node = find_inode(o.inode);
-    if (node == nullptr || node->is_directory()) return misfit("copies without a file");
+    if (node == nullptr || !node->has_bytes()) return misfit("copies without a file");
     node->is_unsynced = o.is_unsynced;
+    return {};
+}
+
+Status State::on(const op::SetNode& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || node->is_named()) return misfit("an unknown node stands for something");
+    const auto type = node->attributes.type;
+    const bool is_device = type == FileType::CharDevice || type == FileType::BlockDevice;
+    if ((type == FileType::Symlink) == o.target.empty() || (o.device != 0 && !is_device))
+        return misfit("inode " + std::to_string(o.inode.raw()) + " stands for what it cannot");
+    node->attributes.device = o.device;
+    if (type == FileType::Symlink) node->rarely().target = o.target;
+    return {};
+}
+
+Status State::on(const op::SetTimes& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr) return misfit("an unknown inode is touched");
+    node->attributes.accessed_ns = o.accessed_ns;
+    node->attributes.modified_ns = o.modified_ns;
+    node->attributes.changed_ns = o.changed_ns;
+    return {};
+}
+
+Status State::on(const op::SetExtended& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || o.name.empty()) return misfit("an attribute of nothing");
+    node->rarely().extended.insert_or_assign(o.name, o.value);
+    return {};
+}
+
+Status State::on(const op::RemoveExtended& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || !node->rare || node->rare->extended.erase(o.name) == 0)
+        return misfit("an unknown attribute is removed");
     return {};
 }
 

@@ -23,6 +23,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/cred.h"
@@ -48,6 +49,7 @@ class MoveBook;       // move_book.h: reservations
 class LayoutTable;    // layout_table.h
 struct Change;        // change.h: a transaction and the space that it frees
 struct Inode;
+struct Place;         // path_walk.h: a name in a directory
 struct Piece;
 struct SegmentKey;
 
@@ -353,13 +355,35 @@ class Store {
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
-    // ---- namespace (namespace*.cc).
-    Result<Attributes> make_inode(const std::string& path, FileType type, mode_t mode,
-                                  const Cred& who);
-    InodeNo inode_at(const std::string& path, const Cred& who) const;
-    void drop_inode_locked(const Inode& node, Change& change) const REQUIRES(mutex_);
-    Result<Change> plan_rename_locked(const std::string& from, const std::string& to,
-                                      const Cred& who, InodeNo replaced) const REQUIRES(mutex_);
+    // ---- namespace (namespace*.cc, tree*.cc). What is done with names is the same for paths and for
+    // inode numbers. They differ in how a name is found and what is asked of who wants it; that is
+    // done anew whenever the lock was left.
+    using FindName = std::function<Result<Place>(const State&)>;
+    using JudgeNames = std::function<Status(const State&, const Place& from, const Place& to)>;
+    struct Renaming;
+    Result<Attributes> make_locked(const Place& place, const NewNode& node) REQUIRES(mutex_);
+    Result<Attributes> make_at(const std::string& path, const NewNode& node, const Cred& who);
+    InodeNo inode_at(const FindName& find) const;
+    Status remove_name(const FindName& find, bool is_directory);
+    Status remove_path(const std::string& path, const Cred& who, bool is_directory);
+    Status rename_name(const Renaming& renaming);
+    Result<Change> plan_rename_locked(const Renaming& renaming, InodeNo replaced) const
+        REQUIRES(mutex_);
+    Result<Change> plan_exchange_locked(const Place& one, const Place& other) const
+        REQUIRES(mutex_);
+    // After the change `names_left` of the inode's names are left: with none, and not held, it goes.
+    void drop_inode_locked(const Inode& node, std::size_t names_left, Change& change) const
+        REQUIRES(mutex_);
+    void drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const
+        REQUIRES(mutex_);
+    Status change_attributes_locked(const Inode& node, const AttributeChange& wanted)
+        REQUIRES(mutex_);
+    // Pins keep an inode and say that it is open; what is remembered is only kept.
+    bool is_held_locked(InodeNo inode) const REQUIRES(mutex_);
+    enum class Hold : std::uint8_t { Pin, Memory };
+    void let_go(InodeNo inode, Hold hold, std::uint64_t count);
+    bool is_last_hold_locked(InodeNo inode, Hold hold, std::uint64_t count) const REQUIRES(mutex_);
+    void take_off_locked(InodeNo inode, Hold hold, std::uint64_t count) REQUIRES(mutex_);
     void note_modified_locked(InodeNo inode) REQUIRES(mutex_);
     Status save_times_locked() REQUIRES(mutex_);
 
@@ -418,6 +442,8 @@ class Store {
     std::unique_ptr<MetadataSpace> space_ GUARDED_BY(mutex_);
     std::unique_ptr<MetadataLog> log_ GUARDED_BY(mutex_);
     std::map<InodeNo, std::uint32_t> pins_ GUARDED_BY(mutex_);
+    // How often each inode is remembered; may name inodes that have left with a device.
+    std::unordered_map<InodeNo, std::uint64_t> remembered_ GUARDED_BY(mutex_);
     // Modification times that wait for the next transaction.
     std::set<InodeNo> unsaved_times_ GUARDED_BY(mutex_);
     std::uint64_t first_epoch_ GUARDED_BY(mutex_) = 1;

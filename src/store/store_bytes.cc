@@ -131,7 +131,8 @@ Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
     const auto before = stat(inode);
     if (!before) return before.error();
     if (before->type != FileType::Regular)
-        return Error(Code::Invalid, "a directory has no size to set", EISDIR);
+        return Error(Code::Invalid, "only files have a size to set",
+                     before->type == FileType::Directory ? EISDIR : EINVAL);
     if (size_bytes > before->size_bytes) RETURN_IF_ERROR(zero_tail(inode, before->size_bytes));
     Change change;
     {
@@ -158,6 +159,7 @@ Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset
     const auto* node = state_->inode(inode);
     if (node == nullptr) return no_inode(inode);
     if (node->is_directory()) return Error(Code::Invalid, "a directory has no bytes", EISDIR);
+    if (!node->has_bytes()) return Error(Code::Invalid, "the inode has no bytes", EINVAL);
     devices = devices_;
     return node->extents.overlapping(inode, FileRange::of_length(offset, length));
 }

@@ -5,6 +5,7 @@
 #include "store/change.h"
 #include "store/clock.h"
 #include "store/metadata_segments.h"
+#include "store/name_times.h"
 #include "store/state.h"
 #include "store/store.h"
 
@@ -24,7 +25,9 @@ Status Store::append_and_apply_locked(Change& change) {
     std::vector<Operation> operations;
     for (const auto inode : unsaved_times_)
         if (const auto* node = state_->inode(inode))
-            operations.push_back(op::UpdateInode{node->attributes});
+            operations.push_back(op::SetTimes{inode, node->attributes.accessed_ns,
+                                              node->attributes.modified_ns,
+                                              node->attributes.changed_ns});
     operations.insert(operations.end(), change.operations.begin(), change.operations.end());
     if (operations.empty()) return {};
     if (is_metadata_lost_)
@@ -235,9 +238,7 @@ Status Store::vacate(Change change) {
 void Store::note_modified_locked(InodeNo inode) {
     const auto* node = state_->inode(inode);
     if (node == nullptr) return;
-    auto attributes = node->attributes;
-    attributes.modified_ns = attributes.changed_ns = now_ns();
-    CHECK(state_->apply(op::UpdateInode{attributes}).ok());
+    CHECK(state_->apply(modified_at(*node, now_ns())).ok());
     unsaved_times_.insert(inode);
 }
 

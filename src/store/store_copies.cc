@@ -255,21 +255,20 @@ Status Store::set_unsynced(InodeNo inode, bool is_unsynced) {
 namespace {
 
 std::optional<Store::Attention> attention_of(InodeNo number, const Inode& node) {
-    if (node.is_directory()) return std::nullopt;
+    if (!node.has_bytes()) return std::nullopt;
     std::uint64_t bytes = 0;
+    std::uint64_t good_bytes = 0;  // of the primaries
     bool has_surplus = false;
     for (const auto& extent : node.extents.overlapping(number, FileRange(0, UINT64_MAX))) {
-        bytes += extent.length;
+        auto good = extent.length;
         // Bad memory under what is lost is no copy.
         for (const auto& lost : node.lost.overlapping(extent.file_range()))
-            bytes -= lost.range.length();
+            good -= lost.range.length();
+        bytes += good;
+        if (extent.replica == 0) good_bytes += good;
         has_surplus = has_surplus || extent.replica >= node.attributes.replicas;
     }
-    std::uint64_t lost_bytes = 0;
-    for (const auto& lost : node.lost.all()) lost_bytes += lost.range.length();
-    const auto wanted = (base::align_up(node.attributes.size_bytes, kPageBytes) -
-                         std::min(lost_bytes, node.attributes.size_bytes)) *
-                        node.attributes.replicas;
+    const auto wanted = good_bytes * node.attributes.replicas;
     const auto missing = wanted > bytes ? wanted - bytes : 0;
     if (missing == 0 && !has_surplus && !node.is_unsynced) return std::nullopt;
     return Store::Attention{number, node.is_unsynced, missing};
@@ -309,7 +308,7 @@ std::vector<std::pair<InodeNo, std::uint64_t>> Store::files() const {
     MutexLock lock(mutex_);
     std::vector<std::pair<InodeNo, std::uint64_t>> all;
     for (const auto& [number, node] : state_->inodes())
-        if (!node.is_directory()) all.emplace_back(number, node.attributes.size_bytes);
+        if (node.has_bytes()) all.emplace_back(number, node.attributes.size_bytes);
     std::sort(all.begin(), all.end());
     return all;
 }

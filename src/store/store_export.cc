@@ -24,13 +24,15 @@ using base::MutexLock;
 namespace {
 
 bool is_whole_on(const Inode& node, const DeviceSet& devices) {
+    const auto extents =
+        node.extents.overlapping(node.attributes.inode, FileRange(0, UINT64_MAX));
     base::RangeSet covered;
-    for (const auto& extent :
-         node.extents.overlapping(node.attributes.inode, FileRange(0, UINT64_MAX)))
+    for (const auto& extent : extents)
         if (devices.contains(extent.device)) covered.add(extent.file_range());
     for (const auto& lost : node.lost.all()) covered.add(lost.range);
-    const auto size = base::align_up(node.attributes.size_bytes, base::kPageBytes);
-    return covered.gaps(FileRange(0, size)).empty();
+    return std::all_of(extents.begin(), extents.end(), [&](const Extent& extent) {
+        return covered.gaps(extent.file_range()).empty();
+    });
 }
 
 // The extents on the devices with numbers of their own: primaries everywhere, then further copies.
@@ -66,7 +68,7 @@ Result<Store::ExportPlan> Store::plan_export(const DeviceSet& devices) const {
     MutexLock lock(mutex_);
     ExportPlan plan;
     for (const auto& [number, node] : state_->inodes()) {
-        if (node.is_directory()) continue;
+        if (!node.has_bytes()) continue;
         const auto extents = node.extents.overlapping(number, FileRange(0, UINT64_MAX));
         const bool is_concerned = std::any_of(extents.begin(), extents.end(), [&](const Extent& e) {
             return devices.contains(e.device);
@@ -107,10 +109,17 @@ Result<State> Store::exported_state_locked(const DeviceSet& devices,
     const std::function<void(InodeNo)> make = [&](InodeNo number) {
         if (!made.insert(number).second) return;
         const auto* node = state_->inode(number);
-        if (number != base::kRootInode) make(node->parent);
+        const bool is_root = number == base::kRootInode;
+        if (!is_root) make(node->parent);
+        if (node->rare)
+            for (const auto& [directory, other_name] : node->rare->names) make(directory);
         operations.push_back(op::CreateInode{node->attributes});
-        if (number != base::kRootInode)
-            operations.push_back(op::LinkName{node->parent, node->name, number});
+        if (!is_root) operations.push_back(op::LinkName{node->parent, node->name, number});
+        if (!node->rare) return;
+        for (const auto& [directory, other_name] : node->rare->names)
+            operations.push_back(op::LinkName{directory, other_name, number});
+        for (const auto& [attribute, value] : node->rare->extended)
+            operations.push_back(op::SetExtended{number, attribute, value});
     };
     make(base::kRootInode);
     for (const auto file : files) make(file);
@@ -185,6 +194,9 @@ Status Store::export_devices(const DeviceSet& devices, const std::string& pool_n
                 const auto* node = state_->inode(file);
                 drop_extents_locked(*node, 0, change);
                 change.operations.push_back(op::UnlinkName{node->parent, node->name});
+                if (node->rare)
+                    for (const auto& [directory, name] : node->rare->names)
+                        change.operations.push_back(op::UnlinkName{directory, name});
                 change.operations.push_back(op::RemoveInode{file});
             }
             close_emptied_locked(change);

@@ -54,7 +54,7 @@ class Store::Rejoin {
         for (const auto& extent : absent_.extents) {
             const auto segment = device_.segment_at(extent.device_offset);
             const auto* node = state_.inode(extent.inode);
-            if (node != nullptr && !node->is_directory() &&
+            if (node != nullptr && node->has_bytes() &&
                 device_.probe_segment(segment) == device::SegmentHealth::Whole)
                 inodes[segment].insert(extent.inode);
         }
