@@ -78,7 +78,8 @@ std::string all_equal(const volatile unsigned char* bytes, uint64_t length) {
 unsigned char* buffer_of(uint64_t length) {
     static unsigned char* buffer;
     std::free(buffer);
-    buffer = static_cast<unsigned char*>(std::aligned_alloc(kPage, (length + 2 * kPage - 1) / kPage * kPage));
+    buffer = static_cast<unsigned char*>(
+        std::aligned_alloc(kPage, (length + 2 * kPage - 1) / kPage * kPage));
     return buffer;
 }
 
@@ -89,8 +90,7 @@ std::string moved(ssize_t count, uint64_t length) {
 
 std::string read_at(uint64_t offset, uint64_t length) {
     auto* buffer = buffer_of(length);
-    const auto failure =
-        moved(::pread(g_file, buffer, length, static_cast<off_t>(offset)), length);
+    const auto failure = moved(::pread(g_file, buffer, length, static_cast<off_t>(offset)), length);
     return failure.empty() ? all_equal(buffer, length) : failure;
 }
 
@@ -125,7 +125,8 @@ class Churn {
     std::string rest() {
         must_stop_ = true;
         thread_.join();
-        return bad_page_ >= 0 ? "bad " + std::to_string(bad_page_) : "ok " + std::to_string(rounds_);
+        return bad_page_ >= 0 ? "bad " + std::to_string(bad_page_)
+                              : "ok " + std::to_string(rounds_);
     }
 
   private:

@@ -60,11 +60,10 @@ CommandResult shell(const std::string& directory, const std::string& text, int s
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return {};
     base::UniqueFd read_end(ends[0]), write_end(ends[1]);
-    auto pid = cli::start_program(
-        "/usr/bin/timeout",
-        {"-k", "1", std::to_string(seconds), "/bin/bash", "-c",
-         "exec 2>&1; set -e; cd '" + directory + "'; " + text},
-        {}, write_end.get());
+    auto pid = cli::start_program("/usr/bin/timeout",
+                                  {"-k", "1", std::to_string(seconds), "/bin/bash", "-c",
+                                   "exec 2>&1; set -e; cd '" + directory + "'; " + text},
+                                  {}, write_end.get());
     if (!pid) return {};
     write_end.reset();
     CommandResult result;

@@ -35,8 +35,7 @@ class Mounted {
 // refault-filer (filer.cc).
 class Filer : public Talker {
   public:
-    Filer(const std::string& path, const std::string& how)
-        : Talker({"refault-filer", path, how}) {}
+    Filer(const std::string& path, const std::string& how) : Talker({"refault-filer", path, how}) {}
 
     std::string store(std::uint64_t offset, unsigned byte, std::uint64_t length = kPage);
     std::string load(std::uint64_t offset, std::uint64_t length = kPage);

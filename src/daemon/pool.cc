@@ -122,7 +122,8 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
 }
 
 // Clients and operators first, then who works on their behalf, then what that works with. The mount
-// while all else still runs: what programs have stored through it is written back, from where it is.
+// while all else still runs: what programs have stored through it is written back, from where it
+// is.
 Pool::~Pool() {
     if (mounts_) mounts_->stop();
     removals_.reset();
@@ -171,6 +172,10 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
     if (devices_.contains(spec.name))
         return Error(Code::Exists,
                      "there is a device " + spec.name + " already; choose another name");
+    if (mounts_->contains(spec.path))
+        return Error(Code::Invalid, spec.path +
+                                        " lies on this pool's own mount; a pool cannot hold "
+                                        "itself");
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
     if (auto label = device::Device::peek_label(spec)) {
