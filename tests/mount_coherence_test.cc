@@ -97,6 +97,8 @@ TEST_F(MountCoherence, TheToolsSeeAndAreSeen) {
     EXPECT_EQ(filer.say("size"), "ok " + std::to_string(2 * kPage));
     EXPECT_EQ(filer.load(3 * kPage), "sigbus " + std::to_string(3 * kPage));
     pool.post("/v1/files/resize", {{"path", "/f"}, {"size_bytes", 3 * kPage}});
+    // A longer file is seen by who asks for its size, or opens or reads it.
+    EXPECT_EQ(filer.say("size"), "ok " + std::to_string(3 * kPage));
     EXPECT_EQ(filer.load(2 * kPage), "ok 0");
 }
 

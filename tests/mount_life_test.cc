@@ -117,16 +117,17 @@ TEST_F(MountLife, AnAbortedConnectionIsCleanedUpAndCanBeMadeAnew) {
     if (::geteuid() != 0) GTEST_SKIP() << "takes root";
     Pool pool(kThree);
     Mounted mount(pool);
-    if (!std::filesystem::exists("/sys/fs/fuse/connections/" + mount.connection()))
-        GTEST_SKIP()
-            << "the kernel's control filesystem is not mounted at /sys/fs/fuse/connections";
     Filer filer(mount / "f", "create");
     ASSERT_EQ(filer.pwrite(0, 7), "ok");
     ASSERT_EQ(::unlink((mount / "f").c_str()), 0);
-    std::ofstream("/sys/fs/fuse/connections/" + mount.connection() + "/abort") << "1";
+    const std::string control = "/sys/fs/fuse/connections";
+    const auto aborted =
+        shell("/", "exec unshare -m /bin/sh -c 'mount -t fusectl none " + control + " && echo 1 >" +
+                       control + "/" + mount.connection() + "/abort'");
+    ASSERT_EQ(aborted.status, 0) << aborted.out;
     EXPECT_TRUE(eventually([&] { return !mount.is_mounted(); }));
     EXPECT_TRUE(eventually([&] { return pool.get("/v1/mounts")["mounts"].empty(); }));
-    EXPECT_EQ(filer.pread(0), failed(ENOTCONN));
+    EXPECT_EQ(filer.say("fsync"), failed(ENOTCONN));
     // What was open and had no name is gone with the connection.
     EXPECT_TRUE(eventually([&] { return pool.get("/v1/status").value("data_bytes", 1ull) == 0; }));
     pool.post("/v1/mounts", {{"directory", mount.path()}});

@@ -49,9 +49,9 @@ constexpr const char* kTransactions =
     "update t set amount=amount-1, pad=hex(randomblob(200)) where id%2=0;"
     "update t set amount=amount+1 where id%2=1; commit;\" >/dev/null && echo x >>done; done";
 
-class Sqlite : public MountPrograms, public ::testing::WithParamInterface<const char*> {};
+class MountedSqlite : public MountPrograms, public ::testing::WithParamInterface<const char*> {};
 
-TEST_P(Sqlite, KeepsItsDatabaseWhileDevicesGo) {
+TEST_P(MountedSqlite, KeepsItsDatabaseWhileDevicesGo) {
     NEEDS_PROOF();
     NEEDS_PROGRAM("sqlite3");
     Pool pool(kFive);
@@ -82,7 +82,7 @@ TEST_P(Sqlite, KeepsItsDatabaseWhileDevicesGo) {
     pool.expect_sound();
 }
 
-INSTANTIATE_TEST_SUITE_P(Journals, Sqlite,
+INSTANTIATE_TEST_SUITE_P(Mount, MountedSqlite,
                          ::testing::Values("pragma journal_mode=delete;",
                                            "pragma journal_mode=wal;",
                                            "pragma mmap_size=67108864;"));

@@ -13,6 +13,8 @@ namespace refault::tests {
 
 Mounted::Mounted(Pool& pool, const std::string& options)
     : pool_(pool), path_(scratch_.path() + "/mount") {
+    // Others may look into it.
+    if (::chmod(scratch_.path().c_str(), 0755) != 0) ADD_FAILURE() << "chmod";
     if (::mkdir(path_.c_str(), 0755) != 0) ADD_FAILURE() << "mkdir " << path_;
     pool.post("/v1/mounts", {{"directory", path_}, {"options", options}});
 }

@@ -29,10 +29,12 @@ class Listing {
         // From the beginning: as it is now.
         if (number == 0) *this = Listing();
         if (part != part_ || !is_read_) {
-            // A part that was never reached has no place to begin at.
+            // The part before it says where it begins, as it was when it was listed.
             while (starts_.size() <= part) {
                 const auto known = starts_.size() - 1;
-                if (const auto read = read_part(tree, directory, known); !read) return read.error();
+                if (part_ != known || !is_read_)
+                    if (const auto read = read_part(tree, directory, known); !read)
+                        return read.error();
                 if (names_.size() < kPartNames) return nullptr;
                 starts_.push_back(names_.back().name);
             }
