@@ -23,6 +23,20 @@ std::string printable(std::string_view text) {
     return shown;
 }
 
+std::string all_paths(const Json& answer) {
+    std::string first = answer.value("path", "");
+    std::string others;
+    if (const auto paths = answer.find("paths"); paths != answer.end())
+        for (const auto& path : *paths) {
+            const auto text = path.get<std::string>();
+            if (first.empty())
+                first = text;
+            else if (text != first)
+                others += (others.empty() ? "" : ", ") + printable(text);
+        }
+    return printable(first) + (others.empty() ? "" : " (also " + others + ")");
+}
+
 std::string default_run_dir() {
     if (::geteuid() == 0) return "/run/refault";
     const char* runtime = std::getenv("XDG_RUNTIME_DIR");

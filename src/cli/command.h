@@ -35,6 +35,8 @@ struct Context {
 
 // A name from the pool as it may go to a terminal: control characters become \xNN.
 std::string printable(std::string_view text);
+// "path (also path, path)": every path of what the answer is about.
+std::string all_paths(const Json& answer);
 
 // /run/refault for root, else $XDG_RUNTIME_DIR/refault, else /tmp/refault-UID.
 std::string default_run_dir();

@@ -116,11 +116,17 @@ std::string pool_path(const std::string& text) {
     return text.starts_with(kPoolPrefix) ? text.substr(kPoolPrefix.size()) : text;
 }
 
+// As in `ls -l`.
+char type_letter(const std::string& type) {
+    if (type == "file") return '-';
+    return type == "fifo" ? 'p' : type == "symlink" ? 'l' : type.empty() ? '?' : type.front();
+}
+
 void show_entries(const Json& answer, bool is_long) {
     for (const auto& entry : answer["entries"]) {
         const bool is_directory = entry.value("type", "") == "directory";
         if (is_long)
-            std::printf("%c%04o %5u %5u %12llu  ", is_directory ? 'd' : '-',
+            std::printf("%c%04o %5u %5u %12llu  ", type_letter(entry.value("type", "")),
                         entry.value("mode", 0u), entry.value("uid", 0u), entry.value("gid", 0u),
                         entry.value("size_bytes", 0ull));
         std::printf("%s%s\n", printable(entry.value("name", "")).c_str(), is_directory ? "/" : "");
@@ -129,11 +135,12 @@ void show_entries(const Json& answer, bool is_long) {
 
 void show_stat(const Json& stat) {
     std::printf(
-        "path    %s\ntype    %s\ninode   %llu\nsize    %llu (%s)\nmode    %04o\nowner   "
-        "%u:%u\nlinks   %u\n",
-        printable(stat.value("path", "")).c_str(), stat.value("type", "").c_str(),
+        "path    %s\ntype    %s\ninode   %llu\nsize    %llu (%s), %s of it in memory\nmode    "
+        "%04o\nowner   %u:%u\nlinks   %u\n",
+        all_paths(stat).c_str(), stat.value("type", "").c_str(),
         stat.value("inode", 0ull), stat.value("size_bytes", 0ull),
-        base::format_size(stat.value("size_bytes", 0ull)).c_str(), stat.value("mode", 0u),
+        base::format_size(stat.value("size_bytes", 0ull)).c_str(),
+        base::format_size(stat.value("allocated_bytes", 0ull)).c_str(), stat.value("mode", 0u),
         stat.value("uid", 0u), stat.value("gid", 0u), stat.value("links", 0u));
 }
 

@@ -17,7 +17,7 @@ void show_owners(const Json& answer) {
             std::printf("metadata\n");
         else
             std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n",
-                        printable(owner.value("path", "")).c_str(), owner.value("inode", 0ull),
+                        all_paths(owner).c_str(), owner.value("inode", 0ull),
                         owner.value("file_begin", 0ull), owner.value("file_end", 0ull),
                         owner.value("replica", 0u));
     }

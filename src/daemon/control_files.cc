@@ -64,6 +64,7 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
         if (!attributes) return attributes.error();
         Json json = to_json(*attributes);
         json["path"] = *path;
+        json["paths"] = paths_of((*open)->store(), attributes->inode);
         return json;
     };
     routes["POST /v1/files/create"] =

@@ -138,7 +138,7 @@ Json lost_json(Pool& pool) {
                 if (record.kind == lost.kind && !record.device.empty()) device = record.device;
             }
         list.push_back({{"inode", inode.raw()},
-                        {"paths", Json::array({pool.store().path_of(inode)})},
+                        {"paths", paths_of(pool.store(), inode)},
                         {"file_begin", lost.range.begin()},
                         {"file_end", lost.range.end()},
                         {"device", device},

@@ -108,19 +108,49 @@ json to_json(const failure::RemovalPlan& plan) {
             {"reason", plan.reason}};
 }
 
+namespace {
+const char* type_name(store::FileType type) {
+    switch (type) {
+        case store::FileType::Regular:
+            return "file";
+        case store::FileType::Directory:
+            return "directory";
+        case store::FileType::Symlink:
+            return "symlink";
+        case store::FileType::Fifo:
+            return "fifo";
+        case store::FileType::Socket:
+            return "socket";
+        case store::FileType::CharDevice:
+            return "char-device";
+        case store::FileType::BlockDevice:
+            return "block-device";
+    }
+    return "unknown";
+}
+}  // namespace
+
 json to_json(const store::Attributes& attributes) {
     return {{"inode", attributes.inode.raw()},
-            {"type", attributes.type == store::FileType::Directory ? "directory" : "file"},
+            {"type", type_name(attributes.type)},
             {"mode", attributes.mode},
             {"uid", attributes.uid},
             {"gid", attributes.gid},
             {"links", attributes.links},
             {"size_bytes", attributes.size_bytes},
+            {"allocated_bytes", attributes.allocated_bytes},
+            {"accessed_ns", attributes.accessed_ns},
             {"modified_ns", attributes.modified_ns},
             {"changed_ns", attributes.changed_ns},
             {"created_ns", attributes.created_ns},
             {"replicas", attributes.replicas},
             {"on_loss", attributes.on_loss == store::OnLoss::Rollback ? "rollback" : "signal"}};
+}
+
+json paths_of(const store::Store& store, base::InodeNo inode) {
+    auto paths = store.paths_of(inode);
+    if (paths.empty()) paths.push_back(store.path_of(inode));
+    return paths;
 }
 
 json to_json(const store::Located& located, const store::Store& store) {
@@ -133,6 +163,7 @@ json to_json(const store::Located& located, const store::Store& store) {
     owner["owner"] = "file";
     owner["inode"] = located.inode.raw();
     owner["path"] = store.path_of(located.inode);
+    owner["paths"] = paths_of(store, located.inode);
     owner["file_begin"] = located.file_range.begin();
     owner["file_end"] = located.file_range.end();
     owner["replica"] = located.replica;

@@ -16,6 +16,8 @@ nlohmann::json to_json(const failure::RemovalStatus& status);
 nlohmann::json to_json(const failure::RemovalPlan& plan);
 nlohmann::json to_json(const store::Attributes& attributes);
 nlohmann::json to_json(const store::Located& located, const store::Store& store);
+// All paths of the inode; "(unlinked)" alone when it has none.
+nlohmann::json paths_of(const store::Store& store, base::InodeNo inode);
 // `clients`: the processes that have a session, ascending.
 nlohmann::json to_json(const failure::PageTables& tables, const std::vector<pid_t>& clients);
 nlohmann::json to_json(const session::SessionInfo& session);

@@ -224,13 +224,21 @@ Resync::Did Resync::make_copies(InodeNo inode) {
     return Did::Something;
 }
 
+// Where the next piece with bytes in it begins, from a border of pieces on: holes have nothing to
+// compare, and may be larger than all memory.
+std::uint64_t Resync::next_piece(InodeNo inode, std::uint64_t offset, std::uint64_t size) const {
+    const auto data = store_.next_data(inode, offset);
+    return data ? base::align_down(*data, kPieceBytes) : size;
+}
+
 Resync::Did Resync::make_equal(InodeNo inode) {
     if (registry_.has_writers(inode)) return Did::Nothing;
     const auto attributes = store_.stat(inode);
     if (!attributes) return Did::Nothing;
     std::uint64_t differing = 0;
     const auto size = base::align_up(attributes->size_bytes, base::kPageBytes);
-    for (std::uint64_t at = 0; at < size; at += kPieceBytes) {
+    for (auto at = next_piece(inode, 0, size); at < size;
+         at = next_piece(inode, at + kPieceBytes, size)) {
         if (must_stop()) return Did::Nothing;
         const auto done =
             equalise(inode, FileRange(at, std::min(at + kPieceBytes, size)), differing);
@@ -303,15 +311,17 @@ ScrubReport Resync::scrub(const std::function<bool(std::uint64_t, std::uint64_t)
     std::uint64_t total = 0;
     for (const auto& [inode, size_bytes] : store_.files()) {
         files.emplace_back(inode, base::align_up(size_bytes, base::kPageBytes));
-        total += files.back().second;
+        if (const auto attributes = store_.stat(inode)) total += attributes->allocated_bytes;
     }
     for (const auto& [inode, size] : files) {
         ++report.files;
-        for (std::uint64_t at = 0; at < size; at += kPieceBytes) {
+        for (auto at = next_piece(inode, 0, size); at < size;
+             at = next_piece(inode, at + kPieceBytes, size)) {
             const FileRange piece(at, std::min(at + kPieceBytes, size));
             for (const auto& lost : store_.lost(inode, piece))
                 report.lost_bytes += lost.range.length();
             for (const auto& extent : store_.extents(inode, piece)) {
+                if (extent.replica == 0) report.bytes_read += extent.length;
                 auto device = store_.device(extent.device);
                 std::vector<std::uint8_t> bytes(extent.length);
                 if (!device || !store_.lost(inode, extent.file_range()).empty()) continue;
@@ -321,7 +331,6 @@ ScrubReport Resync::scrub(const std::function<bool(std::uint64_t, std::uint64_t)
                 }
             }
             if (!equalise(inode, piece, report.differing_bytes)) ++report.errors;
-            report.bytes_read += piece.length();
             if (progress(report.bytes_read, total) && !must_stop()) continue;
             report.was_cancelled = true;
             return report;

@@ -72,6 +72,7 @@ class Resync {
     Did make_copies(base::InodeNo inode);
     // Ends all of them; the bytes that were copied, or found equal.
     std::uint64_t copy_all(std::vector<store::Move>& moves);
+    std::uint64_t next_piece(base::InodeNo inode, std::uint64_t offset, std::uint64_t size) const;
     Did make_equal(base::InodeNo inode);
     // Compares one piece of all copies under the barrier and copies what differs from the primary.
     Status equalise(base::InodeNo inode, base::FileRange range, std::uint64_t& differing);

@@ -152,7 +152,23 @@ Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes,
     return true;
 }
 
+// A store into a mapping must never find the pool full.
+Status FileService::fill_holes(InodeNo inode) {
+    bool has_filled = false;
+    {
+        auto layout = store_.lock_layout(inode);
+        const auto before = store_.stat(inode);
+        if (!before) return before.error();
+        RETURN_IF_ERROR(store_.allocate(inode, FileRange(0, before->size_bytes)));
+        const auto after = store_.stat(inode);
+        has_filled = after && after->allocated_bytes != before->allocated_bytes;
+    }
+    if (has_filled) note_copies_missing(inode);
+    return {};
+}
+
 Status FileService::make_mappable(InodeNo inode, const base::Cred& who) {
+    RETURN_IF_ERROR(fill_holes(inode));
     if (who.uid == 0) return {};
     for (const auto& extent : store_.extents(inode, FileRange(0, UINT64_MAX))) {
         auto device = store_.device(extent.device);

@@ -41,8 +41,8 @@ class FileService {
     // is used again. Set before the first request.
     void set_copies_missing_sink(std::function<void()> sink) { copies_missing_ = std::move(sink); }
 
-    // Sees to it that descriptors of the file's segments may go to this user: moves it to segments
-    // of its own when they hold other files of another user.
+    // Sees to it that the file has no holes (NoSpace), and that descriptors of its segments may go
+    // to this user: moves it to segments of its own when they hold other files of another user.
     Status make_mappable(InodeNo inode, const base::Cred& who);
 
     // Shrinking takes what is cut off out of all mappings (a later touch is SIGBUS) before its
@@ -97,6 +97,7 @@ class FileService {
                         const Caller& caller);
     Result<bool> grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes,
                       const Caller& caller);
+    Status fill_holes(InodeNo inode);
     void note_copies_missing(InodeNo inode) const;
     bool has_size(InodeNo inode, std::uint64_t size_bytes) const;
     Status resize_uncached(InodeNo inode, std::uint64_t size_bytes, const Caller& caller);

@@ -58,15 +58,26 @@ TEST_F(Check, SoundStateHasNothingToReport) {
     EXPECT_EQ(report(), "");
 }
 
-TEST_F(Check, SizeWithoutExtents) {
-    file.size_bytes += kPageBytes;
+TEST_F(Check, SizeBeforeTheLastExtent) {
+    file.size_bytes -= kPageBytes;
     apply(op::UpdateInode{file});
-    expect("has nothing at");
+    expect("beyond the end");
 }
 
-TEST_F(Check, GapInAFile) {
+TEST_F(Check, CopyWithoutAPrimary) {
     apply(op::CutExtent{{InodeNo(2), kPageBytes, DeviceId(1), kPageBytes, kPageBytes, 0}});
-    expect("has nothing at");
+    apply(op::AddExtent{{InodeNo(2), kPageBytes, DeviceId(1), kPageBytes, kPageBytes, 1}});
+    expect("copy of nothing");
+    apply(op::MarkLost{
+        InodeNo(2),
+        {FileRange(kPageBytes, 2 * kPageBytes), FailureKind::Poison, DeviceId(1), 0, 1}});
+    EXPECT_EQ(report(), "");
+}
+
+TEST_F(Check, LossBeyondTheEnd) {
+    apply(op::MarkLost{InodeNo(2),
+                       {FileRange(0, 4 * kPageBytes), FailureKind::Poison, DeviceId(1), 0, 1}});
+    expect("beyond its end");
 }
 
 TEST_F(Check, FileWithNeitherNameNorPin) {

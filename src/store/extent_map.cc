@@ -1,6 +1,8 @@
 // Splitting and joining of one file's extents.
 #include "store/extent_map.h"
 
+#include <algorithm>
+
 namespace refault::store {
 
 namespace {
@@ -119,6 +121,18 @@ std::optional<Extent> ExtentMap::before(InodeNo inode, std::uint64_t offset) con
     if (at->first.first != 0 || at->first.second + at->second.length > offset) return std::nullopt;
     return Extent{
         inode, at->first.second, at->second.device, at->second.device_offset, at->second.length, 0};
+}
+
+std::uint64_t ExtentMap::end_of(std::uint64_t offset) const {
+    const auto at = find(0, offset);
+    if (at == runs_.end() || at->first.first != 0 || at->first.second > offset) return offset;
+    return at->first.second + at->second.length;
+}
+
+std::optional<std::uint64_t> ExtentMap::next(std::uint64_t offset) const {
+    const auto at = find(0, offset);
+    if (at == runs_.end() || at->first.first != 0) return std::nullopt;
+    return std::max(at->first.second, offset);
 }
 
 }  // namespace refault::store

@@ -37,6 +37,10 @@ class ExtentMap {
                 std::vector<Located>& into) const;
     // The last extent of replica 0 that ends at or before `offset`.
     std::optional<Extent> before(InodeNo inode, std::uint64_t offset) const;
+    // The first byte at or behind `offset` that replica 0 has.
+    std::optional<std::uint64_t> next(std::uint64_t offset) const;
+    // Where the run of replica 0 that has this byte ends; the offset itself when none has it.
+    std::uint64_t end_of(std::uint64_t offset) const;
 
   private:
     using Key = std::pair<std::uint32_t, std::uint64_t>;  // replica, file offset

@@ -47,7 +47,11 @@ std::vector<Operation> one_of_each() {
             op::SetUnsynced{InodeNo(7), true},
             op::LoseDevice{DeviceId(2), uuid, "left", 1 << 21, 77},
             op::NoteAbsent{extent},
-            op::ForgetAbsent{DeviceId(2)}};
+            op::ForgetAbsent{DeviceId(2)},
+            op::SetNode{InodeNo(7), 0x0801, "../target"},
+            op::SetTimes{InodeNo(7), 4, 5, 6},
+            op::SetExtended{InodeNo(7), "user.name", {1, 2, 3}},
+            op::RemoveExtended{InodeNo(7), "user.name"}};
 }
 
 TEST(Operation, EveryKindSurvivesEncoding) {
@@ -64,6 +68,9 @@ TEST(Operation, EveryKindSurvivesEncoding) {
     EXPECT_EQ(std::get<op::OwnSegment>((*decoded)[9]), std::get<op::OwnSegment>(operations[9]));
     EXPECT_EQ(std::get<op::AddExtent>((*decoded)[11]), std::get<op::AddExtent>(operations[11]));
     EXPECT_EQ(std::get<op::CreateInode>((*decoded)[4]).attributes.mode, mode_t{01755});
+    EXPECT_EQ(std::get<op::SetNode>((*decoded)[21]), std::get<op::SetNode>(operations[21]));
+    EXPECT_EQ(std::get<op::SetTimes>((*decoded)[22]), std::get<op::SetTimes>(operations[22]));
+    EXPECT_EQ(std::get<op::SetExtended>((*decoded)[23]), std::get<op::SetExtended>(operations[23]));
 }
 
 TEST(Operation, CutShortIsCorrupt) {

@@ -126,8 +126,9 @@ std::vector<Bytes> State::image() const {
     for (const auto& [number, node] : inodes_) {
         const auto& a = node.attributes;
         put(op::CreateInode{a});
-        if (a.device != 0 || node.is_symlink())
-            put(op::SetNode{number, a.device, node.is_symlink() ? node.target() : ""});
+        if (const auto& target = node.is_symlink() ? node.target() : std::string();
+            a.device != 0 || !target.empty())
+            put(op::SetNode{number, a.device, target});
         if (a.accessed_ns != a.modified_ns)
             put(op::SetTimes{number, a.accessed_ns, a.modified_ns, a.changed_ns});
         if (!node.rare) continue;

@@ -123,6 +123,7 @@ Status State::on(const op::LinkName& o) {
         return misfit("a name without its inodes");
     if (!is_valid_name(o.name)) return misfit("an impossible name");
     if (parent->children->contains(o.name)) return misfit("a name is there twice");
+    if (child->is_symlink() && child->target().empty()) return misfit("a link leads nowhere");
     if (child->is_directory() && (child->is_named() || is_above(o.child, o.parent)))
         return misfit("a directory has two names or is above itself");
     parent->children->emplace(o.name, o.child);

@@ -120,7 +120,7 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
         op::RemoveInode{InodeNo(2)},  // has children
         op::RemoveInode{InodeNo(9)},
         op::LinkName{InodeNo(2), "f", InodeNo(5)},  // taken
-        op::LinkName{InodeNo(2), "x", InodeNo(4)},  // a second name
+        op::LinkName{InodeNo(1), "x", InodeNo(2)},  // a second name of a directory
         op::LinkName{InodeNo(3), "x", InodeNo(5)},  // not a directory
         op::LinkName{InodeNo(2), "x/y", InodeNo(5)},
         op::LinkName{InodeNo(2), "..", InodeNo(5)},

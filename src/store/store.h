@@ -9,8 +9,8 @@
 //  - a segment holds extents of its owner alone; a segment without extents has no owner and no
 //  file;
 //  - free space is all holes, so that new extents read as zero;
-//  - a file's whole size has extents: space is taken at resize, so a store into a mapping never
-//  finds the pool full.
+//  - what has a copy has a primary or is lost; what has neither is a hole and reads as zeros. A file
+//  that programs map has none: a store into a mapping never finds the pool full.
 // Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write;
 // per-inode layout locks are taken before it. What frees a file's space (unlink, rename, unpin)
 // takes that file's layout lock itself: its caller holds none. Nothing here waits for a client.
@@ -130,13 +130,14 @@ class Store {
     std::vector<std::string> paths_of(InodeNo inode) const;
 
     // ---- bytes. The caller holds the inode's layout lock.
-    // Growing allocates, shrinking drops extents (the caller has revoked the mappings of the
-    // range). NoSpace changes nothing.
+    // Growing gives what is added space, shrinking drops extents (the caller has revoked the mappings
+    // of the range). NoSpace changes nothing.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     // Short at the end of the file. Never waits for clients.
     Result<std::size_t> read(InodeNo inode, std::uint64_t offset,
                              std::span<std::uint8_t> into) const;
-    // Within the size only (resize first). Sets the modification time.
+    // Within the size only (resize first). Gives holes space first: NoSpace changes nothing. Sets
+    // the modification time.
     Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
                               std::span<const std::uint8_t> from);
     // The range, whole pages, reads as zeros on all copies.
@@ -388,14 +389,29 @@ class Store {
     Status save_times_locked() REQUIRES(mutex_);
 
     // ---- bytes (store_bytes.cc).
-    Status grow_locked(const Inode& node, std::uint64_t size_bytes) REQUIRES(mutex_);
+    enum class Fill : std::uint8_t { Hole, Space };
+    Status set_size_to(InodeNo inode, std::uint64_t size_bytes, Fill fill);
+    Status zero_part(InodeNo inode, FileRange range) const;
+    Status zero_part_of_page(InodeNo inode, FileRange range) const;
     Status zero_tail(InodeNo inode, std::uint64_t offset) const;
+    Result<std::size_t> write_filling(InodeNo inode, std::uint64_t offset,
+                                      std::span<const std::uint8_t> from,
+                                      std::uint64_t size_bytes);
     Result<std::vector<Extent>> file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
                                           Devices& devices) const;
-    Status make_segment_file_locked(SegmentKey key) REQUIRES(mutex_);
-    void unplace_locked(std::span<const Piece> pieces) REQUIRES(mutex_);
     Status read_any_copy(const Extent& primary, const std::vector<Extent>& copies,
                          const Devices& devices, std::span<std::uint8_t> into) const;
+
+    // ---- space (store_space.cc).
+    // Gives the holes in the pages extents and the file its size, as one transaction; nothing is
+    // written when both are so already.
+    Status fill_locked(const Inode& node, FileRange pages, std::uint64_t size_bytes)
+        REQUIRES(mutex_);
+    std::vector<FileRange> holes_locked(const Inode& node, FileRange range) const REQUIRES(mutex_);
+    std::vector<Extent> place_holes_locked(const Inode& node, const SegmentOwner& owner,
+                                           const std::vector<FileRange>& holes) REQUIRES(mutex_);
+    Status make_segment_file_locked(SegmentKey key) REQUIRES(mutex_);
+    void unplace_locked(std::span<const Piece> pieces) REQUIRES(mutex_);
 
     // ---- copies (store_copies.cc).
     // Cuts the range where the devices change that have, or are about to get, other copies of it.

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <array>
 
-#include "base/units.h"
 #include "store/change.h"
 #include "store/clock.h"
 #include "store/metadata_log.h"
-#include "store/placement.h"
 #include "store/state.h"
 #include "store/store.h"
 
@@ -21,103 +19,25 @@ using base::MutexLock;
 
 namespace {
 
-constexpr std::uint64_t kFileBytesMax = 1ull << 60;
 constexpr std::size_t kUnsavedTimesMax = 256;
 
 Error no_inode(InodeNo inode) {
     return Error(Code::NotFound, "there is no file with inode " + std::to_string(inode.raw()));
 }
 
+FileRange whole_pages(FileRange range) {
+    return {base::align_down(range.begin(), kPageBytes), align_up(range.end(), kPageBytes)};
+}
+
 }  // namespace
 
-Status Store::make_segment_file_locked(SegmentKey key) {
-    if (allocator_->has_file(key)) return {};
-    auto& device = *devices_.at(key.device);
-    RETURN_IF_ERROR(device.create_fresh_segment(key.segment));
-    // The journal may not know of a segment whose file a power failure takes away.
-    if (const auto synced = device.sync(device.segment_range(key.segment)); !synced) {
-        base::discard(device.release_segment(key.segment), "its next user makes it anew anyway");
-        return synced;
-    }
-    allocator_->set_has_file(key);
-    return {};
-}
-
-// Takes back what place() took, before any of it was journalled or written.
-void Store::unplace_locked(std::span<const Piece> pieces) {
-    for (const auto& piece : pieces) {
-        allocator_->release(piece.device, piece.device_range());
-        const auto key = segment_key_locked(piece.device, piece.device_offset);
-        if (allocator_->taken_bytes(key) > 0 || state_->device(key.device)->map.owner(key.segment))
-            continue;
-        if (allocator_->has_file(key))
-            base::discard(devices_.at(key.device)->release_segment(key.segment),
-                          "its next user makes it anew anyway");
-        allocator_->disown(key);
-    }
-}
-
-Status Store::grow_locked(const Inode& node, std::uint64_t size_bytes) {
-    auto attributes = node.attributes;
-    const FileRange wanted(align_up(attributes.size_bytes, kPageBytes),
-                           align_up(size_bytes, kPageBytes));
-    const auto owner =
-        Placement::owner_for_growth(*allocator_, attributes.inode, attributes.uid, wanted.length());
-    std::optional<Piece> behind;
-    if (const auto last = node.extents.before(attributes.inode, wanted.begin()))
-        behind = Piece{last->file_offset, last->device, last->device_offset, last->length};
-    std::vector<Piece> pieces;
-    std::vector<Extent> extents;
-    // Where the pool has too few devices the file has fewer copies for now: the resync adds them.
-    for (std::uint32_t replica = 0; replica < attributes.replicas; ++replica) {
-        for (const auto& [part, taken] :
-             taken_devices_locked(attributes.inode, wanted, replica, extents)) {
-            for (const auto& piece : Placement(*allocator_, taken).place(owner, part, behind)) {
-                pieces.push_back(piece);
-                extents.push_back({attributes.inode, piece.file_offset, piece.device,
-                                   piece.device_offset, piece.length, replica});
-                behind = piece;
-            }
-        }
-        behind.reset();
-    }
-    std::uint64_t placed = 0;
-    Change change;
-    Status ready;
-    std::set<SegmentKey> owned;
-    for (const auto& extent : extents) {
-        if (extent.replica == 0) placed += extent.length;
-        const auto key = segment_key_locked(extent.device, extent.device_offset);
-        if (ready) ready = make_segment_file_locked(key);
-        if (!state_->device(key.device)->map.owner(key.segment) && owned.insert(key).second)
-            change.operations.push_back(op::OwnSegment{key.device, key.segment, owner});
-        change.operations.push_back(op::AddExtent{extent});
-    }
-    if (placed < wanted.length())
-        ready =
-            Error(Code::NoSpace, "the file needs " + base::format_size(wanted.length()) +
-                                     " more but the pool has room for only " +
-                                     base::format_size(placed) + "; add a device or remove files");
-    attributes.size_bytes = size_bytes;
-    attributes.modified_ns = attributes.changed_ns = now_ns();
-    change.operations.push_back(op::UpdateInode{attributes});
-    if (ready) ready = append_and_apply_locked(change);
-    if (!ready) {
-        unplace_locked(pieces);
-        return ready;
-    }
-    checkpoint_if_due_locked();
-    return {};
-}
-
-// Bytes between the end of a file and the end of its last page may have been stored through a
-// mapping.
-Status Store::zero_tail(InodeNo inode, std::uint64_t offset) const {
+// A part of one page, on all copies.
+Status Store::zero_part(InodeNo inode, FileRange range) const {
     static constexpr std::array<std::uint8_t, kPageBytes> kZeros{};
-    const auto length = align_up(offset, kPageBytes) - offset;
-    if (length == 0) return {};
+    if (range.empty()) return {};
+    CHECK(range.length() < kPageBytes);
     Devices devices;
-    const auto part = file_part(inode, offset, length, devices);
+    const auto part = file_part(inode, range.begin(), range.length(), devices);
     if (!part) return part.error();
     for (const auto& extent : *part)
         RETURN_IF_ERROR(devices.at(extent.device)
@@ -125,7 +45,14 @@ Status Store::zero_tail(InodeNo inode, std::uint64_t offset) const {
     return {};
 }
 
-Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
+// Bytes between the end of a file and the end of its last page may have been stored through a
+// mapping.
+Status Store::zero_tail(InodeNo inode, std::uint64_t offset) const {
+    return zero_part_of_page(inode, FileRange(offset, align_up(offset, kPageBytes)));
+}
+
+// The partial last page keeps no bytes behind the size, on either side of the change.
+Status Store::set_size_to(InodeNo inode, std::uint64_t size_bytes, Fill fill) {
     if (size_bytes > kFileBytesMax)
         return Error(Code::NoSpace, "no pool has room for such a file", EFBIG);
     const auto before = stat(inode);
@@ -139,8 +66,12 @@ Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
         MutexLock lock(mutex_);
         const auto* node = state_->inode(inode);
         if (node == nullptr) return no_inode(inode);
-        if (size_bytes > node->attributes.size_bytes) return grow_locked(*node, size_bytes);
         auto attributes = node->attributes;
+        if (size_bytes > attributes.size_bytes) {
+            const FileRange added(align_up(attributes.size_bytes, kPageBytes),
+                                  align_up(size_bytes, kPageBytes));
+            return fill_locked(*node, fill == Fill::Space ? added : FileRange(), size_bytes);
+        }
         attributes.size_bytes = size_bytes;
         attributes.modified_ns = attributes.changed_ns = now_ns();
         drop_extents_locked(*node, align_up(size_bytes, kPageBytes), change);
@@ -151,6 +82,14 @@ Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
     base::discard(vacate(std::move(change)),
                   "the file has its size; the space is found again when the pool is opened");
     return zero_tail(inode, size_bytes);
+}
+
+Status Store::resize(InodeNo inode, std::uint64_t size_bytes) {
+    return set_size_to(inode, size_bytes, Fill::Space);
+}
+
+Status Store::set_size(InodeNo inode, std::uint64_t size_bytes) {
+    return set_size_to(inode, size_bytes, Fill::Hole);
 }
 
 Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset,
@@ -200,10 +139,19 @@ Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
                          std::to_string(gone.front().range.end()) +
                          " of the file are lost; see: refault lost. Overwriting or punching whole "
                          "pages clears them");
-    for (const auto& extent : *part)
-        if (extent.replica == 0)
-            RETURN_IF_ERROR(read_any_copy(
-                extent, *part, devices, into.subspan(extent.file_offset - offset, extent.length)));
+    // Primaries come first, ascending; what lies between them is a hole.
+    auto at = offset;
+    const auto zero_to = [&](std::uint64_t end) {
+        std::ranges::fill(into.subspan(at - offset, end - at), std::uint8_t{0});
+    };
+    for (const auto& extent : *part) {
+        if (extent.replica != 0) break;
+        zero_to(extent.file_offset);
+        at = extent.file_offset + extent.length;
+        RETURN_IF_ERROR(read_any_copy(extent, *part, devices,
+                                      into.subspan(extent.file_offset - offset, extent.length)));
+    }
+    zero_to(offset + into.size());
     return into.size();
 }
 
@@ -213,13 +161,40 @@ Result<std::size_t> Store::write(InodeNo inode, std::uint64_t offset,
     if (!attributes) return attributes.error();
     if (offset >= attributes->size_bytes) return std::size_t{0};
     from = from.first(std::min<std::uint64_t>(from.size(), attributes->size_bytes - offset));
-    Devices devices;
-    const auto part = file_part(inode, offset, from.size(), devices);
-    if (!part) return part.error();
-    if (!lost(inode, FileRange::of_length(offset, from.size())).empty())
+    if (from.empty()) return std::size_t{0};
+    return write_filling(inode, offset, from, attributes->size_bytes);
+}
+
+Result<std::size_t> Store::write_growing(InodeNo inode, std::uint64_t offset,
+                                         std::span<const std::uint8_t> from) {
+    const auto attributes = stat(inode);
+    if (!attributes) return attributes.error();
+    if (from.empty()) return std::size_t{0};
+    if (offset > kFileBytesMax || from.size() > kFileBytesMax - offset)
+        return Error(Code::NoSpace, "no pool has room for such a file", EFBIG);
+    const auto size = std::max<std::uint64_t>(attributes->size_bytes, offset + from.size());
+    if (size > attributes->size_bytes) RETURN_IF_ERROR(zero_tail(inode, attributes->size_bytes));
+    return write_filling(inode, offset, from, size);
+}
+
+// Space first, all of it: a write that finds the pool full has changed nothing.
+Result<std::size_t> Store::write_filling(InodeNo inode, std::uint64_t offset,
+                                         std::span<const std::uint8_t> from,
+                                         std::uint64_t size_bytes) {
+    const auto range = FileRange::of_length(offset, from.size());
+    if (!lost(inode, range).empty())
         return Error(
             Code::Io,
             "a part of the page is lost; overwrite whole pages of 4096 bytes, or punch it");
+    {
+        MutexLock lock(mutex_);
+        const auto* node = state_->inode(inode);
+        if (node == nullptr) return no_inode(inode);
+        RETURN_IF_ERROR(fill_locked(*node, whole_pages(range), size_bytes));
+    }
+    Devices devices;
+    const auto part = file_part(inode, offset, from.size(), devices);
+    if (!part) return part.error();
     for (const auto& extent : *part)
         if (const auto written =
                 devices.at(extent.device)

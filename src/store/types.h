@@ -90,6 +90,8 @@ struct DirectoryEntry {
 inline constexpr std::uint32_t kReplicasMax = 8;
 // How many copies a file may ask for.
 inline constexpr std::uint32_t kCopiesMax = 4;
+// What lies beyond is refused as too large, whatever the pool has.
+inline constexpr std::uint64_t kFileBytesMax = 1ull << 60;
 
 // A contiguous run of a device that holds a contiguous run of a file. Never crosses a segment
 // boundary.
