@@ -214,6 +214,33 @@ TEST_F(MountLife, AKilledProgramLeavesNothingBehind) {
     pool.expect_sound();
 }
 
+// Gathered writes are in the pool after fsync, and whoever asks before makes them be written.
+TEST_F(MountLife, GatheredWritesAreWrittenWhenAskedFor) {
+    Pool pool({"a=ram:32M", "b=ram:32M"});
+    Mounted mount(pool, "writeback");
+    Filer filer(mount / "f", "create");
+    ASSERT_EQ(filer.pwrite(0, 1, 16 * kPage), "ok");
+    ASSERT_EQ(filer.say("fsync"), "ok");
+    ASSERT_EQ(filer.pwrite(kPage, 2, 8 * kPage), "ok");
+    const auto bytes = pool.control().get_bytes("/v1/files/data?path=/f&offset=4096&length=32768");
+    ASSERT_TRUE(bytes);
+    EXPECT_TRUE(*bytes == std::string(8 * kPage, 2));
+    put_bytes(pool, "/f", std::string(kPage, 3), kPage);
+    EXPECT_EQ(filer.pread(kPage), "ok 3");
+    const auto device = place_of(pool, "/f", 0).device;
+    ASSERT_EQ(filer.pwrite(0, 4, kPage), "ok");
+    poison(pool, place_of(pool, "/f", 0));
+    EXPECT_EQ(filer.pread(0), "ok 4") << "gathered, and newer than what was lost";
+    // More than fits: the error comes by the next fsync at the latest, once.
+    std::string answer = "ok";
+    for (std::uint64_t at = 16 * kPage; at < (100u << 20) && answer == "ok"; at += 256 * kPage)
+        answer = filer.pwrite(at, 5, 256 * kPage);
+    const auto synced = filer.say("fsync");
+    EXPECT_TRUE(answer == failed(ENOSPC) || synced == failed(ENOSPC)) << answer << ", " << synced;
+    EXPECT_EQ(filer.say("fsync"), "ok");
+    EXPECT_EQ(filer.pread(kPage), "ok 3");
+}
+
 // In a mount namespace of its own, where /dev/fuse is open to users as it is on a usual system.
 TEST_F(MountLife, AnOrdinaryUserMountsByFusermount) {
     if (::geteuid() != 0) GTEST_SKIP() << "root tests what users may";

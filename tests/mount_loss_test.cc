@@ -161,6 +161,13 @@ TEST_F(MountLoss, ADirtyPageOverLostMemoryIsKept) {
     EXPECT_EQ(filer.say("fsync"), "ok");
     EXPECT_EQ(filer.pread(5 * kPage), "ok 2");
     EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty()) << pool.get("/v1/lost").dump();
+    // Also the last page of a file, which is written up to the file's end.
+    ASSERT_EQ(filer.say("truncate 10000"), "ok");
+    ASSERT_EQ(filer.store(2 * kPage, 3, 10'000 - 2 * kPage), "ok");
+    poison(pool, place_of(pool, "/f", 2 * kPage));
+    EXPECT_EQ(filer.say("fsync"), "ok");
+    EXPECT_EQ(filer.pread(2 * kPage, 10'000 - 2 * kPage), "ok 3");
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty()) << pool.get("/v1/lost").dump();
     pool.expect_sound();
 }
 

@@ -142,7 +142,7 @@ TEST_F(MountPrograms, ArchivesAndCopiesComeBackAsTheyWere) {
             outside.path() +
             "/t'; "
             "test $(stat -c %h t/hard) = 2; test $(stat -c %a t/hard) = 4751; test -p t/p; "
-            "test $(stat -c %Y.%y t/a | cut -c1-10) = 981173106; "
+            "test $(stat -c %Y t/a) = 981173106; "
             "test $(du -k t/sparse | cut -f1) -lt 100; "
             "rsync -aHXS t/ r/; diff -r --no-dereference -x p t r; rsync -aHXn --itemize-changes "
             "t/ r/; "

@@ -137,9 +137,8 @@ void show_stat(const Json& stat) {
     std::printf(
         "path    %s\ntype    %s\ninode   %llu\nsize    %llu (%s), %s of it in memory\nmode    "
         "%04o\nowner   %u:%u\nlinks   %u\n",
-        all_paths(stat).c_str(), stat.value("type", "").c_str(),
-        stat.value("inode", 0ull), stat.value("size_bytes", 0ull),
-        base::format_size(stat.value("size_bytes", 0ull)).c_str(),
+        all_paths(stat).c_str(), stat.value("type", "").c_str(), stat.value("inode", 0ull),
+        stat.value("size_bytes", 0ull), base::format_size(stat.value("size_bytes", 0ull)).c_str(),
         base::format_size(stat.value("allocated_bytes", 0ull)).c_str(), stat.value("mode", 0u),
         stat.value("uid", 0u), stat.value("gid", 0u), stat.value("links", 0u));
 }

@@ -73,10 +73,10 @@ void show_failures(const Json& answer) {
 void show_lost(const Json& answer) {
     for (const auto& one : answer["lost"])
         std::printf("%s (inode %llu) bytes 0x%llx-0x%llx  %s of %s 0x%llx at %s  signalled: %s\n",
-                    all_paths(one).c_str(), one.value("inode", 0ull),
-                    one.value("file_begin", 0ull), one.value("file_end", 0ull),
-                    one.value("kind", "").c_str(), one.value("device", "").c_str(),
-                    one.value("device_begin", 0ull), local_time(one.value("lost_ns", 0ull)).c_str(),
+                    all_paths(one).c_str(), one.value("inode", 0ull), one.value("file_begin", 0ull),
+                    one.value("file_end", 0ull), one.value("kind", "").c_str(),
+                    one.value("device", "").c_str(), one.value("device_begin", 0ull),
+                    local_time(one.value("lost_ns", 0ull)).c_str(),
                     list_of(one["signalled_pids"]).c_str());
     if (answer["lost"].empty()) std::printf("nothing is lost\n");
 }

@@ -16,10 +16,9 @@ void show_owners(const Json& answer) {
         if (owner.value("owner", "") == "metadata")
             std::printf("metadata\n");
         else
-            std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n",
-                        all_paths(owner).c_str(), owner.value("inode", 0ull),
-                        owner.value("file_begin", 0ull), owner.value("file_end", 0ull),
-                        owner.value("replica", 0u));
+            std::printf("%s (inode %llu) bytes 0x%llx-0x%llx, copy %u\n", all_paths(owner).c_str(),
+                        owner.value("inode", 0ull), owner.value("file_begin", 0ull),
+                        owner.value("file_end", 0ull), owner.value("replica", 0u));
     }
     if (answer["owners"].empty() && !answer.contains("mappings"))
         std::printf("nothing is stored there\n");

@@ -41,6 +41,9 @@ Result<std::uint64_t> number_query(const ApiRequest& request, const char* name,
                                    std::optional<std::uint64_t> fallback = {});
 Result<std::string> text_query(const ApiRequest& request, const char* name);
 
+// Where the pool is mounted.
+Json mounts_json(Pool& pool);
+
 class ControlApi {
   public:
     ControlApi(EventLog& events, session::ServerOptions server)

@@ -10,7 +10,7 @@ using base::Error;
 
 namespace {
 
-Json to_json(const Pool& pool, const mount::MountInfo& info) {
+Json mount_json(const Pool& pool, const mount::MountInfo& info) {
     return Json{{"pool", pool.store().pool_name()},
                 {"directory", info.directory},
                 {"options", info.options},
@@ -19,14 +19,18 @@ Json to_json(const Pool& pool, const mount::MountInfo& info) {
 
 }  // namespace
 
+Json mounts_json(Pool& pool) {
+    Json mounts = Json::array();
+    if (const auto info = pool.mounts().info(); info && !info->has_ended)
+        mounts.push_back(mount_json(pool, *info));
+    return mounts;
+}
+
 void ControlApi::add_mount_routes(std::map<std::string, Handler>& routes) {
     routes["GET /v1/mounts"] = [this](const ApiRequest&) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        Json mounts = Json::array();
-        if (const auto info = (*open)->mounts().info(); info && !info->has_ended)
-            mounts.push_back(to_json(**open, *info));
-        return Json{{"mounts", std::move(mounts)}};
+        return Json{{"mounts", mounts_json(**open)}};
     };
     routes["POST /v1/mounts"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
@@ -53,7 +57,7 @@ void ControlApi::add_mount_routes(std::map<std::string, Handler>& routes) {
         RETURN_IF_ERROR((*open)->mounts().mount(*options));
         const auto info = (*open)->mounts().info();
         if (!info) return Error(Code::Gone, "it was unmounted at once");
-        return to_json(**open, *info);
+        return mount_json(**open, *info);
     };
     routes["POST /v1/unmount"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();

@@ -68,6 +68,7 @@ Result<Json> ControlApi::status() const {
                   {"devices", std::move(devices)},
                   {"removals", std::move(removals)},
                   {"sessions", (*open)->registry().sessions().size()},
+                  {"mounts", mounts_json(**open)},
                   {"metadata",
                    {{"epoch", log.epoch},
                     {"log_bytes", log.log_bytes},

@@ -7,7 +7,9 @@
 #define FUSE_USE_VERSION 314
 #include <fuse3/fuse_lowlevel.h>
 
+#include <algorithm>
 #include <chrono>
+#include <thread>
 
 #include "base/result.h"
 #include "mount/open_inodes.h"
@@ -40,6 +42,24 @@ inline Context& context_of(fuse_req_t request) {
 }
 inline base::InodeNo inode_of(fuse_ino_t inode) {
     return base::InodeNo(inode);
+}
+
+// A device that fails takes a moment to be recovered from; what has another copy, or can be written
+// as a whole, is there again then. What is known to be lost is not waited for.
+template <typename Action>
+auto persevere(const Context& context, base::InodeNo inode, base::FileRange range,
+               const Action& action) {
+    constexpr std::chrono::milliseconds kLimit{2000}, kInterval{10};
+    const auto limit = std::min(kLimit, context.options.patience);
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    for (;;) {
+        auto done = action();
+        if (done || done.error().code() != base::Code::Io) return done;
+        // A whole page that was lost meanwhile can be written: once more, not again and again.
+        if (std::chrono::steady_clock::now() > deadline) return done;
+        if (!context.store.lost(inode, range).empty()) return action();
+        std::this_thread::sleep_for(kInterval);
+    }
 }
 
 // How long the kernel may keep names and attributes: what others change is taken from it.

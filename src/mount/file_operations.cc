@@ -16,11 +16,13 @@ using base::FileRange;
 using base::InodeNo;
 
 base::Status sync(Context& context, InodeNo inode, FileRange range) {
-    const auto deadline = std::chrono::steady_clock::now() + context.options.patience;
-    const auto layout =
-        context.store.lock_layout_until(inode, store::Store::LayoutUse::Read, deadline);
-    if (!layout) return layout.error();
-    return context.store.sync(inode, range);
+    return persevere(context, inode, range, [&]() -> base::Status {
+        const auto deadline = std::chrono::steady_clock::now() + context.options.patience;
+        const auto layout =
+            context.store.lock_layout_until(inode, store::Store::LayoutUse::Read, deadline);
+        if (!layout) return layout.error();
+        return context.store.sync(inode, range);
+    });
 }
 
 // The store has counted the open. True when the kernel has taken it.
@@ -77,12 +79,16 @@ std::vector<std::uint8_t>& buffer_of_thread(std::size_t size) {
 void read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
           fuse_file_info* info) {
     auto& context = context_of(request);
-    auto& buffer = buffer_of_thread(size);
-    const auto got =
-        context.files.read(inode_of(inode), static_cast<std::uint64_t>(offset),
-                           std::span(buffer).first(size), context.caller(FileHandle(info).mode()));
+    const auto into = std::span(buffer_of_thread(size)).first(size);
+    const auto begin = static_cast<std::uint64_t>(offset);
+    const auto got = persevere(context, inode_of(inode), FileRange::of_length(begin, size), [&] {
+        return context.files.read(inode_of(inode), begin, into,
+                                  context.caller(FileHandle(info).mode()));
+    });
     if (!got) return reply_error(request, got.error());
-    fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), *got);
+    // Once a pass is enough.
+    if (begin == 0) context.tree.note_accessed(inode_of(inode));
+    fuse_reply_buf(request, reinterpret_cast<const char*>(into.data()), *got);
 }
 
 void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t size, off_t offset,
@@ -90,9 +96,10 @@ void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t
     auto& context = context_of(request);
     const auto inode = inode_of(number);
     const auto begin = static_cast<std::uint64_t>(offset);
-    const auto written =
-        context.files.write(inode, begin, {reinterpret_cast<const std::uint8_t*>(bytes), size},
-                            context.caller(FileHandle(info).mode()));
+    const std::span from(reinterpret_cast<const std::uint8_t*>(bytes), size);
+    const auto written = persevere(context, inode, FileRange::of_length(begin, size), [&] {
+        return context.files.write(inode, begin, from, context.caller(FileHandle(info).mode()));
+    });
     if (!written) return reply_error(request, written.error());
     if (info->flags & (O_SYNC | O_DSYNC)) {
         const auto synced = sync(context, inode, FileRange::of_length(begin, *written));

@@ -23,6 +23,7 @@ namespace {
 
 // A request may wait for a range that is locked; as many as these may without keeping others out.
 constexpr std::size_t kThreads = 16;
+constexpr std::size_t kReadersMax = 2;
 constexpr milliseconds kFlushPatience{5000};
 
 // Takes a reader out of its wait for the next request. Does nothing by itself.
@@ -113,16 +114,33 @@ Status Mount::connect() {
     return {};
 }
 
+bool Mount::begin_reading() {
+    base::MutexLock lock(turn_mutex_);
+    while (reading_ >= kReadersMax && !is_stopping_.load()) turn_.wait(turn_mutex_);
+    ++reading_;
+    return !is_stopping_.load();
+}
+
+void Mount::end_reading() {
+    base::MutexLock lock(turn_mutex_);
+    if (--reading_ == 0) turn_.notify_one();
+}
+
 void Mount::serve(std::size_t number) {
     readers_[number].store(static_cast<pid_t>(::syscall(SYS_gettid)));
     fuse_buf buffer{};
-    while (!is_stopping_.load()) {
+    for (bool goes_on = begin_reading(); goes_on; goes_on = begin_reading()) {
         const int got = fuse_session_receive_buf(session_, &buffer);
-        if (got == -EINTR || got == -EAGAIN) continue;
+        if (got == -EINTR || got == -EAGAIN) {
+            end_reading();
+            continue;
+        }
         // 0: unmounted; an error: the connection was cut.
         if (got <= 0) break;
+        end_reading();
         fuse_session_process_buf(session_, &buffer);
     }
+    end_reading();
     std::free(buffer.mem);
     readers_[number].store(0);
     if (!has_ended_.exchange(true) && !is_stopping_.load()) on_end_();
@@ -155,7 +173,11 @@ void Mount::flush_all() {
 }
 
 void Mount::stop_threads() {
-    is_stopping_.store(true);
+    {
+        base::MutexLock lock(turn_mutex_);
+        is_stopping_.store(true);
+        turn_.notify_all();
+    }
     // A reader that was just before its wait when it was woken is woken again.
     for (bool is_done = false; !is_done;) {
         is_done = true;

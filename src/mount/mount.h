@@ -2,7 +2,9 @@
 // that tells it what to forget.
 //
 //   mount-0 ... mount-N   read a request from the connection, do it, reply; each may wait, bounded,
-//                         for a layout lock or a client, never for the notifier
+//                         for a layout lock or a client, never for the notifier. Two at a time read
+//                         (the same threads over and over stay warm); the others stand by for when
+//                         those are busy
 //   mount-notify          see notifier.h
 //
 // The connection ends from outside (umount, the abort file of the kernel, its end) or by stop(). In
@@ -58,6 +60,9 @@ class Mount {
           const MountOptions& options, std::function<void()> on_end);
     base::Status connect();
     void serve(std::size_t number);
+    // False when the mount is ending.
+    bool begin_reading();
+    void end_reading();
     void flush_all();
     void stop_threads();
 
@@ -71,6 +76,9 @@ class Mount {
     std::unique_ptr<Notifier> notifier_;
     // Thread numbers of those that still read requests; 0 when one has ended.
     std::vector<std::atomic<pid_t>> readers_;
+    base::Mutex turn_mutex_;  // a leaf
+    base::CondVar turn_;
+    std::size_t reading_ GUARDED_BY(turn_mutex_) = 0;
     std::vector<base::NamedThread> threads_;
     std::atomic<bool> is_stopping_{false};
     std::atomic<bool> has_ended_{false};

@@ -219,12 +219,17 @@ Result<std::size_t> FileService::write_uncached(InodeNo inode, std::uint64_t off
     }
     const auto range = FileRange::of_length(offset, from.size());
     const bool heals = !store_.lost(inode, range).empty();
+    // What lies behind the end of the file is nobody's: its last page is whole up to there.
+    const FileRange healed_range(range.begin(), range.end() >= old_size_bytes
+                                                    ? align_up(range.end(), kPageBytes)
+                                                    : range.end());
     Result<std::size_t> written = std::size_t{0};
     {
         auto layout = lock(inode, caller);
         if (!layout) return layout.error();
         if (heals)
-            if (const auto healed = store_.heal(inode, range); !healed) return healed.error();
+            if (const auto healed = store_.heal(inode, healed_range); !healed)
+                return healed.error();
         written = caller.allows_holes ? store_.write_growing(inode, offset, from)
                                       : store_.write(inode, offset, from);
     }
