@@ -114,8 +114,7 @@ void check_directory(const State& state, const Inode& node, Report& report) {
 
 }  // namespace
 
-void check_inodes(const State& state, const std::function<bool(InodeNo)>& is_held,
-                  Report& report) {
+void check_inodes(const State& state, const std::function<bool(InodeNo)>& is_held, Report& report) {
     std::uint64_t in_files = 0;
     for (const auto& [number, node] : state.inodes()) {
         if (number != node.attributes.inode)

@@ -36,7 +36,8 @@ class Check : public ::testing::Test {
     void apply(const Operation& operation) { ASSERT_TRUE(state.apply(operation).ok()); }
     std::string report() {
         Report lines;
-        check_inodes(state, [&](InodeNo inode) { return pins.contains(inode); }, lines);
+        check_inodes(
+            state, [&](InodeNo inode) { return pins.contains(inode); }, lines);
         check_segments(state, allocator, moves, lines);
         std::string text;
         for (const auto& line : lines.take()) text += line + "\n";

@@ -274,8 +274,7 @@ TEST_F(Holes, OnlyDataIsLost) {
     {
         const auto layout = pool->lock_layout(file);
         ASSERT_TRUE(pool->drop_copies(extents, FailureKind::Poison).ok());
-        ASSERT_TRUE(
-            pool->release_moved(std::vector<Move>{{extents[0], {}, 0, {}, false}}).ok());
+        ASSERT_TRUE(pool->release_moved(std::vector<Move>{{extents[0], {}, 0, {}, false}}).ok());
     }
     ASSERT_EQ(pool->all_lost().size(), 1u);
     pool.expect_sound();

@@ -66,8 +66,7 @@ Status Store::remove_name(const FindName& find, bool is_directory) {
             MutexLock lock(mutex_);
             const auto place = find(*state_);
             if (!place) return place.error();
-            if (place->child == nullptr)
-                return Error(Code::NotFound, "there is no " + place->name);
+            if (place->child == nullptr) return Error(Code::NotFound, "there is no " + place->name);
             if (place->child->attributes.inode != expected) continue;
             RETURN_IF_ERROR(may_go(*place, is_directory));
             const auto now = now_ns();

@@ -2,9 +2,10 @@
 // apply(), except that the segments which hold metadata are set from outside: the devices' labels
 // say which they are.
 //
-// Invariants: a directory has one name, other inodes any number; an operation that does not fit changes nothing and gives Corrupt, so that no history,
-// however damaged, can build a state that breaks the rules; extent maps and reverse maps say the
-// same. A directory is never above itself. Not thread-safe: the store's lock.
+// Invariants: a directory has one name, other inodes any number; an operation that does not fit
+// changes nothing and gives Corrupt, so that no history, however damaged, can build a state that
+// breaks the rules; extent maps and reverse maps say the same. A directory is never above itself.
+// Not thread-safe: the store's lock.
 #pragma once
 
 #include <functional>

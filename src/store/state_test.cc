@@ -82,6 +82,34 @@ TEST(State, ImageRebuildsIt) {
     EXPECT_EQ(again.device(DeviceId(1))->map.data_bytes(), 14 * kPageBytes);
 }
 
+std::vector<Operation> pool_with_everything() {
+    auto operations = small_pool();
+    operations.insert(
+        operations.end(),
+        {inode_of(6, FileType::Symlink), op::SetNode{InodeNo(6), 0, "d/f"},
+         op::LinkName{InodeNo(1), "link", InodeNo(6)}, inode_of(7, FileType::BlockDevice),
+         op::SetNode{InodeNo(7), 0x800, ""}, op::LinkName{InodeNo(1), "a name of f", InodeNo(3)},
+         op::LinkName{InodeNo(2), "z", InodeNo(3)}, op::SetTimes{InodeNo(3), 3, 2, 1},
+         op::SetExtended{InodeNo(2), "user.x", Bytes(70, 1)},
+         op::SetExtended{InodeNo(3), "user.y", {}}});
+    return operations;
+}
+
+TEST(State, ImageHasNamesNodesTimesAndAttributes) {
+    const auto state = state_of(pool_with_everything());
+    State again;
+    for (const auto& record : state.image()) ASSERT_TRUE(again.apply_record(record).ok());
+    EXPECT_EQ(image_of(again), image_of(state));
+    EXPECT_EQ(again.paths_of(InodeNo(3)),
+              (std::vector<std::string>{"/a name of f", "/d/f", "/d/z"}));
+    EXPECT_EQ(again.inode(InodeNo(3))->attributes.links, 3u);
+    EXPECT_EQ(again.inode(InodeNo(3))->attributes.accessed_ns, 3u);
+    EXPECT_EQ(again.inode(InodeNo(3))->attributes.allocated_bytes, 12 * kPageBytes);
+    EXPECT_EQ(again.inode(InodeNo(6))->target(), "d/f");
+    EXPECT_EQ(again.inode(InodeNo(7))->attributes.device, 0x800u);
+    EXPECT_EQ(again.inode(InodeNo(2))->rare->extended.at("user.x"), Bytes(70, 1));
+}
+
 TEST(State, NumbersAreNotGivenTwiceAfterACheckpoint) {
     auto state = state_of(small_pool());
     ASSERT_TRUE(
@@ -145,6 +173,13 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
         op::CutExtent{extent_of(9, 0, 0, 1)},
         op::DropExtents{InodeNo(9), 0},
         op::DropExtents{InodeNo(3), 100},
+        op::SetNode{InodeNo(9), 0, "x"},
+        op::SetNode{InodeNo(5), 0, "x"},  // a file leads nowhere
+        op::SetNode{InodeNo(5), 0x800, ""},
+        op::SetTimes{InodeNo(9), 1, 1, 1},
+        op::SetExtended{InodeNo(9), "x", {}},
+        op::SetExtended{InodeNo(3), "", {}},
+        op::RemoveExtended{InodeNo(3), "x"},
     };
     auto state = state_of(small_pool());
     const auto before = image_of(state);
@@ -154,6 +189,17 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
         EXPECT_EQ(applied.error().code(), base::Code::Corrupt) << "misfit " << i;
         ASSERT_EQ(image_of(state), before) << "misfit " << i;
     }
+}
+
+TEST(State, NodesAreWholeBeforeTheyHaveNames) {
+    auto state = state_of({inode_of(1, FileType::Directory), inode_of(2, FileType::Symlink),
+                           inode_of(3, FileType::Fifo)});
+    EXPECT_FALSE(state.apply(op::LinkName{InodeNo(1), "l", InodeNo(2)}).ok());
+    EXPECT_FALSE(state.apply(op::SetNode{InodeNo(3), 0x800, ""}).ok());
+    ASSERT_TRUE(state.apply(op::SetNode{InodeNo(2), 0, "x"}).ok());
+    ASSERT_TRUE(state.apply(op::LinkName{InodeNo(1), "l", InodeNo(2)}).ok());
+    EXPECT_FALSE(state.apply(op::SetNode{InodeNo(2), 0, "y"}).ok());
+    EXPECT_FALSE(state.apply(op::SetUnsynced{InodeNo(2), true}).ok());
 }
 
 TEST(State, DirectoriesNeverFormARing) {
@@ -192,7 +238,7 @@ TEST(State, DroppingCutsInsideAnExtent) {
 // crash.
 TEST(State, DamagedRecordsNeverCrash) {
     testing::Random random(testing::test_seed());
-    const auto record = encode_operations(small_pool());
+    const auto record = encode_operations(pool_with_everything());
     for (int round = 0; round < 5000; ++round) {
         auto damaged = record;
         for (int i = 0; i < 2; ++i)

@@ -9,8 +9,8 @@
 //  - a segment holds extents of its owner alone; a segment without extents has no owner and no
 //  file;
 //  - free space is all holes, so that new extents read as zero;
-//  - what has a copy has a primary or is lost; what has neither is a hole and reads as zeros. A file
-//  that programs map has none: a store into a mapping never finds the pool full.
+//  - what has a copy has a primary or is lost; what has neither is a hole and reads as zeros. A
+//  file that programs map has none: a store into a mapping never finds the pool full.
 // Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write;
 // per-inode layout locks are taken before it. What frees a file's space (unlink, rename, unpin)
 // takes that file's layout lock itself: its caller holds none. Nothing here waits for a client.
@@ -49,7 +49,7 @@ class MoveBook;       // move_book.h: reservations
 class LayoutTable;    // layout_table.h
 struct Change;        // change.h: a transaction and the space that it frees
 struct Inode;
-struct Place;         // path_walk.h: a name in a directory
+struct Place;  // path_walk.h: a name in a directory
 struct Piece;
 struct SegmentKey;
 
@@ -130,8 +130,8 @@ class Store {
     std::vector<std::string> paths_of(InodeNo inode) const;
 
     // ---- bytes. The caller holds the inode's layout lock.
-    // Growing gives what is added space, shrinking drops extents (the caller has revoked the mappings
-    // of the range). NoSpace changes nothing.
+    // Growing gives what is added space, shrinking drops extents (the caller has revoked the
+    // mappings of the range). NoSpace changes nothing.
     Status resize(InodeNo inode, std::uint64_t size_bytes);
     // Short at the end of the file. Never waits for clients.
     Result<std::size_t> read(InodeNo inode, std::uint64_t offset,
@@ -356,9 +356,9 @@ class Store {
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
-    // ---- namespace (namespace*.cc, tree*.cc). What is done with names is the same for paths and for
-    // inode numbers. They differ in how a name is found and what is asked of who wants it; that is
-    // done anew whenever the lock was left.
+    // ---- namespace (namespace*.cc, tree*.cc). What is done with names is the same for paths and
+    // for inode numbers. They differ in how a name is found and what is asked of who wants it; that
+    // is done anew whenever the lock was left.
     using FindName = std::function<Result<Place>(const State&)>;
     using JudgeNames = std::function<Status(const State&, const Place& from, const Place& to)>;
     struct Renaming;
@@ -372,7 +372,8 @@ class Store {
         REQUIRES(mutex_);
     Result<Change> plan_exchange_locked(const Place& one, const Place& other) const
         REQUIRES(mutex_);
-    // After the change `names_left` of the inode's names are left: with none, and not held, it goes.
+    // After the change `names_left` of the inode's names are left: with none, and not held, it
+    // goes.
     void drop_inode_locked(const Inode& node, std::size_t names_left, Change& change) const
         REQUIRES(mutex_);
     void drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const
@@ -395,8 +396,7 @@ class Store {
     Status zero_part_of_page(InodeNo inode, FileRange range) const;
     Status zero_tail(InodeNo inode, std::uint64_t offset) const;
     Result<std::size_t> write_filling(InodeNo inode, std::uint64_t offset,
-                                      std::span<const std::uint8_t> from,
-                                      std::uint64_t size_bytes);
+                                      std::span<const std::uint8_t> from, std::uint64_t size_bytes);
     Result<std::vector<Extent>> file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
                                           Devices& devices) const;
     Status read_any_copy(const Extent& primary, const std::vector<Extent>& copies,

@@ -12,6 +12,7 @@
 #include <map>
 
 #include "store/test_pool.h"
+#include "store/tree.h"
 
 namespace refault::store {
 namespace {
@@ -35,6 +36,11 @@ std::map<std::string, std::string> view_of(Store& store, const std::string& dire
         view[path] = std::to_string(a.inode.raw()) + " " + std::to_string(a.mode) + " " +
                      std::to_string(a.uid) + " " + std::to_string(a.links) + " " +
                      std::string(bytes.begin(), bytes.end());
+        Tree tree(store);
+        if (a.type == FileType::Symlink) view[path] += *tree.target(a.inode);
+        const auto names = *tree.attribute_names(a.inode);
+        for (const auto& name : names)
+            view[path] += " " + name + "=" + std::to_string(tree.attribute(a.inode, name)->size());
         if (a.type == FileType::Directory) view.merge(view_of(store, path + "/"));
     }
     return view;
@@ -159,6 +165,49 @@ class Crash : public ::testing::Test {
         }
     }
 
+    // By inode numbers, with holes.
+    void take_steps_of_a_mount() {
+        Tree tree(*pool);
+        const auto directory = pool->stat("/d", root())->inode;
+        InodeNo file;
+        const auto make = [&](const std::string& name, FileType type, const std::string& target) {
+            const auto made = tree.make(base::kRootInode, name, {type, 0644, 1, 2, 0, target});
+            ASSERT_TRUE(made.ok());
+            file = made->inode;
+        };
+        const auto rename = [&](const std::string& from, InodeNo to, RenameMode mode) {
+            ASSERT_TRUE(tree.rename(base::kRootInode, from, to, "n", mode).ok());
+        };
+        step("fifo", [&] { make("fifo", FileType::Fifo, ""); });
+        step("symlink", [&] { make("symlink", FileType::Symlink, "d/n"); });
+        step("file", [&] { make("f", FileType::Regular, ""); });
+        step("link", [&] { ASSERT_TRUE(tree.link(file, directory, "n").ok()); });
+        step("exchange", [&] { rename("fifo", directory, RenameMode::Exchange); });
+        step("set attribute", [&] {
+            ASSERT_TRUE(tree.set_attribute(file, "user.a", std::vector<std::uint8_t>(500, 1),
+                                           Tree::SetMode::Create)
+                            .ok());
+        });
+        step("remove attribute", [&] { ASSERT_TRUE(tree.remove_attribute(file, "user.a").ok()); });
+        step("times", [&] {
+            AttributeChange times;
+            times.accessed_ns = times.modified_ns = 1;
+            ASSERT_TRUE(tree.change(file, times).ok());
+        });
+        step("grow with a hole", [&] { ASSERT_TRUE(pool->set_size(file, 100'000).ok()); });
+        step("allocate", [&] { ASSERT_TRUE(pool->allocate(file, FileRange(5000, 30'000)).ok()); });
+        step("write into it", [&] {
+            ASSERT_TRUE(pool->write(file, 5000, std::vector<std::uint8_t>(20'000, 7)).ok());
+        });
+        step("deallocate",
+             [&] { ASSERT_TRUE(pool->deallocate(file, FileRange(8192, 16'384)).ok()); });
+        step("unlink one name", [&] { ASSERT_TRUE(tree.unlink(base::kRootInode, "f").ok()); });
+        step("unlink the other", [&] { ASSERT_TRUE(tree.unlink(base::kRootInode, "fifo").ok()); });
+        step("forget", [&] { tree.forget(file, 2); });
+        step("rename over", [&] { rename("symlink", directory, RenameMode::Replace); });
+        step("unlink", [&] { ASSERT_TRUE(tree.unlink(directory, "n").ok()); });
+    }
+
     Random random{test_seed()};
     TestPool pool;
     int steps = 0;
@@ -206,6 +255,7 @@ TEST_F(Crash, AtEveryAppendOfALife) {
         ASSERT_TRUE(pool->unlink("/g", root()).ok());
     });
     step("last unpin", [&] { pool->unpin(other); });
+    take_steps_of_a_mount();
     step("remove directory", [&] { ASSERT_TRUE(pool->remove_directory("/d", root()).ok()); });
     // Its directory is not there before, so there is nothing to go back to.
     step(

@@ -24,8 +24,7 @@ using base::MutexLock;
 namespace {
 
 bool is_whole_on(const Inode& node, const DeviceSet& devices) {
-    const auto extents =
-        node.extents.overlapping(node.attributes.inode, FileRange(0, UINT64_MAX));
+    const auto extents = node.extents.overlapping(node.attributes.inode, FileRange(0, UINT64_MAX));
     base::RangeSet covered;
     for (const auto& extent : extents)
         if (devices.contains(extent.device)) covered.add(extent.file_range());

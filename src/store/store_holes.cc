@@ -1,5 +1,5 @@
-// Giving and taking the space of parts of files. The caller holds the file's layout lock, and nobody
-// maps what is taken.
+// Giving and taking the space of parts of files. The caller holds the file's layout lock, and
+// nobody maps what is taken.
 #include <algorithm>
 #include <cerrno>
 
@@ -48,7 +48,8 @@ Status Store::deallocate(InodeNo inode, FileRange range) {
         return Error(Code::Invalid, "only files have space", ENODEV);
     const auto size = attributes->size_bytes;
     if (range.begin() >= size || range.empty()) return {};
-    range = FileRange(range.begin(), range.end() >= size ? align_up(size, kPageBytes) : range.end());
+    range =
+        FileRange(range.begin(), range.end() >= size ? align_up(size, kPageBytes) : range.end());
     const auto first = align_up(range.begin(), kPageBytes);
     const auto last = base::align_down(range.end(), kPageBytes);
     if (first > last) return zero_part_of_page(inode, range);

@@ -99,10 +99,10 @@ Status Store::fill_locked(const Inode& node, FileRange range, std::uint64_t size
         change.operations.push_back(op::AddExtent{extent});
     }
     if (placed < wanted)
-        ready = Error(Code::NoSpace, "the file needs " + base::format_size(wanted) +
-                                         " more but the pool has room for only " +
-                                         base::format_size(placed) +
-                                         "; add a device or remove files");
+        ready =
+            Error(Code::NoSpace, "the file needs " + base::format_size(wanted) +
+                                     " more but the pool has room for only " +
+                                     base::format_size(placed) + "; add a device or remove files");
     attributes.size_bytes = size_bytes;
     attributes.modified_ns = attributes.changed_ns = now_ns();
     change.operations.push_back(op::UpdateInode{attributes});

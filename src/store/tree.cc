@@ -50,8 +50,7 @@ Result<std::vector<Tree::Name>> Tree::names(InodeNo directory, std::string_view 
     names.reserve(std::min(count_max, children.size()));
     for (auto at = children.upper_bound(after); at != children.end() && names.size() < count_max;
          ++at)
-        names.push_back(
-            {at->first, at->second, store_.state_->inode(at->second)->attributes.type});
+        names.push_back({at->first, at->second, store_.state_->inode(at->second)->attributes.type});
     return names;
 }
 

@@ -70,8 +70,8 @@ class Tree {
     Result<std::vector<std::string>> attribute_names(InodeNo inode) const;
     Status remove_attribute(InodeNo inode, std::string_view name);
 
-    // ---- opening. Pins, in the manner of Store::open_file, for is_open and for devices that leave;
-    // paired with one close. Busy while the file is being detached.
+    // ---- opening. Pins, in the manner of Store::open_file, for is_open and for devices that
+    // leave; paired with one close. Busy while the file is being detached.
     Result<Attributes> open(InodeNo inode);
     void close(InodeNo inode) { store_.unpin(inode); }
 

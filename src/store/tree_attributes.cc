@@ -107,9 +107,8 @@ Status Tree::set_attribute(InodeNo inode, std::string_view name,
     if (!is_there && list_bytes(*node) + name.size() + 1 > kListBytesMax)
         return Error(Code::NoSpace, "an inode has at most 64 KiB of names of attributes");
     Change change;
-    change.operations = {
-        op::SetExtended{inode, std::string(name), {value.begin(), value.end()}},
-        changed_at(*node, now_ns())};
+    change.operations = {op::SetExtended{inode, std::string(name), {value.begin(), value.end()}},
+                         changed_at(*node, now_ns())};
     return store_.commit_locked(change);
 }
 
@@ -129,8 +128,7 @@ Status Tree::remove_attribute(InodeNo inode, std::string_view name) {
     if (node == nullptr) return stale(inode);
     if (find_extended(*node, name) == nullptr) return no_attribute(name);
     Change change;
-    change.operations = {op::RemoveExtended{inode, std::string(name)},
-                         changed_at(*node, now_ns())};
+    change.operations = {op::RemoveExtended{inode, std::string(name)}, changed_at(*node, now_ns())};
     return store_.commit_locked(change);
 }
 

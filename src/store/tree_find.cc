@@ -43,8 +43,7 @@ Result<Place> find_existing(const State& state, InodeNo directory, std::string_v
         const auto node = find_directory(state, directory);
         if (!node) return node.error();
         const auto* found = name == "." ? *node : state.inode((*node)->parent);
-        if (found == nullptr)
-            return Error(Code::NotFound, "the directory was removed", ENOENT);
+        if (found == nullptr) return Error(Code::NotFound, "the directory was removed", ENOENT);
         return Place{*node, std::string(name), found};
     }
     auto place = find_place(state, directory, name);

@@ -44,8 +44,7 @@ Attributes attributes_of(const NewNode& node, const Attributes& directory, Inode
 
 Status check_target(const NewNode& node) {
     if (node.type != FileType::Symlink) return {};
-    if (node.target.empty())
-        return Error(Code::Invalid, "a symbolic link needs a target", ENOENT);
+    if (node.target.empty()) return Error(Code::Invalid, "a symbolic link needs a target", ENOENT);
     if (node.target.size() > kTargetBytesMax)
         return Error(Code::Invalid, "the target of a link has at most 4095 bytes", ENAMETOOLONG);
     return {};
@@ -59,8 +58,7 @@ Result<Attributes> Store::make_locked(const Place& place, const NewNode& node) {
     const auto made = attributes_of(node, directory, state_->next_inode());
     Change change;
     change.operations.push_back(op::CreateInode{made});
-    const bool is_device =
-        node.type == FileType::CharDevice || node.type == FileType::BlockDevice;
+    const bool is_device = node.type == FileType::CharDevice || node.type == FileType::BlockDevice;
     if (node.type == FileType::Symlink || (is_device && node.device != 0))
         change.operations.push_back(op::SetNode{made.inode, is_device ? node.device : 0,
                                                 is_device ? std::string() : node.target});
@@ -86,8 +84,7 @@ Result<Attributes> Tree::make_unnamed(InodeNo directory, const NewNode& node) {
     MutexLock lock(store_.mutex_);
     const auto parent = find_directory(*store_.state_, directory);
     if (!parent) return parent.error();
-    if (!(*parent)->is_named())
-        return Error(Code::NotFound, "the directory was removed", ENOENT);
+    if (!(*parent)->is_named()) return Error(Code::NotFound, "the directory was removed", ENOENT);
     if (node.type != FileType::Regular)
         return Error(Code::Invalid, "only files can be without a name", EINVAL);
     auto made = store_.make_locked({*parent, "", nullptr}, node);
@@ -99,8 +96,7 @@ Result<Attributes> Tree::link(InodeNo inode, InodeNo directory, std::string_view
     MutexLock lock(store_.mutex_);
     const auto* node = store_.state_->inode(inode);
     if (node == nullptr) return stale(inode);
-    if (node->is_directory())
-        return Error(Code::Denied, "a directory has one name alone", EPERM);
+    if (node->is_directory()) return Error(Code::Denied, "a directory has one name alone", EPERM);
     const auto place = find_living_place(*store_.state_, directory, name);
     if (!place) return place.error();
     if (place->child != nullptr) return Error(Code::Exists, place->name + " exists already");

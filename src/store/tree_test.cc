@@ -448,8 +448,8 @@ TEST_F(TreeTest, WhatLeavesWithADeviceIsStale) {
     pool.reopen();
     const auto file = make("f");
     ASSERT_TRUE(tree().link(file, kRootInode, "g").ok());
-    ASSERT_TRUE(tree().set_attribute(file, "user.a", std::vector<std::uint8_t>{1},
-                                     Tree::SetMode::Any)
+    ASSERT_TRUE(tree()
+                    .set_attribute(file, "user.a", std::vector<std::uint8_t>{1}, Tree::SetMode::Any)
                     .ok());
     for (const auto& usage : pool->usage())
         if (usage.name == "b") pool->set_leaving(usage.id, true);
