@@ -6,6 +6,9 @@ foreach(program refaultd refault refault-bench)
   endif()
 endforeach()
 
+# So that mount(8) and fstab know the type fuse.refault.
+install(PROGRAMS tools/mount.fuse.refault DESTINATION ${CMAKE_INSTALL_SBINDIR})
+
 if(NOT TARGET refault_shared)
   return()
 endif()

@@ -1,4 +1,4 @@
-// Pipes to and from refault-mapper.
+// Pipes to and from the programs.
 #include "tests/mapper_process.h"
 
 #include <fcntl.h>
@@ -16,19 +16,20 @@ namespace {
 constexpr int kHangMs = 60'000;
 }  // namespace
 
-Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice) {
+Talker::Talker(const std::vector<std::string>& arguments) {
     int to[2], from[2];
     if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0)
         throw std::runtime_error("pipe");
-    const std::string socket = pool.daemon().session_socket();
-    const std::string program = cli::program_directory() + "/refault-mapper";
-    const char* const mode = access == Access::Read ? "read" : "write";
+    auto words = arguments;
+    words[0] = cli::program_directory() + "/" + words[0];
+    std::vector<char*> argv;
+    for (auto& word : words) argv.push_back(word.data());
+    argv.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ == 0) {
         ::dup2(to[0], STDIN_FILENO);
         ::dup2(from[1], STDOUT_FILENO);
-        ::execl(program.c_str(), program.c_str(), socket.c_str(), path.c_str(), mode,
-                notice == Notice::Early ? "early" : nullptr, nullptr);
+        ::execv(argv[0], argv.data());
         ::_exit(127);
     }
     ::close(to[0]);
@@ -37,50 +38,59 @@ Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice
     answers_ = ::fdopen(from[0], "r");
     // answer() waits on the pipe: nothing may lie in a buffer behind it.
     ::setvbuf(answers_, nullptr, _IONBF, 0);
-    EXPECT_EQ(answer(), "ready");
+    greeting_ = answer();
 }
 
-Mapper::~Mapper() {
+Talker::~Talker() {
     kill();
     ::fclose(answers_);
 }
 
-void Mapper::stop() {
+Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice)
+    : Talker(notice == Notice::Early
+                 ? std::vector<std::string>{"refault-mapper", pool.daemon().session_socket(), path,
+                                            access == Access::Read ? "read" : "write", "early"}
+                 : std::vector<std::string>{"refault-mapper", pool.daemon().session_socket(), path,
+                                            access == Access::Read ? "read" : "write"}) {
+    EXPECT_EQ(greeting(), "ready");
+}
+
+void Talker::stop() {
     ::kill(pid_, SIGSTOP);
     int status = 0;
     EXPECT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);
     EXPECT_TRUE(WIFSTOPPED(status)) << status;
 }
 
-void Mapper::go_on() {
+void Talker::go_on() {
     ::kill(pid_, SIGCONT);
 }
 
-bool Mapper::has_ended() {
+bool Talker::has_ended() {
     int status = 0;
     if (pid_ > 0 && ::waitpid(pid_, &status, WNOHANG) == pid_) pid_ = -1;
     return pid_ <= 0;
 }
 
-void Mapper::kill() {
+void Talker::kill() {
     if (pid_ <= 0) return;
     ::kill(pid_, SIGKILL);
     (void)wait_for_end();
 }
 
-int Mapper::wait_for_end() {
+int Talker::wait_for_end() {
     int status = 0;
     if (pid_ > 0) ::waitpid(pid_, &status, 0);
     pid_ = -1;
     return status;
 }
 
-void Mapper::begin(const std::string& line) {
+void Talker::begin(const std::string& line) {
     const auto whole = line + "\n";
     (void)!::write(commands_.get(), whole.data(), whole.size());
 }
 
-std::string Mapper::answer() {
+std::string Talker::answer() {
     char line[4096];
     pollfd ready{::fileno(answers_), POLLIN, 0};
     if (::poll(&ready, 1, kHangMs) == 0) {
@@ -93,7 +103,7 @@ std::string Mapper::answer() {
     return text;
 }
 
-std::string Mapper::say(const std::string& line) {
+std::string Talker::say(const std::string& line) {
     begin(line);
     return answer();
 }

@@ -27,6 +27,8 @@ EXTERNAL = {
     "nlohmann/": "nlohmann_json::nlohmann_json",
     "CLI/": "CLI11::CLI11",
     "isa-l": "PkgConfig::ISAL",
+    "fuse3/": "PkgConfig::FUSE3",
+    "fuse_lowlevel.h": "PkgConfig::FUSE3",
     "numa.h": "PkgConfig::NUMA",
     "numaif.h": "PkgConfig::NUMA",
 }

@@ -7,7 +7,9 @@ packages=(
     g++ cmake ninja-build make pkg-config git python3 clang-format
     libisal-dev libnuma-dev                         # checksums; memory placement
     libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
+    libfuse3-dev fuse3                              # the mount, also for ordinary users
     libgtest-dev libgmock-dev curl                  # tests
+    sqlite3 attr rsync                              # programs that the tests run on a mount
     libpmemobj-dev                                  # refault-bench persist compares with it
 )
 

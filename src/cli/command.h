@@ -48,6 +48,7 @@ void add_pull_commands(CLI::App& device, Context& context);
 void add_file_commands(CLI::App& app, Context& context);
 void add_fail_command(CLI::App& app, Context& context);
 void add_loss_commands(CLI::App& app, Context& context);
+void add_mount_commands(CLI::App& app, Context& context);
 void add_scrub_command(CLI::App& pool, Context& context);
 void add_view_commands(CLI::App& app, Context& context);
 void add_demo_commands(CLI::App& app, Context& context);

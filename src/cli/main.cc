@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     add_device_commands(app, context);
     add_file_commands(app, context);
     add_loss_commands(app, context);
+    add_mount_commands(app, context);
     add_view_commands(app, context);
     add_demo_commands(app, context);
     add_command(

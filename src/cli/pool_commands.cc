@@ -49,6 +49,10 @@ void show_status(const Json& status) {
                 base::format_size(status.value("data_bytes", 0ull)).c_str(),
                 base::format_size(status.value("free_bytes", 0ull)).c_str());
     std::printf("sessions  %d\n", status.value("sessions", 0));
+    for (const auto& mount : status.value("mounts", Json::array()))
+        std::printf("mounted   %s, %llu open files\n",
+                    printable(mount.value("directory", "")).c_str(),
+                    mount.value("open_files", 0ull));
     const auto& metadata = status["metadata"];
     std::printf("metadata  epoch %llu, %d copies, checkpoint %s, log %s\n",
                 metadata.value("epoch", 0ull), metadata.value("copies", 0),

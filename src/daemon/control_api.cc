@@ -181,6 +181,7 @@ std::map<std::string, ControlApi::Handler> ControlApi::routes() {
     add_device_routes(routes);
     add_file_routes(routes);
     add_failure_routes(routes);
+    add_mount_routes(routes);
     add_view_routes(routes);
     if (debugging_ == Debugging::FaultPoints) add_fault_point_routes(routes);
     return routes;

@@ -41,6 +41,9 @@ Result<std::uint64_t> number_query(const ApiRequest& request, const char* name,
                                    std::optional<std::uint64_t> fallback = {});
 Result<std::string> text_query(const ApiRequest& request, const char* name);
 
+// Where the pool is mounted.
+Json mounts_json(Pool& pool);
+
 class ControlApi {
   public:
     enum class Debugging { Off, FaultPoints };
@@ -72,6 +75,7 @@ class ControlApi {
     void add_file_routes(std::map<std::string, Handler>& routes);
     void add_failure_routes(std::map<std::string, Handler>& routes);
     void add_fault_point_routes(std::map<std::string, Handler>& routes);
+    void add_mount_routes(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
     Result<Json> locate(const ApiRequest& request) const;

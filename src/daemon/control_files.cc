@@ -75,6 +75,7 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
             if (!mode) return mode.error();
             auto made = pool.store().create_file(path, *mode, daemon_user());
             if (!made) return made.error();
+            pool.files().name_changed(path);
             return to_json(*made);
         });
     routes["POST /v1/files/mkdir"] =
@@ -83,16 +84,19 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
             if (!mode) return mode.error();
             auto made = pool.store().make_directory(path, *mode, daemon_user());
             if (!made) return made.error();
+            pool.files().name_changed(path);
             return to_json(*made);
         });
     routes["POST /v1/files/remove"] =
         with_path([](Pool& pool, const std::string& path, const Json&) -> Result<Json> {
             RETURN_IF_ERROR(pool.store().unlink(path, daemon_user()));
+            pool.files().name_changed(path);
             return Json{{"removed", path}};
         });
     routes["POST /v1/files/rmdir"] =
         with_path([](Pool& pool, const std::string& path, const Json&) -> Result<Json> {
             RETURN_IF_ERROR(pool.store().remove_directory(path, daemon_user()));
+            pool.files().name_changed(path);
             return Json{{"removed", path}};
         });
     routes["POST /v1/files/resize"] =
@@ -114,6 +118,8 @@ void ControlApi::add_file_routes(std::map<std::string, Handler>& routes) {
         auto to = text_field(*body, "to");
         if (!to) return to.error();
         RETURN_IF_ERROR((*open)->store().rename(*from, *to, daemon_user()));
+        (*open)->files().name_changed(*from);
+        (*open)->files().name_changed(*to);
         return Json{{"from", *from}, {"to", *to}};
     };
 }

@@ -240,6 +240,7 @@ void ControlServer::add_data_routes() {
         if (auto made = store.create_file(*path, 0644, user);
             !made && made.error().code() != Code::Exists)
             return answer_error(response, made.error());
+        (*pool)->files().name_changed(*path);
         auto file = store.open_file(*path, base::Access::ReadWrite, user);
         if (!file) return answer_error(response, file.error());
         StepWriter writer(*offset,

@@ -70,6 +70,7 @@ Result<Json> ControlApi::status() const {
                   {"removals", std::move(removals)},
                   {"losses", losses_json(**open)},
                   {"sessions", (*open)->registry().sessions().size()},
+                  {"mounts", mounts_json(**open)},
                   {"metadata",
                    {{"epoch", log.epoch},
                     {"log_bytes", log.log_bytes},

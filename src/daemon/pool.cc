@@ -143,6 +143,8 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
         });
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
     files_->set_copies_missing_sink([this] { resync_->kick(); });
+    mounts_ = std::make_unique<mount::MountService>(*store_, *registry_, *files_, events_);
+    registry_->set_page_cache(*mounts_);
     removals_ = std::make_unique<failure::RemovalService>(
         *store_, *registry_, *mover_, *book_, events_, faults_,
         [this](const std::string& name) { forget(name); });
@@ -159,8 +161,11 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     return server_->start();
 }
 
-// Clients and operators first, then who works on their behalf, then what that works with.
+// Clients and operators first, then who works on their behalf, then what that works with. The mount
+// while all else still runs: what programs have stored through it is written back, from where it
+// is.
 Pool::~Pool() {
+    if (mounts_) mounts_->stop();
     removals_.reset();
     detach_.reset();
     scrub_.reset();
@@ -215,6 +220,10 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
             std::filesystem::equivalent(spec.path, device.device->directory(), unknown))
             return Error(Code::Exists,
                          spec.path + " is in use already: it is device " + name + " of this pool");
+    if (mounts_->contains(spec.path))
+        return Error(Code::Invalid, spec.path +
+                                        " lies on this pool's own mount; a pool cannot hold "
+                                        "itself");
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
     if (auto label = device::Device::peek_label(spec)) {

@@ -22,6 +22,7 @@
 #include "failure/resync.h"
 #include "failure/scrub.h"
 #include "failure/store_tracker.h"
+#include "mount/mount_service.h"
 #include "session/file_service.h"
 #include "session/registry.h"
 #include "session/server.h"
@@ -66,9 +67,11 @@ class Pool {
     ~Pool();
 
     store::Store& store() { return *store_; }
+    const store::Store& store() const { return *store_; }
     session::Registry& registry() { return *registry_; }
     session::FileService& files() { return *files_; }
     failure::RemovalService& removals() { return *removals_; }
+    mount::MountService& mounts() { return *mounts_; }
 
     // `slot`: see slot::make_slot. A device of this pool that was lost comes back; one that another
     // pool thinks it has is refused, or wiped when the caller says so.
@@ -139,6 +142,7 @@ class Pool {
     std::unique_ptr<failure::StoreTracker> tracker_;
     std::unique_ptr<failure::Detach> detach_;
     std::unique_ptr<session::FileService> files_;
+    std::unique_ptr<mount::MountService> mounts_;
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;
     mutable base::Mutex mutex_;

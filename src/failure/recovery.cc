@@ -221,6 +221,8 @@ Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uin
             fenced.set_moved(session::kAllLayers);
     }
     if (is_to_split) return recover_pages(extent, kind, record);
+    // Also of what was repaired where it is: who goes on with it has read it anew.
+    registry_.page_cache().drop(extent.inode, extent.file_range());
     // What can be found out later is: until here, somebody waits.
     describe(extent, report);
     // Before anybody is told: that is noted on the part.

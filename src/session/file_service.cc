@@ -2,6 +2,7 @@
 #include "session/file_service.h"
 
 #include <algorithm>
+#include <array>
 
 namespace refault::session {
 
@@ -27,13 +28,51 @@ FileRange pages_inside(FileRange range) {
 
 }  // namespace
 
-Status FileService::resize(InodeNo inode, std::uint64_t size_bytes) {
+Result<store::LayoutLock> FileService::lock(InodeNo inode, const Caller& caller) {
+    return store_.lock_layout_until(inode, store::Store::LayoutUse::Change, caller.deadline);
+}
+
+Status FileService::past_the_cache(InodeNo inode, FileRange range, const Caller& caller,
+                                   const std::function<Status()>& change) {
+    if (caller.is_mount) return change();
+    auto& cache = registry_.page_cache();
+    // What was stored through mappings before this call is older than what it does.
+    RETURN_IF_ERROR(cache.settle(inode, range));
+    const auto changed = change();
+    const auto settled = cache.settle(inode, range);
+    cache.forget_attributes(inode);
+    return changed ? settled : changed;
+}
+
+Result<FileService::Claim> FileService::claim(InodeNo inode) {
+    RETURN_IF_ERROR(registry_.page_cache().claim(inode));
+    return Claim(registry_.page_cache(), inode);
+}
+
+void FileService::name_changed(const std::string& path) {
+    const auto slash = path.rfind('/');
+    if (slash == path.npos) return;
+    const auto directory =
+        store_.stat(slash == 0 ? "/" : path.substr(0, slash), base::Cred{0, 0, {}, 0});
+    if (directory) registry_.page_cache().forget_name(directory->inode, path.substr(slash + 1));
+}
+
+Status FileService::resize(InodeNo inode, std::uint64_t size_bytes, Caller caller) {
+    const auto attributes = store_.stat(inode);
+    if (!attributes) return attributes.error();
+    const auto from = std::min(attributes->size_bytes, size_bytes);
+    return past_the_cache(inode, FileRange(base::align_down(from, kPageBytes), UINT64_MAX), caller,
+                          [&] { return resize_uncached(inode, size_bytes, caller); });
+}
+
+Status FileService::resize_uncached(InodeNo inode, std::uint64_t size_bytes, const Caller& caller) {
     for (;;) {
         auto attributes = store_.stat(inode);
         if (!attributes) return attributes.error();
         const auto old_size_bytes = attributes->size_bytes;
-        auto is_done = size_bytes < old_size_bytes ? shrink(inode, old_size_bytes, size_bytes)
-                                                   : grow(inode, old_size_bytes, size_bytes);
+        auto is_done = size_bytes < old_size_bytes
+                           ? shrink(inode, old_size_bytes, size_bytes, caller)
+                           : grow(inode, old_size_bytes, size_bytes, caller);
         if (!is_done) return is_done.error();
         if (*is_done) return {};
     }
@@ -60,7 +99,7 @@ bool FileService::has_size(InodeNo inode, std::uint64_t size_bytes) const {
 // what it has already: a shrink that is refused for a client that is stopped has taken nothing from
 // the others.
 Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
-                                 std::uint64_t size_bytes) {
+                                 std::uint64_t size_bytes, const Caller& caller) {
     const FileRange cut(align_up(size_bytes, kPageBytes), align_up(old_size_bytes, kPageBytes));
     const auto deadline = steady_clock::now() + kLetGoPatience;
     const base::Error silent(
@@ -74,8 +113,9 @@ Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
     bool is_current = false;
     Status resized;
     if (let_go) {
-        auto layout = store_.lock_layout(inode);
-        is_current = has_size(inode, old_size_bytes);
+        auto layout = lock(inode, caller);
+        if (!layout) resized = layout.error();
+        is_current = layout && has_size(inode, old_size_bytes);
         if (is_current) resized = store_.resize(inode, size_bytes);
     }
     registry_.reveal(inode, cut, is_current && resized.ok());
@@ -86,11 +126,13 @@ Result<bool> FileService::shrink(InodeNo inode, std::uint64_t old_size_bytes,
 }
 
 Result<bool> FileService::grow(InodeNo inode, std::uint64_t old_size_bytes,
-                               std::uint64_t size_bytes) {
+                               std::uint64_t size_bytes, const Caller& caller) {
     {
-        auto layout = store_.lock_layout(inode);
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
         if (!has_size(inode, old_size_bytes)) return false;
-        RETURN_IF_ERROR(store_.resize(inode, size_bytes));
+        RETURN_IF_ERROR(caller.allows_holes ? store_.set_size(inode, size_bytes)
+                                            : store_.resize(inode, size_bytes));
     }
     note_copies_missing(inode);
     const FileRange added(base::align_down(old_size_bytes, kPageBytes),
@@ -141,31 +183,57 @@ Status FileService::make_mappable(InodeNo inode, const base::Cred& who) {
 }
 
 Result<std::size_t> FileService::read(InodeNo inode, std::uint64_t offset,
-                                      std::span<std::uint8_t> into) {
-    auto layout = store_.lock_layout(inode);
+                                      std::span<std::uint8_t> into, Caller caller) {
+    if (!caller.is_mount)
+        RETURN_IF_ERROR(registry_.page_cache().settle(
+            inode, FileRange(offset, std::max(offset, offset + into.size()))));
+    auto layout = store_.lock_layout_until(inode, store::Store::LayoutUse::Read, caller.deadline);
+    if (!layout) return layout.error();
     return store_.read(inode, offset, into);
 }
 
 Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
-                                       std::span<const std::uint8_t> from) {
+                                       std::span<const std::uint8_t> from, Caller caller) {
     if (offset + from.size() < offset)
         return base::Error(base::Code::Invalid, "the write would end beyond 2^64");
+    Result<std::size_t> written = std::size_t{0};
+    RETURN_IF_ERROR(
+        past_the_cache(inode, FileRange::of_length(offset, from.size()), caller, [&]() -> Status {
+            written = write_uncached(inode, offset, from, caller);
+            if (!written) return written.error();
+            return {};
+        }));
+    return written;
+}
+
+Result<std::size_t> FileService::write_uncached(InodeNo inode, std::uint64_t offset,
+                                                std::span<const std::uint8_t> from,
+                                                const Caller& caller) {
     auto attributes = store_.stat(inode);
     if (!attributes) return attributes.error();
-    while (offset + from.size() > attributes->size_bytes) {
-        auto is_done = grow(inode, attributes->size_bytes, offset + from.size());
+    const auto old_size_bytes = attributes->size_bytes;
+    while (!caller.allows_holes && offset + from.size() > attributes->size_bytes) {
+        auto is_done = grow(inode, attributes->size_bytes, offset + from.size(), caller);
         if (!is_done) return is_done.error();
         if (attributes = store_.stat(inode); !attributes) return attributes.error();
     }
     const auto range = FileRange::of_length(offset, from.size());
     const bool heals = !store_.lost(inode, range).empty();
+    // What lies behind the end of the file is nobody's: its last page is whole up to there.
+    const FileRange healed_range(range.begin(), range.end() >= old_size_bytes
+                                                    ? align_up(range.end(), kPageBytes)
+                                                    : range.end());
     Result<std::size_t> written = std::size_t{0};
     {
-        auto layout = store_.lock_layout(inode);
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
         if (heals)
-            if (const auto healed = store_.heal(inode, range); !healed) return healed.error();
-        written = store_.write(inode, offset, from);
+            if (const auto healed = store_.heal(inode, healed_range); !healed)
+                return healed.error();
+        written = caller.allows_holes ? store_.write_growing(inode, offset, from)
+                                      : store_.write(inode, offset, from);
     }
+    if (caller.allows_holes && offset + from.size() > old_size_bytes) note_copies_missing(inode);
     if (written && !from.empty()) registry_.end_suspension(inode, pages_inside(range));
     if (heals) {
         registry_.mark_stale(inode, whole_pages(range));
@@ -174,12 +242,76 @@ Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
     return written;
 }
 
-Status FileService::punch(InodeNo inode, std::uint64_t offset, std::uint64_t length) {
+Status FileService::allocate(InodeNo inode, FileRange range, bool keeps_size, Caller caller) {
+    using Growth = store::Store::Growth;
+    const auto attributes = store_.stat(inode);
+    if (!attributes) return attributes.error();
+    if (!caller.allows_holes) {
+        if (range.end() <= attributes->size_bytes) return {};
+        if (keeps_size)
+            return base::Error(base::Code::NotSupported,
+                               "space behind the end of a file cannot be reserved");
+        return resize(inode, range.end(), caller);
+    }
+    {
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
+        RETURN_IF_ERROR(
+            store_.allocate(inode, range, keeps_size ? Growth::KeepSize : Growth::GrowSize));
+    }
+    note_copies_missing(inode);
+    return {};
+}
+
+// Where clients map the file its whole pages are punched, and what is left at both ends written:
+//
+//   pages   |-----|-----|-----|-----|
+//   range      [==============)
+//   edges      [--)           [-)
+Status FileService::clear(InodeNo inode, FileRange range, Caller caller) {
+    const auto pages = pages_inside(range);
+    {
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
+        if (caller.allows_holes) return store_.deallocate(inode, range);
+        RETURN_IF_ERROR(clear_edges(inode, range, pages));
+        if (pages.empty()) return {};
+        RETURN_IF_ERROR(store_.heal(inode, pages));
+        RETURN_IF_ERROR(store_.punch(inode, pages));
+    }
+    registry_.end_suspension(inode, pages);
+    registry_.mark_stale(inode, pages);
+    note_copies_missing(inode);
+    return {};
+}
+
+Status FileService::clear_edges(InodeNo inode, FileRange range, FileRange pages) {
+    static constexpr std::array<std::uint8_t, 2 * kPageBytes> kZeros{};
+    const FileRange head(range.begin(),
+                         pages.empty() ? range.end() : std::min(pages.begin(), range.end()));
+    const FileRange tail(pages.empty() ? range.end() : pages.end(), range.end());
+    for (const auto edge : {head, tail}) {
+        const auto zeros = std::span(kZeros).first(std::min(edge.length(), kZeros.size()));
+        if (zeros.empty()) continue;
+        const auto written = store_.write(inode, edge.begin(), zeros);
+        if (!written) return written.error();
+    }
+    return {};
+}
+
+Status FileService::punch(InodeNo inode, std::uint64_t offset, std::uint64_t length,
+                          Caller caller) {
     if (offset % kPageBytes != 0 || length % kPageBytes != 0 || offset + length < offset)
         return base::Error(base::Code::Invalid, "punch whole pages of 4096 bytes");
     const auto range = FileRange::of_length(offset, length);
+    return past_the_cache(inode, range, caller,
+                          [&] { return punch_uncached(inode, range, caller); });
+}
+
+Status FileService::punch_uncached(InodeNo inode, FileRange range, const Caller& caller) {
     {
-        auto layout = store_.lock_layout(inode);
+        auto layout = lock(inode, caller);
+        if (!layout) return layout.error();
         RETURN_IF_ERROR(store_.heal(inode, range));
         RETURN_IF_ERROR(store_.punch(inode, range));
     }

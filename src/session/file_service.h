@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "base/result.h"
 #include "session/registry.h"
@@ -19,6 +21,15 @@ class Isolator {
   public:
     virtual ~Isolator() = default;
     virtual Status isolate(InodeNo inode) = 0;
+};
+
+// Who asks. The mount is trusted to keep the kernel's cache true by itself, and gives up (errno
+// EIO) where a range stays locked for too long.
+struct Caller {
+    bool is_mount = false;
+    // No client maps the file directly, nor will one before this call ends.
+    bool allows_holes = false;
+    store::LayoutMutex::Deadline deadline = store::LayoutMutex::kNever;
 };
 
 class FileService {
@@ -37,14 +48,43 @@ class FileService {
     // Shrinking takes what is cut off out of all mappings (a later touch is SIGBUS) before its
     // space is given back, and is refused (Busy) when a client does not let go; growing tells
     // mappings that reach beyond the old end.
-    Status resize(InodeNo inode, std::uint64_t size_bytes);
-    Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into);
+    Status resize(InodeNo inode, std::uint64_t size_bytes, Caller caller = {});
+    Result<std::size_t> read(InodeNo inode, std::uint64_t offset, std::span<std::uint8_t> into,
+                             Caller caller = {});
     // The range reads as zeros from now on, in every mapping; what was lost in it can be used
     // again. Whole pages.
-    Status punch(InodeNo inode, std::uint64_t offset, std::uint64_t length);
+    Status punch(InodeNo inode, std::uint64_t offset, std::uint64_t length, Caller caller = {});
     // Grows the file when it has to. Whole pages that were lost can be used again.
     Result<std::size_t> write(InodeNo inode, std::uint64_t offset,
-                              std::span<const std::uint8_t> from);
+                              std::span<const std::uint8_t> from, Caller caller = {});
+
+    // Gives the range space now; beyond the end the file grows, or with `keeps_size` is refused
+    // (NotSupported).
+    Status allocate(InodeNo inode, FileRange range, bool keeps_size, Caller caller);
+    // The range reads as zeros. Whole pages in it give their space back where that is allowed, and
+    // what was lost there can be used again.
+    Status clear(InodeNo inode, FileRange range, Caller caller);
+
+    // Before a client maps the file directly: programs on the mount go past the kernel's cache from
+    // here on. Busy when one has the file open through it. Ends with the returned object, by when
+    // the registry knows of the mapping.
+    class Claim {
+      public:
+        Claim(PageCache& cache, InodeNo inode) : cache_(&cache), inode_(inode) {}
+        ~Claim() {
+            if (cache_ != nullptr) cache_->unclaim(inode_);
+        }
+        Claim(Claim&& other) noexcept
+            : cache_(std::exchange(other.cache_, nullptr)), inode_(other.inode_) {}
+        Claim& operator=(Claim&&) = delete;
+
+      private:
+        PageCache* cache_;
+        InodeNo inode_;
+    };
+    Result<Claim> claim(InodeNo inode);
+    // A name was made, removed or replaced by somebody who is not the mount.
+    void name_changed(const std::string& path);
 
   private:
     store::Store& store_;
@@ -53,11 +93,22 @@ class FileService {
     std::function<void()> copies_missing_;
 
     // False, and nothing done, when the size is not old_size_bytes any more.
-    Result<bool> shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes);
-    Result<bool> grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes);
+    Result<bool> shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes,
+                        const Caller& caller);
+    Result<bool> grow(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes,
+                      const Caller& caller);
     Status fill_holes(InodeNo inode);
     void note_copies_missing(InodeNo inode) const;
     bool has_size(InodeNo inode, std::uint64_t size_bytes) const;
+    Status resize_uncached(InodeNo inode, std::uint64_t size_bytes, const Caller& caller);
+    Status clear_edges(InodeNo inode, FileRange range, FileRange pages);
+    Status punch_uncached(InodeNo inode, FileRange range, const Caller& caller);
+    Result<std::size_t> write_uncached(InodeNo inode, std::uint64_t offset,
+                                       std::span<const std::uint8_t> from, const Caller& caller);
+    Result<store::LayoutLock> lock(InodeNo inode, const Caller& caller);
+    // The change, with nothing of the range in the kernel's cache before and after it.
+    Status past_the_cache(InodeNo inode, FileRange range, const Caller& caller,
+                          const std::function<Status()>& change);
 };
 
 }  // namespace refault::session

@@ -96,6 +96,11 @@ std::optional<Registry::Touched> Registry::find_touched(SessionId session,
     return std::nullopt;
 }
 
+bool Registry::is_mapped(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    return by_inode_.contains(inode);
+}
+
 bool Registry::has_writers(InodeNo inode) const {
     MutexLock lock(mutex_);
     const auto [first, last] = by_inode_.equal_range(inode);

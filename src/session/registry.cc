@@ -143,6 +143,7 @@ Result<std::vector<FenceTarget>> Registry::fence(InodeNo inode, FileRange range,
 }
 
 void Registry::lift(InodeNo inode, FileRange range, LayerMask moved, bool keeps_clean) {
+    if ((moved & layer_mask(0)) != 0) page_cache_->drop(inode, range);
     MutexLock lock(mutex_);
     drop_fence_locked(inode, range);
     const auto [first, last] = by_inode_.equal_range(inode);

@@ -26,6 +26,7 @@
 #include "base/mutex.h"
 #include "base/range_set.h"
 #include "base/result.h"
+#include "session/page_cache.h"
 #include "session/session.h"
 #include "store/store.h"
 #include "wire/message.h"
@@ -88,6 +89,11 @@ class Registry {
   public:
     explicit Registry(store::Store& store);
     ~Registry();
+
+    // What is cached for programs on a mount. Set before the first request; outlives the registry's
+    // use.
+    void set_page_cache(PageCache& cache) { page_cache_ = &cache; }
+    PageCache& page_cache() const { return *page_cache_; }
 
     // ---- sessions (called by the session server)
     void add_session(std::shared_ptr<Session> session);
@@ -192,6 +198,8 @@ class Registry {
         bool is_beyond = false;  // concealed: a shrink is under way
     };
     std::optional<Touched> find_touched(SessionId session, std::uint64_t address) const;
+    // Whether anybody maps the file.
+    bool is_mapped(InodeNo inode) const;
     // Whether anybody maps the file for writing.
     bool has_writers(InodeNo inode) const;
 
@@ -245,6 +253,8 @@ class Registry {
     std::string placer_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
 
     store::Store& store_;
+    NoPageCache no_page_cache_;
+    PageCache* page_cache_ = &no_page_cache_;
     mutable base::Mutex mutex_;
     // Signalled when a fence is lifted, a place reported, a mapping or session removed.
     mutable base::CondVar changed_;

@@ -60,6 +60,7 @@ Result<Reply> Connection::handle(const wire::CreateFile& request) {
     auto created = context_.store.create_file(request.path, request.mode & 07777, session_->cred());
     if (!created && (request.exclusive || created.error().code() != Code::Exists))
         return created.error();
+    context_.files.name_changed(request.path);
     return opened(request.path, Access::ReadWrite);
 }
 
@@ -129,6 +130,8 @@ Result<Reply> Connection::handle(const wire::Map& request) {
     auto file = file_of(request.handle);
     if (!file) return file.error();
     RETURN_IF_ERROR(check_map(request, *file));
+    const auto claim = context_.files.claim(file->inode);
+    if (!claim) return claim.error();
     RETURN_IF_ERROR(context_.files.make_mappable(file->inode, session_->cred()));
     const auto range = FileRange::of_length(request.offset, request.length);
     if (request.populate) {
@@ -178,21 +181,29 @@ Result<Reply> Connection::handle(const wire::List& request) {
 }
 
 Result<Reply> Connection::handle(const wire::Unlink& request) {
-    return done(context_.store.unlink(request.path, session_->cred()));
+    const auto removed = context_.store.unlink(request.path, session_->cred());
+    context_.files.name_changed(request.path);
+    return done(removed);
 }
 
 Result<Reply> Connection::handle(const wire::MakeDirectory& request) {
     auto made = context_.store.make_directory(request.path, request.mode & 07777, session_->cred());
     if (!made) return made.error();
+    context_.files.name_changed(request.path);
     return Reply{};
 }
 
 Result<Reply> Connection::handle(const wire::RemoveDirectory& request) {
-    return done(context_.store.remove_directory(request.path, session_->cred()));
+    const auto removed = context_.store.remove_directory(request.path, session_->cred());
+    context_.files.name_changed(request.path);
+    return done(removed);
 }
 
 Result<Reply> Connection::handle(const wire::Rename& request) {
-    return done(context_.store.rename(request.from, request.to, session_->cred()));
+    const auto renamed = context_.store.rename(request.from, request.to, session_->cred());
+    context_.files.name_changed(request.from);
+    context_.files.name_changed(request.to);
+    return done(renamed);
 }
 
 Result<Reply> Connection::handle(const wire::Accept& request) {

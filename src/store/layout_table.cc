@@ -2,21 +2,21 @@
 #include "store/layout_table.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "store/store.h"
 
 namespace refault::store {
 
 using base::InodeNo;
-using base::Mutex;
 using base::MutexLock;
 
-std::shared_ptr<Mutex> LayoutTable::get(InodeNo inode) {
+std::shared_ptr<LayoutMutex> LayoutTable::get(InodeNo inode) {
     MutexLock lock(mutex_);
     auto& known = locks_[inode];
     if (auto mutex = known.lock()) return mutex;
     auto table = shared_from_this();
-    std::shared_ptr<Mutex> made(new Mutex, [table, inode](Mutex* mutex) {
+    std::shared_ptr<LayoutMutex> made(new LayoutMutex, [table, inode](LayoutMutex* mutex) {
         delete mutex;
         table->drop(inode);
     });
@@ -36,34 +36,59 @@ std::size_t LayoutTable::size() const {
     return locks_.size();
 }
 
-// Locks of a list that is only known at run time are beyond the static analysis.
-REFAULT_ANNOTATE(no_thread_safety_analysis)
-LayoutLock::LayoutLock(std::vector<std::shared_ptr<Mutex>> mutexes) : mutexes_(std::move(mutexes)) {
-    for (const auto& mutex : mutexes_) mutex->lock();
+bool LayoutLock::take(std::vector<std::shared_ptr<LayoutMutex>> mutexes, bool is_shared,
+                      LayoutMutex::Deadline deadline) {
+    is_shared_ = is_shared;
+    for (auto& mutex : mutexes) {
+        if (!(is_shared ? mutex->lock_shared(deadline) : mutex->lock(deadline))) {
+            give_back();
+            return false;
+        }
+        mutexes_.push_back(std::move(mutex));
+    }
+    return true;
 }
 
-REFAULT_ANNOTATE(no_thread_safety_analysis)
-LayoutLock::~LayoutLock() {
-    for (const auto& mutex : mutexes_) mutex->unlock();
+void LayoutLock::give_back() {
+    for (const auto& mutex : mutexes_) {
+        if (is_shared_)
+            mutex->unlock_shared();
+        else
+            mutex->unlock();
+    }
+    mutexes_.clear();
 }
 
 LayoutLock& LayoutLock::operator=(LayoutLock&& other) noexcept {
     // What this one held is unlocked when the temporary goes.
     LayoutLock moved(std::move(other));
     std::swap(mutexes_, moved.mutexes_);
+    std::swap(is_shared_, moved.is_shared_);
     return *this;
 }
 
 LayoutLock Store::lock_layout(InodeNo inode) {
-    return LayoutLock({layouts_->get(inode)});
+    LayoutLock lock;
+    (void)lock.take({layouts_->get(inode)}, /*is_shared=*/false, LayoutMutex::kNever);
+    return lock;
+}
+
+Result<LayoutLock> Store::lock_layout_until(InodeNo inode, LayoutUse use,
+                                            LayoutMutex::Deadline deadline) {
+    LayoutLock lock;
+    if (lock.take({layouts_->get(inode)}, use == LayoutUse::Read, deadline)) return lock;
+    return base::Error(base::Code::TimedOut,
+                       "a part of the file is being moved or recovered for too long", EIO);
 }
 
 LayoutLock Store::lock_layouts(std::vector<InodeNo> inodes) {
     std::sort(inodes.begin(), inodes.end());
     inodes.erase(std::unique(inodes.begin(), inodes.end()), inodes.end());
-    std::vector<std::shared_ptr<Mutex>> mutexes;
+    std::vector<std::shared_ptr<LayoutMutex>> mutexes;
     for (const auto inode : inodes) mutexes.push_back(layouts_->get(inode));
-    return LayoutLock(std::move(mutexes));
+    LayoutLock lock;
+    (void)lock.take(std::move(mutexes), /*is_shared=*/false, LayoutMutex::kNever);
+    return lock;
 }
 
 }  // namespace refault::store

@@ -30,6 +30,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "device/device.h"
+#include "store/layout_mutex.h"
 #include "store/types.h"
 
 namespace refault::store {
@@ -57,13 +58,18 @@ struct SegmentKey;
 class LayoutLock {
   public:
     LayoutLock() = default;
-    explicit LayoutLock(std::vector<std::shared_ptr<base::Mutex>> mutexes);
-    ~LayoutLock();
+    ~LayoutLock() { give_back(); }
     LayoutLock(LayoutLock&&) noexcept = default;
     LayoutLock& operator=(LayoutLock&&) noexcept;
 
   private:
-    std::vector<std::shared_ptr<base::Mutex>> mutexes_;
+    friend class Store;
+    bool take(std::vector<std::shared_ptr<LayoutMutex>> mutexes, bool is_shared,
+              LayoutMutex::Deadline deadline);
+    void give_back();
+
+    std::vector<std::shared_ptr<LayoutMutex>> mutexes_;
+    bool is_shared_ = false;
 };
 
 class Store {
@@ -162,6 +168,10 @@ class Store {
 
     // ---- layout.
     LayoutLock lock_layout(InodeNo inode);
+    // TimedOut (errno EIO) at the deadline. Readers of bytes share it with each other.
+    enum class LayoutUse { Read, Change };
+    Result<LayoutLock> lock_layout_until(InodeNo inode, LayoutUse use,
+                                         LayoutMutex::Deadline deadline);
     LayoutLock lock_layouts(std::vector<InodeNo> inodes);  // sorted and deduplicated inside
     // The extents that overlap the range, cut to it, ascending.
     std::vector<Extent> extents(InodeNo inode, FileRange range) const;

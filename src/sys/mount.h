@@ -18,6 +18,12 @@ struct TmpfsOptions {
 base::Status mount_tmpfs(const std::string& directory, const TmpfsOptions& options);
 // Detaches it from the tree at once; its memory goes when nothing uses it any more.
 base::Status unmount(const std::string& directory);
+// The same for a FUSE filesystem of this user, by fusermount3 where it takes that. Unless
+// `is_lazy`, Busy while anybody uses it. Waits for requests that the kernel sends meanwhile.
+base::Status unmount_fuse(const std::string& directory, bool is_lazy);
+// st_dev of what is mounted there, by the kernel's table: the filesystem itself is not asked. 0
+// when nothing is.
+std::uint64_t mounted_device(const std::string& directory);
 // True when something is mounted there.
 bool is_mount_point(const std::string& directory);
 

@@ -149,9 +149,11 @@ Result<std::pair<std::uint64_t, std::uint64_t>> mapped_file(pid_t pid, AddressRa
                   static_cast<unsigned long long>(addresses.begin()),
                   static_cast<unsigned long long>(addresses.end()));
     const auto path = process_path(proc_root, pid, name);
-    struct stat status;
-    if (::stat(path.c_str(), &status) != 0) return sys_error(path);
-    return std::pair<std::uint64_t, std::uint64_t>(status.st_dev, status.st_ino);
+    struct statx status;
+    if (::statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC, STATX_INO, &status) != 0)
+        return sys_error(path);
+    return std::pair<std::uint64_t, std::uint64_t>(
+        makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino);
 }
 
 std::vector<pid_t> list_threads(pid_t pid, const std::string& proc_root) {
@@ -173,9 +175,13 @@ Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid, const std::strin
     std::vector<OpenDescriptor> found;
     while (const dirent* entry = ::readdir(directory.get())) {
         if (entry->d_name[0] == '.') continue;
-        // stat follows the link to the file itself, whatever mount namespace its name belongs to.
-        struct stat status;
-        if (::fstatat(dirfd(directory.get()), entry->d_name, &status, 0) != 0) continue;
+        // Follows the link to the file itself, whatever mount namespace its name belongs to. What
+        // is kept of it will do: to ask a filesystem that this process serves could wait for
+        // itself.
+        struct statx status;
+        if (::statx(dirfd(directory.get()), entry->d_name, AT_STATX_DONT_SYNC,
+                    STATX_TYPE | STATX_INO, &status) != 0)
+            continue;
         char target[4096];
         const ssize_t length =
             ::readlinkat(dirfd(directory.get()), entry->d_name, target, sizeof target);
@@ -183,8 +189,8 @@ Result<std::vector<OpenDescriptor>> read_descriptors(pid_t pid, const std::strin
         std::uint64_t number = 0;
         std::string_view name = entry->d_name;
         if (take_number(name, number, 10)) descriptor.number = static_cast<int>(number);
-        descriptor.device = status.st_dev;
-        descriptor.inode = status.st_ino;
+        descriptor.device = makedev(status.stx_dev_major, status.stx_dev_minor);
+        descriptor.inode = status.stx_ino;
         if (length > 0) descriptor.path.assign(target, static_cast<std::size_t>(length));
         found.push_back(std::move(descriptor));
     }

@@ -1,0 +1,186 @@
+// Listing directories. A listing goes by names, in parts: what is there all the time is seen
+// exactly once, however the directory changes, and a directory of a million names is never held as
+// a whole. An entry's offset is its number in the listing; 0 and 1 are "." and "..".
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "mount/context.h"
+
+namespace refault::mount {
+
+namespace {
+
+using base::InodeNo;
+using base::Result;
+using store::Tree;
+
+constexpr std::size_t kPartNames = 1024;
+constexpr std::uint64_t kDots = 2;
+
+// One open directory. The kernel has one reader of it at a time.
+class Listing {
+  public:
+    // The name with this number (from 0); null behind the last one.
+    Result<const Tree::Name*> at(Tree& tree, InodeNo directory, std::uint64_t number) {
+        const auto part = number / kPartNames;
+        // From the beginning: as it is now.
+        if (number == 0) *this = Listing();
+        if (part != part_ || !is_read_) {
+            // The part before it says where it begins, as it was when it was listed.
+            while (starts_.size() <= part) {
+                const auto known = starts_.size() - 1;
+                if (part_ != known || !is_read_)
+                    if (const auto read = read_part(tree, directory, known); !read)
+                        return read.error();
+                if (names_.size() < kPartNames) return nullptr;
+                starts_.push_back(names_.back().name);
+            }
+            if (const auto read = read_part(tree, directory, part); !read) return read.error();
+        }
+        const auto index = number % kPartNames;
+        return index < names_.size() ? &names_[index] : nullptr;
+    }
+
+  private:
+    base::Status read_part(Tree& tree, InodeNo directory, std::uint64_t part) {
+        auto names = tree.names(directory, starts_[part], kPartNames);
+        if (!names) return names.error();
+        names_ = std::move(*names);
+        part_ = part;
+        is_read_ = true;
+        return {};
+    }
+
+    std::vector<std::string> starts_{""};  // of each part, the name before it
+    std::vector<Tree::Name> names_;
+    std::uint64_t part_ = 0;
+    bool is_read_ = false;
+};
+
+Listing& listing_of(const fuse_file_info* info) {
+    return *reinterpret_cast<Listing*>(info->fh);
+}
+
+void opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+    auto listing = std::make_unique<Listing>();
+    info->fh = reinterpret_cast<std::uint64_t>(listing.get());
+    // The kernel drops a listing that it keeps when it changes the directory itself; what others
+    // change is taken from it.
+    info->cache_readdir = 1;
+    info->keep_cache = 1;
+    if (fuse_reply_open(request, info) == 0) (void)listing.release();
+}
+
+void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
+    delete &listing_of(info);
+    fuse_reply_err(request, 0);
+}
+
+// Fills one reply.
+class Entries {
+  public:
+    Entries(fuse_req_t request, std::size_t size, bool has_attributes)
+        : request_(request), buffer_(size), has_attributes_(has_attributes) {}
+
+    // False when it does not fit any more.
+    bool add(InodeNo directory, const Tree::Name& name, std::uint64_t next_offset, bool is_dot) {
+        return has_attributes_ ? add_full(directory, name, next_offset, is_dot)
+                               : add_short(name, next_offset);
+    }
+    void reply() { fuse_reply_buf(request_, buffer_.data(), used_); }
+
+  private:
+    bool add_short(const Tree::Name& name, std::uint64_t next_offset) {
+        store::Attributes attributes;
+        attributes.inode = name.inode;
+        attributes.type = name.type;
+        const auto status = stat_of(attributes);
+        return take(fuse_add_direntry(request_, buffer_.data() + used_, buffer_.size() - used_,
+                                      name.name.c_str(), &status, static_cast<off_t>(next_offset)));
+    }
+    // Each entry but the dots is a lookup, which the kernel forgets like any other.
+    bool add_full(InodeNo directory, const Tree::Name& name, std::uint64_t next_offset,
+                  bool is_dot) {
+        auto& context = context_of(request_);
+        const auto needed =
+            fuse_add_direntry_plus(request_, nullptr, 0, name.name.c_str(), nullptr, 0);
+        if (needed > buffer_.size() - used_) return false;
+        fuse_entry_param entry{};
+        if (is_dot) {
+            store::Attributes attributes;
+            attributes.inode = name.inode;
+            attributes.type = name.type;
+            entry.attr = stat_of(attributes);
+        } else {
+            const auto found = context.tree.remember(directory, name.name);
+            // Removed since the listing was read.
+            if (!found) return true;
+            context.remembered.add(found->inode);
+            entry = entry_of(*found);
+        }
+        return take(fuse_add_direntry_plus(request_, buffer_.data() + used_, buffer_.size() - used_,
+                                           name.name.c_str(), &entry,
+                                           static_cast<off_t>(next_offset)));
+    }
+    bool take(std::size_t needed) {
+        if (needed > buffer_.size() - used_) return false;
+        used_ += needed;
+        return true;
+    }
+
+    fuse_req_t request_;
+    std::vector<char> buffer_;
+    std::size_t used_ = 0;
+    bool has_attributes_;
+};
+
+void list(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
+          fuse_file_info* info, bool has_attributes) {
+    auto& tree = context_of(request).tree;
+    const auto directory = inode_of(inode);
+    Entries entries(request, size, has_attributes);
+    for (auto number = static_cast<std::uint64_t>(offset);; ++number) {
+        if (number < kDots) {
+            const char* dot = number == 0 ? "." : "..";
+            const auto found = tree.lookup(directory, dot);
+            const auto to = found ? found->inode : directory;
+            if (!entries.add(directory, {dot, to, store::FileType::Directory}, number + 1, true))
+                break;
+            continue;
+        }
+        const auto name = listing_of(info).at(tree, directory, number - kDots);
+        if (!name) return reply_error(request, name.error());
+        if (*name == nullptr || !entries.add(directory, **name, number + 1, false)) break;
+    }
+    entries.reply();
+}
+
+void readdir(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
+             fuse_file_info* info) {
+    list(request, inode, size, offset, info, /*has_attributes=*/false);
+}
+
+void readdirplus(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
+                 fuse_file_info* info) {
+    list(request, inode, size, offset, info, /*has_attributes=*/true);
+}
+
+// Every change of a directory is on the metadata devices before it is answered.
+void fsyncdir(fuse_req_t request, fuse_ino_t, int, fuse_file_info*) {
+    fuse_reply_err(request, 0);
+}
+
+}  // namespace
+
+void add_directory_operations(fuse_lowlevel_ops& operations) {
+    operations.opendir = opendir;
+    operations.releasedir = releasedir;
+    operations.readdir = readdir;
+    operations.readdirplus = readdirplus;
+    operations.fsyncdir = fsyncdir;
+}
+
+}  // namespace refault::mount

@@ -1,0 +1,211 @@
+// Connecting, serving, ending.
+#include "mount/mount.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "sys/mount.h"
+
+namespace refault::mount {
+
+using base::Code;
+using base::Error;
+using base::Status;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+namespace {
+
+// A request may wait for a range that is locked; as many as these may without keeping others out.
+constexpr std::size_t kThreads = 16;
+constexpr std::size_t kReadersMax = 2;
+constexpr milliseconds kFlushPatience{5000};
+
+// Takes a reader out of its wait for the next request. Does nothing by itself.
+int wake_signal() {
+    return SIGRTMIN + 3;
+}
+
+void install_wake_signal() {
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    ::sigaction(wake_signal(), &action, nullptr);
+}
+
+void init(void* user, fuse_conn_info* connection) {
+    const auto& context = *static_cast<Context*>(user);
+    const auto want = [connection](unsigned capability) {
+        if (connection->capable & capability) connection->want |= capability;
+    };
+    // What others change is taken from the cache explicitly; times alone prove nothing.
+    connection->want &= ~unsigned{FUSE_CAP_AUTO_INVAL_DATA};
+    want(FUSE_CAP_EXPLICIT_INVAL_DATA);
+    // The kernel takes the set-user-id bit off by a setattr before a write.
+    connection->want &= ~unsigned{FUSE_CAP_HANDLE_KILLPRIV};
+    want(FUSE_CAP_CACHE_SYMLINKS);
+    if (context.options.has_writeback) want(FUSE_CAP_WRITEBACK_CACHE);
+    connection->time_gran = 1;
+}
+
+fuse_lowlevel_ops operations() {
+    fuse_lowlevel_ops table{};
+    table.init = init;
+    add_name_operations(table);
+    add_directory_operations(table);
+    add_attribute_operations(table);
+    add_file_operations(table);
+    add_space_operations(table);
+    return table;
+}
+
+std::string kernel_options(const MountOptions& options) {
+    std::string text = "default_permissions,subtype=refault,fsname=" + options.pool_name;
+    if (options.allows_others) text += ",allow_other";
+    if (options.is_read_only) text += ",ro";
+    for (const auto& option : options.kernel_options) text += "," + option;
+    return text;
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<Mount>> Mount::start(store::Store& store, store::Tree& tree,
+                                                  session::FileService& files, OpenInodes& opens,
+                                                  const MountOptions& options,
+                                                  std::function<void()> on_end) {
+    std::unique_ptr<Mount> mount(new Mount(store, tree, files, opens, options, std::move(on_end)));
+    RETURN_IF_ERROR(mount->connect());
+    return mount;
+}
+
+Mount::Mount(store::Store& store, store::Tree& tree, session::FileService& files, OpenInodes& opens,
+             const MountOptions& options, std::function<void()> on_end)
+    : options_(options),
+      on_end_(std::move(on_end)),
+      opens_(opens),
+      remembered_(tree),
+      context_{store, tree, files, opens_, remembered_, options_},
+      readers_(kThreads) {}
+
+Status Mount::connect() {
+    const auto options = kernel_options(options_);
+    char* arguments[] = {const_cast<char*>("refault"), const_cast<char*>("-o"),
+                         const_cast<char*>(options.c_str()), nullptr};
+    fuse_args args = FUSE_ARGS_INIT(3, arguments);
+    const auto table = operations();
+    session_ = fuse_session_new(&args, &table, sizeof table, &context_);
+    fuse_opt_free_args(&args);
+    if (session_ == nullptr)
+        return Error(Code::Invalid, "libfuse does not take the options " + options);
+    if (fuse_session_mount(session_, options_.directory.c_str()) != 0)
+        return Error(Code::Denied, "cannot mount at " + options_.directory +
+                                       "; the daemon's output says why (a missing /dev/fuse, an "
+                                       "allow_other that /etc/fuse.conf does not let users have)");
+    device_ = sys::mounted_device(options_.directory);
+    install_wake_signal();
+    notifier_ = std::make_unique<Notifier>(session_);
+    notifier_->start();
+    for (std::size_t i = 0; i < kThreads; ++i)
+        threads_.emplace_back("mount-" + std::to_string(i), [this, i] { serve(i); });
+    return {};
+}
+
+bool Mount::begin_reading() {
+    base::MutexLock lock(turn_mutex_);
+    while (reading_ >= kReadersMax && !is_stopping_.load()) turn_.wait(turn_mutex_);
+    ++reading_;
+    return !is_stopping_.load();
+}
+
+void Mount::end_reading() {
+    base::MutexLock lock(turn_mutex_);
+    if (--reading_ == 0) turn_.notify_one();
+}
+
+void Mount::serve(std::size_t number) {
+    readers_[number].store(static_cast<pid_t>(::syscall(SYS_gettid)));
+    fuse_buf buffer{};
+    for (bool goes_on = begin_reading(); goes_on; goes_on = begin_reading()) {
+        const int got = fuse_session_receive_buf(session_, &buffer);
+        if (got == -EINTR || got == -EAGAIN) {
+            end_reading();
+            continue;
+        }
+        // 0: unmounted; an error: the connection was cut.
+        if (got <= 0) break;
+        end_reading();
+        fuse_session_process_buf(session_, &buffer);
+    }
+    end_reading();
+    std::free(buffer.mem);
+    readers_[number].store(0);
+    if (!has_ended_.exchange(true) && !is_stopping_.load()) on_end_();
+}
+
+MountInfo Mount::info() const {
+    MountInfo info;
+    info.directory = options_.directory;
+    info.options = kernel_options(options_);
+    info.open_files = opens_.count();
+    info.has_ended = has_ended();
+    return info;
+}
+
+Status Mount::unmount(bool is_lazy) {
+    // Whatever else was mounted there since is not ours to take away.
+    if (sys::mounted_device(options_.directory) != device_)
+        return Error(Code::NotFound, "nothing of ours is mounted at " + options_.directory);
+    return sys::unmount_fuse(options_.directory, is_lazy);
+}
+
+// What programs have stored through mappings, while there is still somebody to write it.
+void Mount::flush_all() {
+    std::uint64_t last = 0;
+    for (const auto inode : opens_.cached())
+        last = notifier_->drop(inode, base::FileRange(0, UINT64_MAX));
+    if (last != 0 && !notifier_->wait(last, steady_clock::now() + kFlushPatience))
+        base::log_line(base::LogLevel::Error,
+                       "mapped files on " + options_.directory + " could not all be written back");
+}
+
+void Mount::stop_threads() {
+    {
+        base::MutexLock lock(turn_mutex_);
+        is_stopping_.store(true);
+        turn_.notify_all();
+    }
+    // A reader that was just before its wait when it was woken is woken again.
+    for (bool is_done = false; !is_done;) {
+        is_done = true;
+        for (auto& reader : readers_)
+            if (const pid_t thread = reader.load(); thread != 0) {
+                is_done = false;
+                ::syscall(SYS_tgkill, ::getpid(), thread, wake_signal());
+            }
+        if (!is_done) ::usleep(1000);
+    }
+    threads_.clear();
+}
+
+// The notifier ends while requests are still answered, which it may wait for; then the readers;
+// then the connection.
+void Mount::stop() {
+    if (session_ == nullptr) return;
+    if (notifier_) {
+        if (!has_ended() && !unmount(/*is_lazy=*/false)) flush_all();
+        // Of a connection that was cut its place in the tree of mounts is left.
+        base::discard(unmount(/*is_lazy=*/true), "mostly there is nothing left");
+        notifier_->stop();
+        stop_threads();
+    }
+    has_ended_.store(true);
+    fuse_session_destroy(std::exchange(session_, nullptr));
+    opens_.close_all();
+    remembered_.forget_all();
+}
+
+}  // namespace refault::mount

@@ -1,0 +1,170 @@
+// Making and ending the mount, and handing on what it has to forget.
+#include "mount/mount_service.h"
+
+#include <unistd.h>
+
+#include "base/log.h"
+
+namespace refault::mount {
+
+using base::Code;
+using base::Error;
+using base::FileRange;
+using base::InodeNo;
+using base::MutexLock;
+using base::Status;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+namespace {
+// How long others wait until the kernel has let go of what they change. It waits there for requests
+// under way, each of which has a limit of its own.
+constexpr milliseconds kSettlePatience{5000};
+constexpr milliseconds kForgetPatience{1000};
+}  // namespace
+
+MountService::MountService(store::Store& store, session::Registry& registry,
+                           session::FileService& files, base::EventSink& events)
+    : store_(store), tree_(store), files_(files), events_(events), opens_(tree_, registry) {
+    reaper_ = base::NamedThread("mount-reaper", [this] { reap(); });
+}
+
+void MountService::stop() {
+    {
+        MutexLock lock(mutex_);
+        is_ending_ = true;
+        changed_.notify_all();
+    }
+    reaper_.join();
+    MutexLock one_at_a_time(change_mutex_);
+    end("the pool is being closed");
+}
+
+std::shared_ptr<Mount> MountService::current() const {
+    MutexLock lock(mutex_);
+    return mount_;
+}
+
+Status MountService::mount(MountOptions options) {
+    MutexLock one_at_a_time(change_mutex_);
+    {
+        MutexLock lock(mutex_);
+        if (is_ending_) return Error(Code::Gone, "the pool is being closed");
+    }
+    if (const auto mount = current(); mount && mount->has_ended()) end("its connection has ended");
+    if (const auto mount = current())
+        return Error(Code::Busy, "the pool is mounted at " + mount->options().directory +
+                                     "; show it elsewhere as well with: mount --bind");
+    options.pool_name = store_.pool_name();
+    auto made = Mount::start(store_, tree_, files_, opens_, options, [this] {
+        MutexLock lock(mutex_);
+        has_lost_connection_ = true;
+        changed_.notify_all();
+    });
+    if (!made) return made.error();
+    {
+        MutexLock lock(mutex_);
+        mount_ = std::move(*made);
+    }
+    events_.publish({"mounted", {{"directory", options.directory}}});
+    return {};
+}
+
+Status MountService::unmount(const std::string& directory, bool is_forced) {
+    MutexLock one_at_a_time(change_mutex_);
+    {
+        const auto mount = current();
+        if (!mount || mount->options().directory != directory)
+            return Error(Code::NotFound,
+                         "the pool is not mounted at " + directory + "; see: refault mounts");
+        const auto unmounted = mount->unmount(/*is_lazy=*/false);
+        if (!unmounted && !is_forced && !mount->has_ended()) return unmounted;
+    }
+    end("unmounted");
+    return {};
+}
+
+// Calls under way keep it alive a little longer; none waits without a limit.
+void MountService::end(const char* why) {
+    std::shared_ptr<Mount> ending;
+    {
+        MutexLock lock(mutex_);
+        ending.swap(mount_);
+        has_lost_connection_ = false;
+    }
+    if (!ending) return;
+    const auto directory = ending->options().directory;
+    ending->stop();
+    events_.publish({"unmounted", {{"directory", directory}, {"reason", std::string(why)}}});
+}
+
+void MountService::reap() {
+    for (;;) {
+        {
+            MutexLock lock(mutex_);
+            while (!has_lost_connection_ && !is_ending_) changed_.wait(mutex_);
+            if (is_ending_) return;
+        }
+        MutexLock one_at_a_time(change_mutex_);
+        const auto mount = current();
+        if (mount && mount->has_ended()) end("its connection has ended");
+        MutexLock lock(mutex_);
+        has_lost_connection_ = false;
+    }
+}
+
+std::optional<MountInfo> MountService::info() const {
+    const auto mount = current();
+    if (!mount) return {};
+    return mount->info();
+}
+
+bool MountService::contains(const std::string& path) const {
+    const auto mount = current();
+    if (!mount) return false;
+    const auto& directory = mount->options().directory;
+    return path == directory || path.starts_with(directory + "/");
+}
+
+void MountService::drop(InodeNo inode, FileRange range) {
+    const auto mount = current();
+    if (mount && mount->remembered().knows(inode)) mount->notifier().drop(inode, range);
+}
+
+Status MountService::settle(InodeNo inode, FileRange range) {
+    const auto mount = current();
+    if (!mount || range.empty() || !mount->remembered().knows(inode)) return {};
+    const auto number = mount->notifier().drop(inode, range);
+    if (mount->notifier().wait(number, steady_clock::now() + kSettlePatience) || mount->has_ended())
+        return {};
+    return Error(Code::Busy, "the kernel does not let go of what it has cached of the file for " +
+                                 mount->options().directory + "; try again");
+}
+
+void MountService::forget_attributes(InodeNo inode) {
+    const auto mount = current();
+    if (!mount || !mount->remembered().knows(inode)) return;
+    (void)mount->notifier().wait(mount->notifier().forget_attributes(inode),
+                                 steady_clock::now() + kForgetPatience);
+}
+
+void MountService::forget_name(InodeNo directory, const std::string& name) {
+    const auto mount = current();
+    if (!mount || !mount->remembered().knows(directory)) return;
+    (void)mount->notifier().wait(mount->notifier().forget_name(directory, name),
+                                 steady_clock::now() + kForgetPatience);
+}
+
+// What the kernel keeps of a file that is closed goes before the client stores past it.
+Status MountService::claim(InodeNo inode) {
+    RETURN_IF_ERROR(opens_.claim(inode));
+    const auto settled = settle(inode, FileRange(0, UINT64_MAX));
+    if (!settled) opens_.unclaim(inode);
+    return settled;
+}
+
+void MountService::unclaim(InodeNo inode) {
+    opens_.unclaim(inode);
+}
+
+}  // namespace refault::mount

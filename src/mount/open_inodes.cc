@@ -1,0 +1,88 @@
+// Cached or direct, decided at open.
+#include "mount/open_inodes.h"
+
+#include <iterator>
+#include <utility>
+
+namespace refault::mount {
+
+using base::InodeNo;
+using base::MutexLock;
+
+void OpenInodes::close_all() {
+    std::vector<std::pair<InodeNo, std::uint32_t>> left;
+    {
+        MutexLock lock(mutex_);
+        for (auto at = uses_.begin(); at != uses_.end();) {
+            auto& uses = at->second;
+            left.emplace_back(at->first, uses.cached + uses.direct);
+            uses.cached = uses.direct = 0;
+            at = uses.claims == 0 ? uses_.erase(at) : std::next(at);
+        }
+    }
+    for (const auto& [inode, count] : left)
+        for (auto i = count; i > 0; --i) tree_.close(inode);
+}
+
+base::Result<OpenMode> OpenInodes::open(InodeNo inode) {
+    MutexLock lock(mutex_);
+    if (const auto opened = tree_.open(inode); !opened) return opened.error();
+    auto& uses = uses_[inode];
+    const bool is_direct =
+        uses.direct > 0 || uses.claims > 0 || (uses.cached == 0 && registry_.is_mapped(inode));
+    ++(is_direct ? uses.direct : uses.cached);
+    return is_direct ? OpenMode::Direct : OpenMode::Cached;
+}
+
+void OpenInodes::close(InodeNo inode, OpenMode mode) {
+    {
+        MutexLock lock(mutex_);
+        const auto at = uses_.find(inode);
+        if (at == uses_.end()) return;
+        auto& count = mode == OpenMode::Direct ? at->second.direct : at->second.cached;
+        if (count == 0) return;
+        --count;
+        drop_if_unused_locked(inode);
+    }
+    tree_.close(inode);
+}
+
+base::Status OpenInodes::claim(InodeNo inode) {
+    MutexLock lock(mutex_);
+    auto& uses = uses_[inode];
+    if (uses.cached > 0)
+        return base::Error(
+            base::Code::Busy,
+            "the file is open on a mount, through the kernel's cache, which a direct mapping would "
+            "pass by; close it there first, or map it there as well");
+    ++uses.claims;
+    return {};
+}
+
+void OpenInodes::unclaim(InodeNo inode) {
+    MutexLock lock(mutex_);
+    --uses_[inode].claims;
+    drop_if_unused_locked(inode);
+}
+
+void OpenInodes::drop_if_unused_locked(InodeNo inode) {
+    const auto at = uses_.find(inode);
+    if (at->second.cached + at->second.direct + at->second.claims == 0) uses_.erase(at);
+}
+
+std::vector<InodeNo> OpenInodes::cached() const {
+    MutexLock lock(mutex_);
+    std::vector<InodeNo> inodes;
+    for (const auto& [inode, uses] : uses_)
+        if (uses.cached > 0) inodes.push_back(inode);
+    return inodes;
+}
+
+std::size_t OpenInodes::count() const {
+    MutexLock lock(mutex_);
+    std::size_t count = 0;
+    for (const auto& [inode, uses] : uses_) count += uses.cached + uses.direct;
+    return count;
+}
+
+}  // namespace refault::mount

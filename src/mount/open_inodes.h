@@ -1,0 +1,58 @@
+// Which inodes programs have open through the mount, and how: either through the kernel's page
+// cache or past it. Both at once would show stale pages, so an inode is one or the other as long as
+// anybody has it open:
+//
+//   closed --open--> cached     pages are cached and can be mapped; a client's mapping is refused
+//   closed --open, while a client maps it or is about to--> direct    read and written in place
+//
+// A mapping keeps its file open, so a cached inode that is closed has no mapped pages either. There
+// is one table for the life of a pool, whatever is mounted meanwhile: claims are made at any time.
+// Thread-safe; mutex_ is taken before Registry::mutex_ and Store::mutex_.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/result.h"
+#include "session/registry.h"
+#include "store/tree.h"
+
+namespace refault::mount {
+
+enum class OpenMode : std::uint8_t { Cached, Direct };
+
+class OpenInodes {
+  public:
+    OpenInodes(store::Tree& tree, const session::Registry& registry)
+        : tree_(tree), registry_(registry) {}
+
+    // Pins the inode; paired with close.
+    base::Result<OpenMode> open(base::InodeNo inode);
+    void close(base::InodeNo inode, OpenMode mode);
+    // Whatever programs had open when a connection ended. No request is under way any more.
+    void close_all();
+
+    // Busy when it is open through the cache. Until unclaim no open goes through the cache.
+    base::Status claim(base::InodeNo inode);
+    void unclaim(base::InodeNo inode);
+
+    std::vector<base::InodeNo> cached() const;
+    std::size_t count() const;
+
+  private:
+    struct Uses {
+        std::uint32_t cached = 0;
+        std::uint32_t direct = 0;
+        std::uint32_t claims = 0;
+    };
+    void drop_if_unused_locked(base::InodeNo inode) REQUIRES(mutex_);
+
+    store::Tree& tree_;
+    const session::Registry& registry_;
+    mutable base::Mutex mutex_;
+    std::unordered_map<base::InodeNo, Uses> uses_ GUARDED_BY(mutex_);
+};
+
+}  // namespace refault::mount

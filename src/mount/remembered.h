@@ -1,0 +1,56 @@
+// How often the kernel has been told of each inode and has not forgotten it yet. As long as it
+// remembers an inode the store keeps it, also without a name. Thread-safe; mutex_ is a leaf.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+
+#include "base/ids.h"
+#include "base/mutex.h"
+#include "store/tree.h"
+
+namespace refault::mount {
+
+class Remembered {
+  public:
+    explicit Remembered(store::Tree& tree) : tree_(tree) {}
+
+    // The tree has counted one more.
+    void add(base::InodeNo inode) {
+        base::MutexLock lock(mutex_);
+        ++counts_[inode];
+    }
+    // At most what was added: the kernel is trusted no further.
+    void forget(base::InodeNo inode, std::uint64_t count) {
+        {
+            base::MutexLock lock(mutex_);
+            const auto at = counts_.find(inode);
+            if (at == counts_.end()) return;
+            count = count < at->second ? count : at->second;
+            at->second -= count;
+            if (at->second == 0) counts_.erase(at);
+        }
+        tree_.forget(inode, count);
+    }
+    bool knows(base::InodeNo inode) const {
+        base::MutexLock lock(mutex_);
+        return inode == base::kRootInode || counts_.contains(inode);
+    }
+
+    // A mount that ends, however it ends, forgets all.
+    void forget_all() {
+        std::unordered_map<base::InodeNo, std::uint64_t> counts;
+        {
+            base::MutexLock lock(mutex_);
+            counts.swap(counts_);
+        }
+        for (const auto& [inode, count] : counts) tree_.forget(inode, count);
+    }
+
+  private:
+    store::Tree& tree_;
+    mutable base::Mutex mutex_;
+    std::unordered_map<base::InodeNo, std::uint64_t> counts_ GUARDED_BY(mutex_);
+};
+
+}  // namespace refault::mount
