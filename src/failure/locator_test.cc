@@ -101,7 +101,8 @@ TEST_F(LocatorTest, ReverseMapAndInodesAgreeOnRandomRanges) {
             hits += rmap->owners.size();
         }
     }
-    EXPECT_GT(hits, 100u);
+    // That they agree about nothing would prove nothing.
+    EXPECT_GT(hits, 30u);
 }
 
 // What a child of the test below does: maps a part of a segment and writes to some of its pages.
