@@ -5,7 +5,15 @@ set -euo pipefail
 build=$1
 source=$2
 prefix=$(mktemp -d)
-trap 'rm -rf "$prefix"' EXIT
+daemon=
+finish() {
+    if [[ -n $daemon ]]; then
+        kill "$daemon" 2>/dev/null || true
+        wait "$daemon" 2>/dev/null || true
+    fi
+    rm -rf "$prefix"
+}
+trap finish EXIT
 
 cmake --install "$build" --prefix "$prefix/root" > "$prefix/install.log"
 cmake -S "$source/examples" -B "$prefix/examples" -G Ninja -DCMAKE_PREFIX_PATH="$prefix/root" > "$prefix/configure.log"
@@ -26,4 +34,28 @@ readelf -d "$(find "$prefix/root" -name 'librefault.so' | head -n 1)" | grep NEE
     echo "librefault.so needs more than the C and C++ run time" >&2
     exit 1
 }
+# What is installed runs: a program of the examples loses a page and goes on.
+export REFAULT_RUN_DIR=$prefix/run
+find_installed() { find "$prefix/root" -name "$1" -type f | head -n 1; }
+"$(find_installed refaultd)" --create scratch --device a=ram:64M > "$prefix/daemon.log" 2>&1 &
+daemon=$!
+for _ in $(seq 100); do
+    grep -q ready "$prefix/daemon.log" && break
+    sleep 0.1
+done
+expect() {
+    local said
+    said=$("$prefix/examples/survive")
+    if [[ $said != "$1" ]]; then
+        echo "survive said '$said', expected '$1'" >&2
+        exit 1
+    fi
+}
+expect "round 1: 0 whole, 256 fresh, 0 were lost, 0 older, 0 broken"
+refault=$(find_installed refault)
+at=$("$refault" locate a 0 64M | awk '/survive/ { split($2, range, "-"); print range[1]; exit }')
+"$refault" fail a "$at" 8192 --yes > /dev/null
+expect "round 2: 254 whole, 2 fresh, 2 were lost, 0 older, 0 broken"
+expect "round 3: 256 whole, 0 fresh, 0 were lost, 0 older, 0 broken"
+
 echo "installed, found by CMake and by pkg-config"

@@ -116,6 +116,13 @@ Result<wire::Reply> next_names(const rf_session* session, const char* path,
     return reply;
 }
 
+std::string usual_socket() {
+    if (const char* const socket = std::getenv("REFAULT_SOCKET"); socket != nullptr) return socket;
+    if (const char* const run_dir = std::getenv("REFAULT_RUN_DIR"); run_dir != nullptr)
+        return std::string(run_dir) + "/session.sock";
+    return kDefaultSocket;
+}
+
 }  // namespace
 
 extern "C" {
@@ -143,10 +150,7 @@ int rf_connect(const char* socket_path, rf_session** session, char* detail, size
         return -EINVAL;
     }
     *session = nullptr;
-    const char* const from_environment = std::getenv("REFAULT_SOCKET");
-    if (socket_path == nullptr)
-        socket_path = from_environment != nullptr ? from_environment : kDefaultSocket;
-    auto connected = Session::connect(socket_path);
+    auto connected = Session::connect(socket_path != nullptr ? socket_path : usual_socket());
     if (!connected) {
         copy_text(connected.error().message(), detail, detail_size);
         return -connected.error().sys_errno();

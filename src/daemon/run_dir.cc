@@ -17,6 +17,8 @@ using base::Result;
 using base::UniqueFd;
 
 std::string default_run_dir() {
+    if (const char* told = std::getenv("REFAULT_RUN_DIR"); told != nullptr && told[0] == '/')
+        return told;
     if (::geteuid() == 0) return "/run/refault";
     const char* runtime = std::getenv("XDG_RUNTIME_DIR");
     if (runtime != nullptr && runtime[0] == '/') return std::string(runtime) + "/refault";

@@ -34,6 +34,13 @@ TEST_F(RunDir, ASecondDaemonIsRefusedUntilTheFirstHasGone) {
     EXPECT_TRUE(take_run_dir(top_ + "/run"));
 }
 
+TEST_F(RunDir, TheEnvironmentSaysWhereItIs) {
+    ASSERT_EQ(::setenv("REFAULT_RUN_DIR", "/tmp/elsewhere", 1), 0);
+    EXPECT_EQ(default_run_dir(), "/tmp/elsewhere");
+    ASSERT_EQ(::unsetenv("REFAULT_RUN_DIR"), 0);
+    EXPECT_NE(default_run_dir(), "/tmp/elsewhere");
+}
+
 TEST_F(RunDir, WhatIsNotOursIsRefused) {
     ASSERT_EQ(::symlink("/tmp", (top_ + "/link").c_str()), 0);
     EXPECT_FALSE(take_run_dir(top_ + "/link"));
