@@ -22,7 +22,7 @@ void ControlApi::add_fault_point_routes(std::map<std::string, Handler>& routes) 
     routes["POST /v1/debug/fault-points"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();
-        auto body = parse_body(request.body, {"name", "times"});
+        auto body = parse_body(request.body, {"name", "times", "action"});
         if (!body) return body.error();
         auto name = text_field(*body, "name");
         if (!name) return name.error();
@@ -32,7 +32,11 @@ void ControlApi::add_fault_point_routes(std::map<std::string, Handler>& routes) 
         if (!point)
             return Error(Code::NotFound,
                          "there is no fault point '" + *name + "'; GET lists their names");
-        (*open)->fault_points().arm(*point, *times);
+        using Action = failure::FaultPoints::Action;
+        const auto action = body->value("action", "fail");
+        if (action != "fail" && action != "kill")
+            return Error(Code::Invalid, "'action' is fail or kill");
+        (*open)->fault_points().arm(*point, *times, action == "kill" ? Action::Kill : Action::Fail);
         return Json{{"name", *name}, {"times", *times}};
     };
 }

@@ -14,12 +14,13 @@ constexpr std::size_t kRecordsMax = 256;
 constexpr std::size_t kPartsMax = 4096;
 constexpr std::size_t kSignalsMax = 1024;
 
-constexpr std::array<std::pair<FailureKind, std::string_view>, 5> kKinds{{
+constexpr std::array<std::pair<FailureKind, std::string_view>, 6> kKinds{{
     {FailureKind::PlannedRemoval, "planned-removal"},
     {FailureKind::SurpriseRemoval, "surprise-removal"},
     {FailureKind::Poison, "poison"},
     {FailureKind::InputOutput, "io-error"},
     {FailureKind::Checksum, "checksum"},
+    {FailureKind::UnderRepair, "under-repair"},
 }};
 
 std::uint64_t wall_clock_ns() {
@@ -180,6 +181,17 @@ bool FailureBook::close_if_repaired(std::uint64_t number) {
     }
     repaired(number);
     return true;
+}
+
+bool FailureBook::has_repaired_copy(std::uint64_t number) const {
+    MutexLock lock(mutex_);
+    return std::any_of(kept_.begin(), kept_.end(), [&](const Kept& kept) {
+        const auto& parts = kept.record.parts;
+        return kept.record.number == number &&
+               std::any_of(parts.begin(), parts.end(), [](const FailedPart& part) {
+                   return part.replica > 0 && part.outcome == Outcome::Repaired;
+               });
+    });
 }
 
 void FailureBook::proven(std::uint64_t number) {

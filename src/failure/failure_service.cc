@@ -188,7 +188,9 @@ bool FailureService::is_tried_again(const Failure& failure, const Status& status
 }
 
 void FailureService::end(const Failure& failure, Status status) {
-    const bool needs_copies = !status || !book_.close_if_repaired(failure.record);
+    const bool is_closed = status && book_.close_if_repaired(failure.record);
+    // A copy that was repaired may be marked as unlike its primary for that time.
+    const bool needs_copies = !is_closed || book_.has_repaired_copy(failure.record);
     if (!status && status.error().code() != Code::NotFound) {
         base::log_line(base::LogLevel::Error,
                        "a failure could not be dealt with: " + status.error().message());

@@ -1,6 +1,8 @@
 // Counting and failing.
 #include "failure/fault_points.h"
 
+#include <signal.h>
+
 #include <cerrno>
 #include <string>
 
@@ -31,7 +33,8 @@ std::optional<FaultPoint> fault_point_of(std::string_view name) noexcept {
     return std::nullopt;
 }
 
-void FaultPoints::arm(FaultPoint point, std::uint64_t times) noexcept {
+void FaultPoints::arm(FaultPoint point, std::uint64_t times, Action action) noexcept {
+    counts_[index(point)].action.store(action, std::memory_order_relaxed);
     counts_[index(point)].armed.store(times, std::memory_order_relaxed);
 }
 
@@ -42,6 +45,8 @@ Status FaultPoints::pass(FaultPoint point) noexcept {
     while (armed > 0)
         if (counts.armed.compare_exchange_weak(armed, armed - 1, std::memory_order_relaxed)) {
             counts.failed.fetch_add(1, std::memory_order_relaxed);
+            if (counts.action.load(std::memory_order_relaxed) == Action::Kill)
+                (void)::raise(SIGKILL);
             return Error(
                 Code::Io,
                 "fault point " + std::string(kFaultPoints[index(point)].name) + " is armed", EIO);

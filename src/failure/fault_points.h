@@ -21,6 +21,7 @@ using base::Status;
 enum class FaultPoint : std::uint8_t {
     RecoverFence,
     RecoverRepair,
+    RecoverFill,
     RecoverDrop,
     RecoverMarkLost,
     RecoverMetadata,
@@ -56,8 +57,9 @@ struct FaultPointInfo {
 inline constexpr std::array kFaultPoints{
     FaultPointInfo{FaultPoint::RecoverFence, "recover-fence",
                    "another operation holds the range that failed"},
-    FaultPointInfo{FaultPoint::RecoverRepair, "recover-repair",
-                   "the hole cannot be punched, or the copy's bytes not be written into it"},
+    FaultPointInfo{FaultPoint::RecoverRepair, "recover-repair", "the hole cannot be punched"},
+    FaultPointInfo{FaultPoint::RecoverFill, "recover-fill",
+                   "the memory was dropped and the copy's bytes cannot be written in its place"},
     FaultPointInfo{FaultPoint::RecoverDrop, "recover-drop",
                    "the journal does not take that a copy is gone"},
     FaultPointInfo{FaultPoint::RecoverMarkLost, "recover-mark-lost",
@@ -104,8 +106,10 @@ std::optional<FaultPoint> fault_point_of(std::string_view name) noexcept;
 
 class FaultPoints {
   public:
-    // The next `times` passes of the point fail.
-    void arm(FaultPoint point, std::uint64_t times) noexcept;
+    // What an armed point does: its step fails, or the daemon ends there as by kill -9.
+    enum class Action : std::uint8_t { Fail, Kill };
+    // The next `times` passes of the point do that.
+    void arm(FaultPoint point, std::uint64_t times, Action action = Action::Fail) noexcept;
     // Io when the point is armed.
     Status pass(FaultPoint point) noexcept;
     std::uint64_t passed(FaultPoint point) const noexcept;  // failed ones included
@@ -114,6 +118,7 @@ class FaultPoints {
   private:
     struct Counts {
         std::atomic<std::uint64_t> armed{0};
+        std::atomic<Action> action{Action::Fail};
         std::atomic<std::uint64_t> passed{0};
         std::atomic<std::uint64_t> failed{0};
     };

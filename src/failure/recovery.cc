@@ -114,17 +114,20 @@ std::optional<std::vector<std::uint8_t>> Recovery::bytes_of_copies(const Extent&
     return bytes;
 }
 
-// The hole drops the bad memory.
-bool Recovery::repair_in_place(const Extent& bad, std::span<const std::uint8_t> bytes,
-                               std::uint64_t record) {
+// The hole drops the bad memory. False when it is not repaired, and nobody can have seen the hole.
+Result<bool> Recovery::repair_in_place(const Extent& bad, std::span<const std::uint8_t> bytes,
+                                       std::uint64_t record) {
     auto device = store_.device(bad.device);
-    if (!faults_.pass(FaultPoint::RecoverRepair)) return false;
-    if (!device || !(*device)->restore_size(bad.device_range()) ||
-        !(*device)->punch(bad.device_range()))
+    if (!device || !faults_.pass(FaultPoint::RecoverRepair)) return false;
+    RETURN_IF_ERROR(store_.begin_repair(bad));
+    if (!(*device)->restore_size(bad.device_range()) || !(*device)->punch(bad.device_range()))
         return false;
     book_.part_unmapped(record);
-    if (is_segment_gone(bad)) return false;
-    return (*device)->write(bad.device_offset, bytes) && (*device)->sync(bad.device_range());
+    if (is_segment_gone(bad) || !faults_.pass(FaultPoint::RecoverFill) ||
+        !(*device)->write(bad.device_offset, bytes) || !(*device)->sync(bad.device_range()))
+        return false;
+    RETURN_IF_ERROR(store_.end_repair(bad));
+    return true;
 }
 
 Status Recovery::drop_part(const Part& part, FailedPart& report, bool stays_taken) {
@@ -166,7 +169,13 @@ Status Recovery::recover_part(const Part& part, FailedPart& report, bool& is_to_
         is_to_split = true;
         return {};
     }
-    if (bytes && !is_retired && repair_in_place(bad, *bytes, part.record)) {
+    bool is_repaired = false;
+    if (bytes && !is_retired) {
+        const auto done = repair_in_place(bad, *bytes, part.record);
+        if (!done) return done.error();
+        is_repaired = *done;
+    }
+    if (is_repaired) {
         if (bad.replica == 0) {
             hold_back_writers(bad, bad.file_range(), report);
             report.may_be_older = may_be_older(bad.inode, report);
@@ -198,7 +207,7 @@ void Recovery::add_unless_lost(const Extent& extent, std::vector<Extent>& parts)
     base::RangeSet open;
     open.add(extent.file_range());
     for (const auto& lost : store_.lost(extent.inode, extent.file_range()))
-        open.subtract(lost.range);
+        if (lost.kind != FailureKind::UnderRepair) open.subtract(lost.range);
     for (const auto part : open.parts())
         for (auto at = part.begin(); at < part.end(); at += kPieceBytes)
             parts.push_back(cut_to(extent, FileRange(at, std::min(at + kPieceBytes, part.end()))));

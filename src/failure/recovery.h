@@ -82,8 +82,8 @@ class Recovery {
     // is_to_split: nothing was done, because some of its pages have no copy that can be read.
     Status recover_part(const Part& part, FailedPart& report, bool& is_to_split);
     Status drop_part(const Part& part, FailedPart& report, bool stays_taken);
-    bool repair_in_place(const store::Extent& bad, std::span<const std::uint8_t> bytes,
-                         std::uint64_t record);
+    Result<bool> repair_in_place(const store::Extent& bad, std::span<const std::uint8_t> bytes,
+                                 std::uint64_t record);
     std::optional<std::vector<std::uint8_t>> bytes_of_copies(const store::Extent& bad) const;
     Status recover_pages(const store::Extent& extent, FailureKind kind, std::uint64_t record);
     // There is no memory to repair.

@@ -101,7 +101,7 @@ LostRange get_lost(Decoder& in) {
         lost.range = FileRange(begin, end);
     const auto kind = in.u8();
     if (kind < static_cast<std::uint8_t>(FailureKind::PlannedRemoval) ||
-        kind > static_cast<std::uint8_t>(FailureKind::Checksum))
+        kind > static_cast<std::uint8_t>(FailureKind::UnderRepair))
         in.fail();
     else
         lost.kind = static_cast<FailureKind>(kind);

@@ -230,6 +230,10 @@ class Store {
                                              std::optional<FailureKind> lost_as);
     // The file's bytes are lost though their extents stay: bad memory.
     Status mark_lost(const Extent& extent, FailureKind kind);
+    // Around the repair of memory by another copy's bytes, while the extent is punched and written
+    // anew: journalled, where the device is there after a crash.
+    Status begin_repair(const Extent& bad);
+    Status end_repair(const Extent& bad);
     std::vector<LostRange> lost(InodeNo inode, FileRange range) const;
     // Every lost range of every file, open or not.
     std::vector<std::pair<InodeNo, LostRange>> all_lost() const;
@@ -433,6 +437,7 @@ class Store {
     std::vector<std::pair<FileRange, DeviceSet>> taken_devices_locked(
         InodeNo inode, FileRange range, std::uint32_t replica,
         std::span<const Extent> planned) const REQUIRES(mutex_);
+    Status end_broken_repairs_locked() REQUIRES(mutex_);
     void drop_copy_locked(const Extent& copy, FailureKind kind, Change& change, Dropped& dropped)
         REQUIRES(mutex_);
     Status may_export_locked(const DeviceSet& devices, const ExportPlan& plan) const

@@ -99,6 +99,13 @@ void Store::drop_copy_locked(const Extent& copy, FailureKind kind, Change& chang
                              Dropped& dropped) {
     change.operations.push_back(op::CutExtent{copy});
     const auto* node = state_->inode(copy.inode);
+    std::vector<LostRange> lost_before;
+    for (const auto& lost : node->lost.overlapping(copy.file_range()))
+        if (copy.replica == 0 && lost.kind == FailureKind::UnderRepair)
+            change.operations.push_back(
+                op::ClearLost{copy.inode, lost.range.begin(), lost.range.end()});
+        else
+            lost_before.push_back(lost);
     if (failed_devices_.contains(copy.device)) {
         // What was lost on it before has no bytes there that could come back with it.
         base::RangeSet valid;
@@ -113,7 +120,7 @@ void Store::drop_copy_locked(const Extent& copy, FailureKind kind, Change& chang
     base::RangeSet open;
     open.add(copy.file_range());
     // What was lost before on bad memory stays as it was recorded.
-    for (const auto& lost : node->lost.overlapping(copy.file_range())) open.subtract(lost.range);
+    for (const auto& lost : lost_before) open.subtract(lost.range);
     for (const auto& other : node->extents.overlapping(copy.inode, copy.file_range())) {
         if (other.replica == 0) continue;
         for (const auto part : open.parts(other.file_range())) {
@@ -181,11 +188,63 @@ std::vector<LostRange> Store::lost(InodeNo inode, FileRange range) const {
     return node->lost.overlapping(range);
 }
 
+// A crash while the hole is there must not leave zeros that pass for the file's bytes:
+//  - of the primary: the next open lets another copy take its place;
+//  - of a copy: it is compared with the primary.
+// A device that ends with the daemon is not found again.
+Status Store::begin_repair(const Extent& bad) {
+    MutexLock lock(mutex_);
+    const auto device = devices_.find(bad.device);
+    const auto* node = state_->inode(bad.inode);
+    if (device == devices_.end() || node == nullptr || !node->extents.holds(bad))
+        return Error(Code::Busy, "the extent has changed meanwhile");
+    if (device->second->spec().kind == device::DeviceKind::Ram) return {};
+    Change change;
+    if (bad.replica > 0 && !node->is_unsynced)
+        change.operations = {op::SetUnsynced{bad.inode, true}};
+    if (bad.replica == 0 && node->lost.overlapping(bad.file_range()).empty())
+        change.operations = {op::MarkLost{
+            bad.inode,
+            {bad.file_range(), FailureKind::UnderRepair, bad.device, bad.device_offset, now_ns()}}};
+    return change.operations.empty() ? Status() : commit_locked(change);
+}
+
+Status Store::end_repair(const Extent& bad) {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(bad.inode);
+    if (node == nullptr || bad.replica > 0) return {};
+    Change change;
+    for (const auto& lost : node->lost.overlapping(bad.file_range()))
+        if (lost.kind == FailureKind::UnderRepair)
+            change.operations.push_back(
+                op::ClearLost{bad.inode, lost.range.begin(), lost.range.end()});
+    return change.operations.empty() ? Status() : commit_locked(change);
+}
+
+// Before devices are matched: what a repair has left when the daemon died in the middle of it.
+Status Store::end_broken_repairs_locked() {
+    std::vector<Extent> primaries;
+    for (const auto& [number, node] : state_->inodes())
+        for (const auto& lost : node.lost.all()) {
+            if (lost.kind != FailureKind::UnderRepair) continue;
+            for (const auto& extent : node.extents.overlapping(number, lost.range))
+                if (extent.replica == 0) primaries.push_back(extent);
+        }
+    for (const auto& primary : primaries) {
+        Change change;
+        Dropped dropped{primary, {}, {}};
+        drop_copy_locked(primary, FailureKind::Poison, change, dropped);
+        for (const auto& operation : change.operations) RETURN_IF_ERROR(state_->apply(operation));
+    }
+    return {};
+}
+
 std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {
     MutexLock lock(mutex_);
     std::vector<std::pair<InodeNo, LostRange>> all;
     for (const auto& [number, node] : state_->inodes())
-        for (const auto& lost : node.lost.all()) all.emplace_back(number, lost);
+        for (const auto& lost : node.lost.all())
+            if (lost.kind != FailureKind::UnderRepair) all.emplace_back(number, lost);
     std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
         return std::pair(a.first, a.second.range) < std::pair(b.first, b.second.range);
     });

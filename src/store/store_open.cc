@@ -108,6 +108,7 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
         RETURN_IF_ERROR(store->state_->apply_record(record));
     const auto* root = store->state_->inode(base::kRootInode);
     if (root == nullptr) return Error(Code::Corrupt, "the pool's metadata has no root directory");
+    RETURN_IF_ERROR(store->end_broken_repairs_locked());
     Devices matched;
     store->moves_ = std::make_unique<MoveBook>();
     RETURN_IF_ERROR(store->match_devices_locked(devices, allow_missing, matched));

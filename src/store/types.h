@@ -138,6 +138,8 @@ enum class FailureKind : std::uint8_t {
     Poison = 3,           // the memory is there and bad
     InputOutput = 4,      // a read or write gave an error
     Checksum = 5,         // the bytes are not those that were written
+    // No loss: another copy is being written into the hole. Found in a journal after a crash alone.
+    UnderRepair = 6,
 };
 
 // What gave an error: a read can be tried again page by page, to find out which is bad.
