@@ -83,7 +83,16 @@ class Chaos {
         for (int k = 0; k < 2; ++k)
             pool_.post("/v1/files/remove",
                        {{"path", "/g" + std::to_string(number) + "-" + std::to_string(k)}});
+        wait_for_room();
         start_group();
+    }
+
+    // The killed writer's file goes when the daemon has seen its end; what is leaving has no room.
+    void wait_for_room() {
+        EXPECT_TRUE(eventually([&] {
+            put_back_pulled();
+            return pool_.get("/v1/status").value("free_bytes", 0ull) >= 32ull << 20;
+        }));
     }
 
     void pull_some() {
