@@ -53,9 +53,9 @@ RF_API const char* rf_strerror(int error);
 RF_API size_t rf_error_detail(const rf_session* session, char* buffer, size_t size);
 
 /* Connects to a daemon. socket_path: its session socket; NULL: $REFAULT_SOCKET, else
- * session.sock in $REFAULT_RUN_DIR, else /run/refault/session.sock. -EOPNOTSUPP when userfaultfd is not allowed to this process; -ENOENT,
- * -ECONNREFUSED when no daemon listens. On failure *session is NULL and `detail` (may be NULL)
- * receives the reason. */
+ * session.sock in $REFAULT_RUN_DIR, else /run/refault/session.sock. -EOPNOTSUPP when userfaultfd is
+ * not allowed to this process; -ENOENT, -ECONNREFUSED when no daemon listens. On failure *session
+ * is NULL and `detail` (may be NULL) receives the reason. */
 RF_API int rf_connect(const char* socket_path, rf_session** session, char* detail,
                       size_t detail_size);
 /* Unmaps all mappings, closes all files, joins the pager. */
