@@ -56,6 +56,7 @@ Status run_revoke(const Options& options);
 Status run_yank(const Options& options);
 Status run_persist(const Options& options);
 Status run_refault(const Options& options);
+Status run_mount(const Options& options);
 
 // Child processes of benches, started as `refault-bench child-NAME arguments...`.
 int run_drain_writer(const std::vector<std::string>& arguments);

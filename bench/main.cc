@@ -50,7 +50,11 @@ Bench g_benches[] = {
     {"refault",
      "the touch of a page whose place was taken away, over userfaultfd across processes",
      run_refault,
-     {}}};
+     {}},
+    {"mount",
+     "fio and many small files on the mount, over another FUSE filesystem, and a tmpfs",
+     run_mount,
+     {.runs = 3}}};
 
 }  // namespace
 

@@ -1,0 +1,177 @@
+// mount: the same programs on the mount, on another FUSE filesystem over a tmpfs, and on a tmpfs
+// itself, in turn. fio reads and writes a file in several ways; then many small files are made,
+// looked at and removed by plain system calls. Files of the pool have one copy, as those of the
+// others.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <optional>
+
+#include "bench/harness.h"
+#include "bench/mounted_places.h"
+
+namespace refault::bench {
+
+namespace {
+
+using base::Code;
+using base::Error;
+
+constexpr const char* kPoolSize = "4G";
+constexpr std::uint64_t kPlainBytes = 4ull << 30;
+constexpr int kStormFiles = 100'000;
+constexpr int kFilesOfDirectory = 1000;
+
+struct Workload {
+    const char* name;
+    const char* engine;
+    const char* pattern;
+    const char* block;
+};
+constexpr std::array kWorkloads{Workload{"read 1 MiB", "psync", "read", "1M"},
+                                Workload{"write 1 MiB", "psync", "write", "1M"},
+                                Workload{"read 4 KiB", "psync", "read", "4k"},
+                                Workload{"write 4 KiB", "psync", "write", "4k"},
+                                Workload{"random read 4 KiB", "psync", "randread", "4k"},
+                                Workload{"random write 4 KiB", "psync", "randwrite", "4k"},
+                                Workload{"random mixed 4 KiB", "psync", "randrw", "4k"},
+                                Workload{"mapped random read 4 KiB", "mmap", "randread", "4k"},
+                                Workload{"mapped random write 4 KiB", "mmap", "randwrite", "4k"}};
+
+// MiB/s, reads and writes together.
+Result<double> run_fio(const Workload& workload, const std::string& directory) {
+    const std::string command = std::string("fio --name=bench --directory=") + directory +
+                                " --ioengine=" + workload.engine + " --rw=" + workload.pattern +
+                                " --bs=" + workload.block +
+                                " --size=256M --runtime=1 --time_based --end_fsync=1 --unlink=1"
+                                " --thread --output-format=json 2>/dev/null";
+    std::FILE* const pipe = ::popen(command.c_str(), "r");
+    if (pipe == nullptr) return base::sys_error("fio");
+    std::string text;
+    std::array<char, 4096> part{};
+    for (std::size_t got = 0; (got = std::fread(part.data(), 1, part.size(), pipe)) > 0;)
+        text.append(part.data(), got);
+    const int status = ::pclose(pipe);
+    const auto answer = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (status != 0 || !answer.is_object() || !answer.contains("jobs"))
+        return Error(Code::Io, "fio failed at " + std::string(workload.name) +
+                                   "; is it installed? (apt-get install fio)");
+    const auto& job = answer["jobs"][0];
+    return (job["read"].value("bw_bytes", 0.0) + job["write"].value("bw_bytes", 0.0)) / (1 << 20);
+}
+
+struct Storm {
+    double creates = 0, stats = 0, removals = 0;  // each second
+};
+
+std::string storm_file(const std::string& directory, int i) {
+    return directory + "/storm" + std::to_string(i / kFilesOfDirectory) + "/" + std::to_string(i);
+}
+
+Result<Storm> run_storm(const std::string& directory) {
+    int failures = 0;
+    for (int i = 0; i < kStormFiles; i += kFilesOfDirectory)
+        failures += ::mkdir((directory + "/storm" + std::to_string(i / kFilesOfDirectory)).c_str(),
+                            0700) != 0
+                        ? 1
+                        : 0;
+    const auto rate = [&](auto&& action) {
+        return kStormFiles / time_s([&] {
+                   for (int i = 0; i < kStormFiles; ++i)
+                       failures += action(storm_file(directory, i)) ? 0 : 1;
+               });
+    };
+    Storm storm;
+    storm.creates = rate([](const std::string& path) {
+        const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+        return fd >= 0 && ::close(fd) == 0;
+    });
+    storm.stats = rate([](const std::string& path) {
+        struct stat status;
+        return ::stat(path.c_str(), &status) == 0;
+    });
+    storm.removals = rate([](const std::string& path) { return ::unlink(path.c_str()) == 0; });
+    for (int i = 0; i < kStormFiles; i += kFilesOfDirectory)
+        (void)::rmdir((directory + "/storm" + std::to_string(i / kFilesOfDirectory)).c_str());
+    if (failures > 0)
+        return Error(Code::Io, std::to_string(failures) + " operations on small files failed in " +
+                                   directory);
+    return storm;
+}
+
+struct Place {
+    std::string name;
+    std::string directory;
+    std::map<std::string, std::vector<double>> figures;
+};
+
+Status run_once(std::vector<Place>& places, bool counts) {
+    for (const auto& workload : kWorkloads)
+        for (auto& place : places) {
+            auto figure = run_fio(workload, place.directory);
+            if (!figure) return figure.error();
+            if (counts) place.figures[workload.name].push_back(*figure);
+        }
+    return {};
+}
+
+Status run_storms(std::vector<Place>& places) {
+    for (auto& place : places) {
+        auto storm = run_storm(place.directory);
+        if (!storm) return storm.error();
+        place.figures["create"].push_back(storm->creates);
+        place.figures["stat"].push_back(storm->stats);
+        place.figures["remove"].push_back(storm->removals);
+    }
+    return {};
+}
+
+// True when the mount is at least as quick as the peer.
+bool add_row(Report& report, const std::vector<Place>& places, const std::string& what,
+             const char* unit) {
+    Json row = {{"workload", what}, {"unit", unit}};
+    for (const auto& place : places) row[place.name] = median(place.figures.at(what));
+    const double mount = row["mount"], peer = row["peer"], plain = row["tmpfs"];
+    row["over_peer"] = mount / peer;
+    row["over_tmpfs"] = mount / plain;
+    report.row(row);
+    return mount >= peer;
+}
+
+}  // namespace
+
+Status run_mount(const Options& options) {
+    auto pool = MountedPool::create(kPoolSize);
+    if (!pool) return pool.error();
+    auto tmpfs = PlainTmpfs::create(kPlainBytes);
+    if (!tmpfs) return tmpfs.error();
+    const auto plain = tmpfs->file("bench");
+    if (::mkdir(plain.c_str(), 0755) != 0) return base::sys_error("mkdir " + plain);
+    auto peer = FusePeer::create(plain);
+    if (!peer) return peer.error();
+    std::vector<Place> places{
+        {"mount", (*pool)->path(), {}}, {"peer", (*peer)->path(), {}}, {"tmpfs", plain, {}}};
+    Report report("mount", options);
+    report.input("peer", (*peer)->name() + " over a tmpfs of the same kind");
+    report.input("fio", "256 MiB, 1 s each, one thread, through the page cache");
+    report.input("small files", kStormFiles);
+    for (int run = 0; run <= options.runs; ++run)
+        RETURN_IF_ERROR(run_once(places, /*counts=*/run > 0));
+    RETURN_IF_ERROR(run_storms(places));
+    bool is_ahead = true, is_metadata_ahead = true;
+    for (const auto& workload : kWorkloads)
+        is_ahead = add_row(report, places, workload.name, "MiB/s") && is_ahead;
+    for (const char* what : {"create", "stat", "remove"})
+        is_metadata_ahead = add_row(report, places, what, "1/s") && is_metadata_ahead;
+    report.target("at least the FUSE peer in each of fio's", is_ahead);
+    report.target("ahead of it in metadata", is_metadata_ahead);
+    report.finish();
+    return {};
+}
+
+}  // namespace refault::bench
