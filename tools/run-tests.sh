@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 preset=${1:?usage: tools/run-tests.sh PRESET}
+export LSAN_OPTIONS=suppressions=$PWD/tests/lsan_suppressions.txt:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}
 # A lane that finds no tests must not pass as if it had run them.
 ctest --preset "$preset" --label-regex '^unit$' -j2 --no-tests=error
 if [[ -e tests/CMakeLists.txt ]]; then
