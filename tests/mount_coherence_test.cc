@@ -40,8 +40,7 @@ TEST_F(MountCoherence, AFileInTheCacheIsNotMappedDirectly) {
     Pool pool(kThree);
     Mounted mount(pool);
     make_file(pool, "/f", 1);
-    Filer filer(mount / "f", "write");
-    ASSERT_EQ(filer.say("map shared"), "ok");
+    SharedFiler filer(mount / "f");
     ASSERT_EQ(filer.store(0, 7), "ok");
     Talker refused({"refault-mapper", pool.daemon().session_socket(), "/f", "write"});
     EXPECT_NE(refused.greeting().find("open on a mount"), std::string::npos) << refused.greeting();
@@ -55,8 +54,7 @@ TEST_F(MountCoherence, WhatIsCachedOfAClosedFileIsNotShownAfterADirectStore) {
     Mounted mount(pool);
     make_file(pool, "/f", 1);
     {
-        Filer filer(mount / "f", "write");
-        ASSERT_EQ(filer.say("map shared"), "ok");
+        SharedFiler filer(mount / "f");
         ASSERT_EQ(filer.store(0, 1, kFileBytes), "ok");
     }
     {
@@ -65,9 +63,9 @@ TEST_F(MountCoherence, WhatIsCachedOfAClosedFileIsNotShownAfterADirectStore) {
         ASSERT_EQ(mapper.store(0, 2, kFileBytes), "ok");
         EXPECT_EQ(mapper.persist(0, kFileBytes), "ok");
     }
-    Filer filer(mount / "f", "write");
-    EXPECT_TRUE(eventually([&] { return filer.say("map shared") == "ok" || (filer.kill(), false); },
-                           std::chrono::seconds(1)));
+    // The daemon has seen the client's end.
+    EXPECT_TRUE(eventually([&] { return pool.get("/v1/maps")["mappings"].empty(); }));
+    SharedFiler filer(mount / "f");
     EXPECT_EQ(filer.load(0, kFileBytes), "ok 2");
 }
 
@@ -75,8 +73,7 @@ TEST_F(MountCoherence, TheToolsSeeAndAreSeen) {
     Pool pool(kThree);
     Mounted mount(pool);
     make_file(pool, "/f", 1);
-    Filer filer(mount / "f", "write");
-    ASSERT_EQ(filer.say("map shared"), "ok");
+    SharedFiler filer(mount / "f");
     ASSERT_EQ(filer.store(0, 1, 4 * kPage), "ok");
     // Not written back yet, and read by the daemon.
     const auto bytes = pool.control().get_bytes("/v1/files/data?path=/f&offset=0&length=16384");

@@ -75,8 +75,7 @@ TEST_F(MountLife, AStoppingDaemonWritesBackAndUnmounts) {
         Pool pool(made);
         Mounted mount(pool);
         make_file(pool, "/f", 1);
-        Filer filer(mount / "f", "write");
-        ASSERT_EQ(filer.say("map shared"), "ok");
+        SharedFiler filer(mount / "f");
         ASSERT_EQ(filer.store(0, 8, kFileBytes), "ok");
         ASSERT_TRUE(mount.is_mounted());
         const auto stopped = pool.daemon().stop();

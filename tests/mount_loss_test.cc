@@ -24,8 +24,7 @@ TEST_F(MountLoss, AMappedFileLivesThroughAPull) {
     Pool pool(kThree);
     Mounted mount(pool);
     make_file(pool, "/f", 1);
-    Filer filer(mount / "f", "write");
-    ASSERT_EQ(filer.say("map shared"), "ok");
+    SharedFiler filer(mount / "f");
     ASSERT_EQ(filer.store(0, 5, kFileBytes), "ok");
     const auto address = filer.say("address");
     const auto device = place_of(pool, "/f", 0).device;
@@ -50,8 +49,7 @@ TEST_F(MountLoss, DirtyMappedPagesFollowThePulls) {
     Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M", "d=ram:64M"});
     Mounted mount(pool);
     make_file(pool, "/f", 1);
-    Filer filer(mount / "f", "write");
-    ASSERT_EQ(filer.say("map shared"), "ok");
+    SharedFiler filer(mount / "f");
     ASSERT_EQ(filer.say("churn 0 " + std::to_string(kPages)), "ok");
     for (int i = 0; i < 2; ++i) {
         const auto device = place_of(pool, "/f", 0).device;
@@ -68,8 +66,7 @@ TEST_F(MountLoss, AYankedDeviceCostsNothingWhereThereIsACopy) {
     Pool pool(kThree);
     Mounted mount(pool);
     make_file(pool, "/f", 2);
-    Filer filer(mount / "f", "write");
-    ASSERT_EQ(filer.say("map shared"), "ok");
+    SharedFiler filer(mount / "f");
     ASSERT_EQ(filer.store(0, 5, kFileBytes), "ok");
     ASSERT_EQ(filer.say("msync"), "ok");
     ASSERT_EQ(filer.say("churn 16 64"), "ok");
@@ -92,9 +89,7 @@ TEST_F(MountLoss, AYankedDeviceLosesWhatHasNoCopyAndNothingElse) {
     Mounted mount(pool);
     make_file(pool, "/one", 1);
     make_file(pool, "/two", 2);
-    Filer one(mount / "one", "write"), two(mount / "two", "write");
-    ASSERT_EQ(one.say("map shared"), "ok");
-    ASSERT_EQ(two.say("map shared"), "ok");
+    SharedFiler one(mount / "one"), two(mount / "two");
     ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
     ASSERT_EQ(two.store(0, 2, kFileBytes), "ok");
     ASSERT_EQ(one.say("msync"), "ok");
@@ -121,9 +116,8 @@ TEST_F(MountLoss, APoisonedPageIsLostAloneOrRepaired) {
     Mounted mount(pool);
     make_file(pool, "/one", 1);
     make_file(pool, "/two", 2);
-    Filer one(mount / "one", "write"), two(mount / "two", "write");
+    SharedFiler one(mount / "one"), two(mount / "two");
     for (auto* filer : {&one, &two}) {
-        ASSERT_EQ(filer->say("map shared"), "ok");
         ASSERT_EQ(filer->store(0, 4, kFileBytes), "ok");
         ASSERT_EQ(filer->say("msync"), "ok");
     }
@@ -146,13 +140,36 @@ TEST_F(MountLoss, APoisonedPageIsLostAloneOrRepaired) {
     pool.expect_sound();
 }
 
+// Open or not: every name of the file, where it was, what of it.
+TEST_F(MountLoss, ALossIsReportedByAllNamesOfAFileThatNobodyHasOpen) {
+    Pool pool(kThree);
+    Mounted mount(pool);
+    make_file(pool, "/f", 1);
+    ASSERT_EQ(::link((mount / "f").c_str(), (mount / "second").c_str()), 0);
+    const auto place = place_of(pool, "/f", 9 * kPage);
+    poison(pool, place);
+    const Json names = {"/f", "/second"};
+    const auto lost = pool.get("/v1/lost")["lost"];
+    ASSERT_EQ(lost.size(), 1u) << lost.dump();
+    EXPECT_EQ(lost[0]["paths"], names);
+    EXPECT_FALSE(lost[0].value("was_open", true));
+    const auto answer = pool.get("/v1/events?follow=0");
+    Json told;
+    for (const auto& event : answer["events"])
+        if (event["kind"] == "file-range-lost") told = event;
+    EXPECT_EQ(told["paths"], names) << told.dump();
+    EXPECT_EQ(told.value("device", ""), place.device);
+    EXPECT_EQ(told.value("device_offset", 0ull), place.offset);
+    EXPECT_EQ(told.value("file_offset", 0ull), 9 * kPage);
+    EXPECT_EQ(told.value("length_bytes", 0ull), kPage);
+}
+
 // A dirty page whose memory was lost is whole and newer than what was lost: it is written back.
 TEST_F(MountLoss, ADirtyPageOverLostMemoryIsKept) {
     Pool pool(kThree);
     Mounted mount(pool);
     make_file(pool, "/f", 1);
-    Filer filer(mount / "f", "write");
-    ASSERT_EQ(filer.say("map shared"), "ok");
+    SharedFiler filer(mount / "f");
     ASSERT_EQ(filer.store(0, 1, kFileBytes), "ok");
     ASSERT_EQ(filer.say("msync"), "ok");
     ASSERT_EQ(filer.store(5 * kPage, 2), "ok");
@@ -178,10 +195,9 @@ TEST_F(MountLoss, NothingHangsWhileReadersAndFailuresMeet) {
     Mounted mount(pool);
     make_file(pool, "/f", 2);
     put_bytes(pool, "/f", std::string(kFileBytes, 3));
-    std::vector<std::unique_ptr<Filer>> filers;
+    std::vector<std::unique_ptr<SharedFiler>> filers;
     for (int i = 0; i < 4; ++i) {
-        filers.push_back(std::make_unique<Filer>(mount / "f", "write"));
-        ASSERT_EQ(filers.back()->say("map shared"), "ok");
+        filers.push_back(std::make_unique<SharedFiler>(mount / "f"));
         ASSERT_EQ(filers.back()->say("churn " + std::to_string(64 * i) + " 64"), "ok");
     }
     Filer reader(mount / "f", "read");

@@ -43,6 +43,14 @@ class Filer : public Talker {
     std::string pwrite(std::uint64_t offset, unsigned byte, std::uint64_t length = kPage);
 };
 
+// One that has the file mapped shared.
+class SharedFiler : public Filer {
+  public:
+    explicit SharedFiler(const std::string& path) : Filer(path, "write") {
+        EXPECT_EQ(say("map shared"), "ok");
+    }
+};
+
 std::string failed(int error);  // "error N"
 
 // Runs a line of shell in the directory; its output and status. Ended after `seconds` (then 124).

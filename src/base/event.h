@@ -11,7 +11,7 @@
 
 namespace refault::base {
 
-using EventValue = std::variant<std::string, std::uint64_t, double, bool>;
+using EventValue = std::variant<std::string, std::uint64_t, double, bool, std::vector<std::string>>;
 
 struct Event {
     std::string kind;  // "device-leaving", "move", "session-opened" ...

@@ -19,7 +19,8 @@ Json time_or_null(double ms) {
 
 Json to_json(const failure::FailedPart& part) {
     return {{"inode", part.inode.raw()},
-            {"path", part.path},
+            {"path", part.path()},
+            {"paths", part.paths},
             {"file_begin", part.file_range.begin()},
             {"file_end", part.file_range.end()},
             {"replica", part.replica},

@@ -1,10 +1,9 @@
-// Putting a pool together, and its devices.
+// Putting a pool together, and what is asked of it.
 #include "daemon/pool.h"
 
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <set>
 
 #include "base/log.h"
@@ -71,41 +70,6 @@ Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
     events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
     pool->list_absent_devices();
     return pool;
-}
-
-// Programs of an earlier daemon, or of an earlier opening, may map segments still. They reach what
-// is in them by now; what comes later goes elsewhere.
-void Pool::set_held_segments_aside(const device::Device& device) {
-    auto target = failure::proof_target(device);
-    auto id = store_->find_device(device.name());
-    if (!target || !id) return;
-    const auto report = failure::prove(*target);
-    if (!report) return;
-    std::set<base::SegmentNo> held;
-    for (const auto& holder : report->holders)
-        if (const auto segment = device::segment_of_path(holder.path)) held.insert(*segment);
-    for (const auto segment : held) store_->set_held(*id, segment);
-    if (held.empty()) return;
-    events_.publish({"segments-held",
-                     {{"device", device.name()},
-                      {"segments", std::uint64_t(held.size())},
-                      {"holder", report->summary()}}});
-}
-
-// Those that were lost earlier, and those without which the pool was opened just now.
-void Pool::list_absent_devices() {
-    MutexLock lock(mutex_);
-    for (const auto& name : store_->absent_devices()) {
-        if (devices_.contains(name)) continue;
-        DeviceView absent;
-        absent.name = name;
-        absent.is_member = false;
-        absent.is_lost = true;
-        absent.slot_state = slot::SlotState::Failed;
-        absent.power = slot::Indicator::Off;
-        pulled_[name] = std::move(absent);
-        events_.publish({"device-lost", {{"device", name}}});
-    }
 }
 
 Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptions& server) {
@@ -175,106 +139,6 @@ Pool::~Pool() {
     failures_.reset();
     loss_proof_.reset();
     resync_.reset();
-}
-
-// The device itself says who it is. Its old memory may be mapped by nobody: what is stored there
-// from now on must not be reached through a mapping of its earlier life.
-Result<std::string> Pool::rejoin(const DeviceSpec& spec, std::unique_ptr<slot::Slot> slot) {
-    auto opened = device::Device::open(spec);
-    if (!opened) return opened.error();
-    const DevicePtr device = std::move(*opened);
-    auto target = failure::proof_target(*device);
-    if (!target) return target.error();
-    auto report = failure::prove(*target);
-    if (!report) return report.error();
-    if (!report->holders.empty())
-        return Error(Code::Busy, "its old memory is still held: " + report->summary() +
-                                     "; end that process, or wipe the device and add it anew");
-    auto rejoined = store_->rejoin_device(device);
-    if (!rejoined) return rejoined.error();
-    devices_[device->name()] = {rejoined->id, device,
-                                std::make_shared<slot::SlotMachine>(std::move(slot))};
-    pulled_.erase(device->name());
-    loss_proof_->forget(device->directory(), /*is_proven=*/true);
-    for (const auto& [inode, range] : rejoined->restored) registry_->mark_stale(inode, range);
-    std::uint64_t restored_bytes = 0, copy_bytes = 0;
-    for (const auto& [inode, range] : rejoined->restored) restored_bytes += range.length();
-    for (const auto& move : rejoined->copies) copy_bytes += move.from.length;
-    events_.publish({"device-returned",
-                     {{"device", device->name()},
-                      {"restored_bytes", restored_bytes},
-                      {"bytes_to_compare", copy_bytes}}});
-    resync_->take_over(std::move(rejoined->copies));
-    return device->name();
-}
-
-Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& slot_text,
-                                     bool may_wipe) {
-    MutexLock lock(mutex_);
-    if (devices_.contains(spec.name))
-        return Error(Code::Exists,
-                     "there is a device " + spec.name + " already; choose another name");
-    std::error_code unknown;
-    for (const auto& [name, device] : devices_)
-        if (spec.kind == device::DeviceKind::Dir &&
-            std::filesystem::equivalent(spec.path, device.device->directory(), unknown))
-            return Error(Code::Exists,
-                         spec.path + " is in use already: it is device " + name + " of this pool");
-    if (mounts_->contains(spec.path))
-        return Error(Code::Invalid, spec.path +
-                                        " lies on this pool's own mount; a pool cannot hold "
-                                        "itself");
-    auto slot = slot::make_slot(slot_text);
-    if (!slot) return slot.error();
-    if (auto label = device::Device::peek_label(spec)) {
-        const bool is_ours = store_->is_absent(*label);
-        if (is_ours && (store_->is_as_it_left(*label) || !may_wipe))
-            return rejoin(spec, std::move(*slot));
-        if (label->state == device::LabelState::Member && may_wipe)
-            RETURN_IF_ERROR(device::Device::wipe(spec));
-    }
-    auto made = device::Device::create(spec, store_->pool_uuid());
-    if (!made) return made.error();
-    const DevicePtr device = std::move(*made);
-    auto id = store_->add_device(device);
-    if (!id) return id.error();
-    devices_[spec.name] = {*id, device, std::make_shared<slot::SlotMachine>(std::move(*slot))};
-    pulled_.erase(spec.name);
-    loss_proof_->forget(device->directory(), /*is_proven=*/false);
-    resync_->kick();
-    events_.publish(
-        {"device-added", {{"device", spec.name}, {"capacity_bytes", device->capacity_bytes()}}});
-    return spec.name;
-}
-
-void Pool::forget(const std::string& name) {
-    // Dropped outside of the lock: the device unmounts itself when its last user goes.
-    failure::ManagedDevice gone;
-    MutexLock lock(mutex_);
-    const auto at = devices_.find(name);
-    if (at == devices_.end()) return;
-    gone = at->second;
-    devices_.erase(at);
-    DeviceView last = view(gone, {});
-    last.is_member = false;
-    pulled_[name] = std::move(last);
-}
-
-void Pool::lose(base::DeviceId id) {
-    failure::ManagedDevice gone;
-    {
-        MutexLock lock(mutex_);
-        const auto at = std::find_if(devices_.begin(), devices_.end(),
-                                     [&](const auto& entry) { return entry.second.id == id; });
-        if (at == devices_.end()) return;
-        gone = at->second;
-        base::discard(gone.slot->failed(), "the device's own state says it too");
-        devices_.erase(at);
-        DeviceView last = view(gone, {});
-        last.is_member = false;
-        last.is_lost = true;
-        pulled_[last.name] = std::move(last);
-    }
 }
 
 Result<std::uint64_t> Pool::notify_failure(const std::string& name, base::DeviceRange range,

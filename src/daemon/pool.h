@@ -117,6 +117,8 @@ class Pool {
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
     void set_held_segments_aside(const device::Device& device);
     void list_absent_devices();
+    failure::ManagedDevice take_out_locked(
+        std::map<std::string, failure::ManagedDevice>::iterator at, bool is_lost) REQUIRES(mutex_);
     void forget(const std::string& name);
     Result<std::string> rejoin(const device::DeviceSpec& spec, std::unique_ptr<slot::Slot> slot)
         REQUIRES(mutex_);

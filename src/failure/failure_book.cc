@@ -104,22 +104,26 @@ std::uint64_t FailureBook::open(const std::string& device, base::DeviceRange ran
     return number;
 }
 
+std::string FailureBook::device_of(std::uint64_t number) {
+    MutexLock lock(mutex_);
+    const auto* kept = find_locked(number);
+    return kept == nullptr ? "" : kept->record.device;
+}
+
 void FailureBook::add_part(std::uint64_t number, FailedPart part) {
-    if (part.outcome == Outcome::Lost)
-        events_.publish({"file-range-lost",
+    const auto publish = [&](const char* kind, const std::string& device) {
+        events_.publish({kind,
                          {{"failure", number},
+                          {"device", device},
+                          {"device_offset", part.device_range.begin()},
                           {"inode", part.inode.raw()},
-                          {"path", part.path},
+                          {"paths", part.paths},
                           {"file_offset", part.file_range.begin()},
                           {"length_bytes", part.file_range.length()},
                           {"was_open", part.was_open}}});
-    if (part.may_be_older)
-        events_.publish({"copy-may-be-older",
-                         {{"failure", number},
-                          {"inode", part.inode.raw()},
-                          {"path", part.path},
-                          {"file_offset", part.file_range.begin()},
-                          {"length_bytes", part.file_range.length()}}});
+    };
+    if (part.outcome == Outcome::Lost) publish("file-range-lost", device_of(number));
+    if (part.may_be_older) publish("copy-may-be-older", device_of(number));
     MutexLock lock(mutex_);
     if (const auto known = told_.find(part.inode); known != told_.end())
         for (auto& [pid, ranges] : known->second)
@@ -143,12 +147,16 @@ void FailureBook::part_unmapped(std::uint64_t number) {
 }
 
 void FailureBook::unmapped(std::uint64_t number) {
-    MutexLock lock(mutex_);
-    auto* kept = find_locked(number);
-    if (kept == nullptr || kept->record.unmapped_ms >= 0) return;
-    kept->record.unmapped_ms =
-        kept->part_unmapped_ms >= 0 ? kept->part_unmapped_ms : ms_since(kept->since);
-    windows_.unmapped.add(kept->record.unmapped_ms);
+    double ms = 0;
+    {
+        MutexLock lock(mutex_);
+        auto* kept = find_locked(number);
+        if (kept == nullptr || kept->record.unmapped_ms >= 0) return;
+        ms = kept->part_unmapped_ms >= 0 ? kept->part_unmapped_ms : ms_since(kept->since);
+        kept->record.unmapped_ms = ms;
+        windows_.unmapped.add(ms);
+    }
+    events_.publish({"failure-unmapped", {{"failure", number}, {"after_ms", ms}}});
 }
 
 void FailureBook::repaired(std::uint64_t number) {

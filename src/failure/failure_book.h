@@ -41,8 +41,8 @@ enum class Outcome {
 std::string_view outcome_name(Outcome outcome) noexcept;
 
 struct FailedPart {
-    base::InodeNo inode;  // none for metadata
-    std::string path;
+    base::InodeNo inode;             // none for metadata
+    std::vector<std::string> paths;  // all names of the file; none of one without a name
     base::FileRange file_range;
     std::uint32_t replica = 0;
     base::DeviceRange device_range;
@@ -52,6 +52,8 @@ struct FailedPart {
     std::vector<pid_t> spanning;        // map the range
     std::vector<pid_t> suspended;       // may have stored what the copy lacks
     std::vector<base::FileRange> lost;  // of file_range, by this failure and no earlier one
+
+    std::string path() const { return paths.empty() ? "(unlinked)" : paths.front(); }
 };
 
 struct Signalled {
@@ -135,6 +137,7 @@ class FailureBook {
     };
     static bool has_repair(const FailureRecord& record);
     static void add_signals(const FailureRecord& record, Windows& windows);
+    std::string device_of(std::uint64_t number);
     Kept* find_locked(std::uint64_t number) REQUIRES(mutex_);
     static double ms_since(std::chrono::steady_clock::time_point since);
 

@@ -354,15 +354,9 @@ std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,
     if (examine(at->device)) return std::nullopt;
     if (waiting.rounds > 0) return Answer::Retry;
     // A client may say what it likes: poison is what the daemon cannot read either.
-    if (waiting.fault.is_poison && !can_read(*at))
+    if (waiting.fault.is_poison && !unreadable_pages(at->device, at->device_range()).empty())
         handle(Failure{at->device, at->device_range(), FailureKind::Poison});
     return std::nullopt;
-}
-
-bool FailureService::can_read(const store::Extent& extent) const {
-    auto device = store_.device(extent.device);
-    std::vector<std::uint8_t> bytes(extent.length);
-    return device && (*device)->read(extent.device_offset, bytes).ok();
 }
 
 }  // namespace refault::failure

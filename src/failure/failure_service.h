@@ -106,7 +106,6 @@ class FailureService final : public session::FaultDesk {
     std::optional<wire::Answer> judge_memory(const WaitingFault& waiting,
                                              const session::Registry::Touched& touched)
         REQUIRES(work_mutex_);
-    bool can_read(const store::Extent& extent) const;
     std::vector<base::DeviceRange> unreadable_pages(base::DeviceId device,
                                                     base::DeviceRange range) const;
     struct Damage {

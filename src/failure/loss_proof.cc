@@ -1,8 +1,6 @@
 // Asking until nobody holds it.
 #include "failure/loss_proof.h"
 
-#include <sys/statvfs.h>
-
 #include <utility>
 
 #include "sys/file.h"
@@ -15,14 +13,10 @@ using std::chrono::steady_clock;
 namespace {
 constexpr std::chrono::milliseconds kInterval{500};
 
-// A segment file has an inode as long as a name, a descriptor or a mapping keeps it.
+// What cannot be counted may be held.
 device::Device::HeldSegments count_held(int directory) {
-    struct statvfs status;
-    const auto names = sys::list_names(directory);
-    if (::fstatvfs(directory, &status) != 0 || !names) return {1, false};
-    const std::uint64_t named = names->size() + 1;  // the root directory itself
-    const auto alive = status.f_files - status.f_ffree;
-    return {alive > named ? alive - named : 0, true};
+    const auto hidden = count_hidden_inodes(directory);
+    return {hidden.value_or(1), hidden.has_value()};
 }
 
 }  // namespace

@@ -82,21 +82,18 @@ bool read_process(pid_t pid, const std::string& proc_root, const SegmentMatcher&
     return is_answered(maps) && is_answered(descriptors) && are_threads_read;
 }
 
+}  // namespace
+
 // Every inode of a tmpfs counts as long as a name, a descriptor (also one in flight) or a mapping
 // keeps it alive.
-std::optional<std::uint64_t> count_hidden_inodes(const std::string& directory) {
+std::optional<std::uint64_t> count_hidden_inodes(int directory) {
     struct statvfs status;
-    if (::statvfs(directory.c_str(), &status) != 0 || status.f_files == 0) return std::nullopt;
-    const auto opened = sys::open_directory(directory);
-    if (!opened) return std::nullopt;
-    const auto names = sys::list_names(opened->get());
-    if (!names) return std::nullopt;
+    const auto names = sys::list_names(directory);
+    if (!names || ::fstatvfs(directory, &status) != 0 || status.f_files == 0) return std::nullopt;
     const std::uint64_t named = names->size() + 1;  // the root directory itself
     const auto alive = status.f_files - status.f_ffree;
     return alive > named ? alive - named : 0;
 }
-
-}  // namespace
 
 Result<ProofTarget> proof_target(const device::Device& device) {
     auto files = list_segment_files(device);
@@ -119,7 +116,8 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
     for (auto& holder : report.holders) holder.command = sys::command_of(holder.pid, proc_root);
     // After the tables: what was let go of meanwhile must not look held.
     if (target.files.is_private_mount) {
-        report.hidden_inodes = count_hidden_inodes(target.files.directory);
+        if (const auto directory = sys::open_directory(target.files.directory))
+            report.hidden_inodes = count_hidden_inodes(directory->get());
         report.is_count_complete = report.hidden_inodes.has_value();
     } else if (target.held_segments) {
         const auto held = target.held_segments();

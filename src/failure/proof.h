@@ -61,6 +61,10 @@ struct ProofReport {
     std::string summary() const;
 };
 
+// Inodes of a private tmpfs beyond those with names, by its root directory. Nothing: it does not
+// count them.
+std::optional<std::uint64_t> count_hidden_inodes(int directory);
+
 // What to look for. Taken before the segments are released, because afterwards their files have no
 // names. Refers to the device, which must outlive it.
 struct ProofTarget {

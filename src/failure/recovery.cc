@@ -26,7 +26,7 @@ constexpr std::uint64_t kPieceBytes = 4ull << 20;
 
 void Recovery::describe(const Extent& extent, FailedPart& report) const {
     report.inode = extent.inode;
-    report.path = store_.path_of(extent.inode);
+    report.paths = store_.paths_of(extent.inode);
     report.file_range = extent.file_range();
     report.replica = extent.replica;
     report.device_range = extent.device_range();
@@ -255,7 +255,7 @@ Status Recovery::recover_metadata(DeviceRange range, std::uint64_t record) {
     RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMetadata));
     RETURN_IF_ERROR(store_.rewrite_metadata());
     FailedPart report;
-    report.path = "(metadata)";
+    report.paths = {"(metadata)"};
     report.device_range = range;
     report.outcome = Outcome::Metadata;
     book_.add_part(record, std::move(report));

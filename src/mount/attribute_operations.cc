@@ -8,6 +8,7 @@
 
 #include "mount/context.h"
 #include "mount/file_handle.h"
+#include "store/clock.h"
 
 // The C library has no header for these two together with <sys/stat.h>.
 #include <linux/xattr.h>
@@ -17,6 +18,7 @@ namespace refault::mount {
 namespace {
 
 using store::AttributeChange;
+using store::now_ns;
 using store::Tree;
 
 constexpr std::uint64_t kNameBytesMax = 255;
@@ -27,12 +29,6 @@ std::uint64_t ns_of(const timespec& time) {
     if (time.tv_sec < 0) return 0;
     return static_cast<std::uint64_t>(time.tv_sec) * kNsPerSecond +
            static_cast<std::uint64_t>(time.tv_nsec);
-}
-
-std::uint64_t now_ns() {
-    timespec now{};
-    ::clock_gettime(CLOCK_REALTIME, &now);
-    return ns_of(now);
 }
 
 void reply_attributes(fuse_req_t request, const base::Result<store::Attributes>& attributes) {
@@ -47,7 +43,7 @@ void getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info*) {
 
 AttributeChange change_of(const struct stat& wanted, int to_set) {
     AttributeChange change;
-    if (to_set & FUSE_SET_ATTR_MODE) change.mode = wanted.st_mode & 07777u;
+    if (to_set & FUSE_SET_ATTR_MODE) change.mode = wanted.st_mode & store::kModeBits;
     if (to_set & FUSE_SET_ATTR_UID) change.uid = wanted.st_uid;
     if (to_set & FUSE_SET_ATTR_GID) change.gid = wanted.st_gid;
     if (to_set & FUSE_SET_ATTR_ATIME_NOW)

@@ -78,7 +78,7 @@ store::NewNode node_of(fuse_req_t request, FileType type, mode_t mode) {
     const auto* who = fuse_req_ctx(request);
     store::NewNode node;
     node.type = type;
-    node.mode = mode & 07777u;
+    node.mode = mode & store::kModeBits;
     node.uid = who->uid;
     node.gid = who->gid;
     return node;

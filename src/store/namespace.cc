@@ -15,7 +15,6 @@ using base::Error;
 using base::MutexLock;
 
 namespace {
-constexpr mode_t kSetgid = 02000;
 constexpr int kRead = 4;
 constexpr int kWrite = 2;
 }  // namespace

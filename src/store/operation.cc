@@ -28,7 +28,7 @@ Attributes get_attributes(Decoder& in) {
     else
         a.type = static_cast<FileType>(type);
     a.mode = in.u32();
-    if (a.mode > 07777) in.fail();
+    if (a.mode > kModeBits) in.fail();
     a.uid = in.u32();
     a.gid = in.u32();
     a.size_bytes = in.u64();

@@ -30,7 +30,9 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "device/device.h"
+#include "store/layout_lock.h"
 #include "store/layout_mutex.h"
+#include "store/plans.h"
 #include "store/types.h"
 
 namespace refault::store {
@@ -52,25 +54,6 @@ struct Inode;
 struct Place;  // path_walk.h: a name in a directory
 struct Piece;
 struct SegmentKey;
-
-// Holds one inode's layout (extents and size) still. Taken before Store::mutex_, never while
-// holding it; a thread holds at most one, except through lock_layouts, which orders them.
-class LayoutLock {
-  public:
-    LayoutLock() = default;
-    ~LayoutLock() { give_back(); }
-    LayoutLock(LayoutLock&&) noexcept = default;
-    LayoutLock& operator=(LayoutLock&&) noexcept;
-
-  private:
-    friend class Store;
-    bool take(std::vector<std::shared_ptr<LayoutMutex>> mutexes, bool is_shared,
-              LayoutMutex::Deadline deadline);
-    void give_back();
-
-    std::vector<std::shared_ptr<LayoutMutex>> mutexes_;
-    bool is_shared_ = false;
-};
 
 class Store {
   public:
@@ -111,10 +94,7 @@ class Store {
     // How many copies the file is to have and what a loss does; of a directory: for files made in
     // it from now on. Only notes the wish: see reserve_copies. NoSpace when the pool has fewer
     // devices than copies.
-    struct Redundancy {
-        std::optional<std::uint32_t> replicas;
-        std::optional<OnLoss> on_loss;
-    };
+    using Redundancy = store::Redundancy;
     Status set_redundancy(const std::string& path, const Redundancy& wanted, const Cred& who);
     // Resolves and checks permission to read or write the file's bytes, and pins it: it outlives
     // its last name until unpin. Every successful call is paired with one unpin.
@@ -212,20 +192,12 @@ class Store {
     // reserved, moved or dropped.
     // Reserves places for copies of the file that are missing; `short_bytes` is what finds no
     // place. Copies whose number is too high for what the file is to have: `surplus`.
-    struct CopyPlan {
-        std::vector<Move> moves;
-        std::uint64_t short_bytes = 0;
-        std::vector<Extent> surplus;
-    };
+    using CopyPlan = store::CopyPlan;
     Result<CopyPlan> reserve_copies(InodeNo inode, std::uint64_t piece_bytes_max);
     // Takes copies out of their files; where a primary goes, the next copy becomes it, and where
     // there is none the range is lost (`lost_as`; without it: Invalid, nothing changes). The space
     // stays taken until release_moved. The caller holds the layout locks and has fenced the ranges.
-    struct Dropped {
-        Extent extent;
-        std::vector<FileRange> promoted;
-        std::vector<FileRange> lost;
-    };
+    using Dropped = store::Dropped;
     Result<std::vector<Dropped>> drop_copies(std::span<const Extent> copies,
                                              std::optional<FailureKind> lost_as);
     // The file's bytes are lost though their extents stay: bad memory.
@@ -242,11 +214,7 @@ class Store {
     // The copies of the file may differ from now on / are equal. Journalled; free when it is known.
     Status set_unsynced(InodeNo inode, bool is_unsynced);
     // Files whose copies are too few, too many, or may differ.
-    struct Attention {
-        InodeNo inode;
-        bool is_unsynced = false;
-        std::uint64_t missing_bytes = 0;
-    };
+    using Attention = store::Attention;
     std::vector<Attention> files_that_need_attention() const;
     bool is_unsynced(InodeNo inode) const;
     // Every file, with its size.
@@ -285,11 +253,7 @@ class Store {
     // that are lost since then are there again; of what has another copy, `copies` are moves that
     // bring its old bytes up to date. Everything else on it is dropped. NotFound when this pool
     // does not wait for it. The caller has proved that nobody maps or holds its segments.
-    struct Rejoined {
-        DeviceId id;
-        std::vector<std::pair<InodeNo, FileRange>> restored;
-        std::vector<Move> copies;
-    };
+    using Rejoined = store::Rejoined;
     Result<Rejoined> rejoin_device(DevicePtr device);
     // Whether the pool waits for a device with this label.
     bool is_absent(const device::Label& label) const;
@@ -300,11 +264,7 @@ class Store {
     // Names of the devices that it waits for.
     std::vector<std::string> absent_devices() const;
     // ---- devices that leave with their data (store_export.cc).
-    struct ExportPlan {
-        std::vector<InodeNo> files;           // with bytes on the devices
-        std::vector<std::string> incomplete;  // of these, who lie only in part on them
-        std::uint64_t bytes = 0;
-    };
+    using ExportPlan = store::ExportPlan;
     Result<ExportPlan> plan_export(const DeviceSet& devices) const;
     // These files cannot be opened (Busy) until the mark is taken off.
     void set_detaching(const std::vector<InodeNo>& files, bool is_detaching);

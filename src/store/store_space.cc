@@ -51,7 +51,7 @@ std::vector<FileRange> Store::holes_locked(const Inode& node, FileRange range) c
 }
 
 // Takes space for the holes on as many devices as the file has copies. Where the pool has too few
-// devices the file has fewer copies for now: the resync adds them.
+// devices the file has fewer copies, until the resync adds them.
 std::vector<Extent> Store::place_holes_locked(const Inode& node, const SegmentOwner& owner,
                                               const std::vector<FileRange>& holes) {
     const auto& attributes = node.attributes;

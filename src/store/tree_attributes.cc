@@ -16,7 +16,6 @@ using base::MutexLock;
 
 namespace {
 
-constexpr mode_t kModeBits = 07777;
 constexpr std::size_t kListBytesMax = 64 * 1024;
 constexpr std::uint64_t kDayNs = 24 * 3600 * 1'000'000'000ull;
 

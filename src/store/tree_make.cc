@@ -16,9 +16,7 @@ using base::MutexLock;
 
 namespace {
 
-constexpr mode_t kSetgid = 02000;
 constexpr mode_t kGroupExecute = 010;
-constexpr mode_t kModeBits = 07777;
 constexpr std::uint32_t kLinksMax = 65'000;  // of one file
 
 Attributes attributes_of(const NewNode& node, const Attributes& directory, InodeNo inode) {

@@ -40,6 +40,10 @@ enum class FileType : std::uint8_t {
 //  - Rollback: the older bytes come back without a word to the program.
 enum class OnLoss : std::uint8_t { Signal = 1, Rollback = 2 };
 
+// As chmod(2) has them.
+inline constexpr mode_t kModeBits = 07777;
+inline constexpr mode_t kSetgid = 02000;
+
 struct Attributes {
     InodeNo inode;
     FileType type = FileType::Regular;
