@@ -26,6 +26,14 @@ class FailingDirectory {
     }
     std::string path() const { return directory_.path() + "/disk"; }
     void begin_to_fail() { std::ofstream(trigger()).close(); }
+    // Reads of this page of a device in the directory fail, and nothing else.
+    void make_bad(Pool& pool, const Place& place) {
+        const auto directory = pool.get("/v1/devices/" + place.device).value("directory", "");
+        char name[32];
+        std::snprintf(name, sizeof name, "/seg-%05llu", place.offset / (2ull << 20));
+        std::ofstream(trigger(), std::ios::app)
+            << directory << name << " " << place.offset % (2ull << 20) << "\n";
+    }
 
   private:
     std::string trigger() const { return directory_.path() + "/fail"; }
@@ -62,6 +70,61 @@ TEST(IoError, ReadsGoOnFromTheOtherCopyAndWhatFailedIsNotUsedAnyMore) {
         EXPECT_FALSE(pool.control().get_bytes("/v1/files/data?path=/one&offset=0&length=4096"));
         EXPECT_TRUE(eventually([&] { return pool.get("/v1/lost")["lost"].size() == 1; }));
     }
+}
+
+// A page that cannot be read costs that page, and nothing where another copy of it can be read.
+class BadPages : public ::testing::Test {
+  protected:
+    void SetUp() override {
+#ifdef REFAULT_SANITIZED
+        GTEST_SKIP() << "a sanitizer must be loaded first";
+#endif
+        std::vector<std::string> devices;
+        for (const char* name : {"a", "b"}) {
+            const auto path = disk_.path() + "/" + name;
+            std::filesystem::create_directory(path);
+            devices.push_back(std::string(name) + "=dir:" + path + ",size=64M");
+        }
+        pool_ = std::make_unique<Pool>(devices);
+    }
+    void make(unsigned replicas) {
+        make_file(*pool_, "/f", replicas);
+        put_bytes(*pool_, "/f", std::string(kFileBytes, 'v'));
+    }
+    void scrub() {
+        pool_->post("/v1/scrub", Json::object());
+        EXPECT_TRUE(eventually([&] { return !pool_->get("/v1/scrub").value("is_running", true); }));
+    }
+    Json lost() {
+        return pool_->get("/v1/lost")["lost"];
+    }
+
+    FailingDirectory disk_;
+    std::unique_ptr<Pool> pool_;
+};
+
+TEST_F(BadPages, OneCopyLosesThatPageAlone) {
+    make(1);
+    disk_.make_bad(*pool_, place_of(*pool_, "/f", 9 * kPage));
+    scrub();
+    EXPECT_TRUE(eventually([&] { return lost().size() == 1; })) << lost().dump();
+    const auto all = lost();
+    EXPECT_EQ(all[0].value("file_begin", 0ull), 9 * kPage);
+    EXPECT_EQ(all[0].value("file_end", 0ull), 10 * kPage);
+    EXPECT_EQ(all[0].value("kind", ""), "io-error");
+}
+
+TEST_F(BadPages, CopiesThatAreBadAtDifferentPagesLoseNothing) {
+    make(2);
+    disk_.make_bad(*pool_, place_of(*pool_, "/f", 9 * kPage, 0));
+    disk_.make_bad(*pool_, place_of(*pool_, "/f", 99 * kPage, 1));
+    const auto bytes = pool_->control().get_bytes("/v1/files/data?path=/f&offset=0&length=1048576");
+    ASSERT_TRUE(bytes) << bytes.error().message();
+    EXPECT_TRUE(*bytes == std::string(kFileBytes, 'v'));
+    scrub();
+    EXPECT_TRUE(eventually([&] { return pool_->get("/v1/failures")["failures"].size() >= 2; }));
+    wait_for_resync(*pool_);
+    EXPECT_TRUE(lost().empty()) << lost().dump();
 }
 
 TEST(Scrub, MakesCopiesEqualThatSomebodyHasChangedBehindTheDaemonsBack) {

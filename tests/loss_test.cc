@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 #include <vector>
 
 #include "tests/loss_support.h"
@@ -223,6 +224,89 @@ TEST(Loss, EarlyNoticeReachesWhoHasNotTouchedIt) {
     EXPECT_TRUE(eventually([&] { return early.say("notices") == expected; }))
         << early.say("notices");
     EXPECT_EQ(late.say("notices"), "ok 0");
+}
+
+TEST(Loss, EarlyNoticeComesThroughADescriptorToo) {
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write, Mapper::Notice::Descriptor);
+    ASSERT_EQ(mapper.store(0, 1, kFileBytes), "ok");
+    poison(pool, place_of(pool, "/one", 2 * kPage));
+    EXPECT_EQ(mapper.say("read-notice"), "lost 8192 4096");
+    EXPECT_EQ(mapper.say("notices"), "ok 0") << "and no signal";
+}
+
+// The window: in the record, as events, as histograms.
+TEST(Loss, EveryStepOfAFailureIsTimed) {
+    NEEDS_PROOF();
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    make_file(pool, "/two", 2, /*rolls_back=*/true);
+    Mapper one(pool, "/one", Access::Write), two(pool, "/two", Access::Write);
+    ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(two.store(0, 2, kFileBytes), "ok");
+    ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    poison(pool, place_of(pool, "/one", 0));
+    EXPECT_EQ(one.load(0), lost_at(0));
+    const auto device = place_of(pool, "/two", 0).device;
+    yank(pool, device);
+    EXPECT_TRUE(is_gone(pool, device));
+    EXPECT_EQ(two.load(0, kFileBytes), "ok 2");
+    EXPECT_TRUE(eventually([&] { return is_loss_proven(pool, device); }));
+    wait_for_resync(pool);
+    const auto answer = pool.get("/v1/failures");
+    const auto poisoned = answer["failures"][0], gone = answer["failures"].back();
+    EXPECT_GT(poisoned.value("noticed_ns", 0ull), 0u);
+    EXPECT_GE(poisoned["unmapped_ms"], 0);
+    EXPECT_GE(poisoned["first_signal_ms"], poisoned["unmapped_ms"]);
+    EXPECT_GE(poisoned["last_signal_ms"], poisoned["first_signal_ms"]);
+    EXPECT_TRUE(poisoned["repaired_ms"].is_null()) << "nothing of it is";
+    EXPECT_GE(gone["repaired_ms"], gone["unmapped_ms"]);
+    EXPECT_GE(gone["proven_ms"], gone["unmapped_ms"]);
+    for (const char* step : {"unmapped", "first_signal", "last_signal", "repaired", "proven"})
+        EXPECT_GE(answer["windows"][step].value("count", 0), 1) << step << answer["windows"];
+    std::set<std::string> kinds;
+    const auto events = pool.get("/v1/events/list");
+    for (const auto& event : events["events"]) kinds.insert(event.value("kind", ""));
+    for (const char* kind : {"failure-noticed", "failure-unmapped", "process-signalled",
+                             "failure-repaired", "device-loss-proven"})
+        EXPECT_TRUE(kinds.contains(kind)) << kind;
+}
+
+TEST(Loss, APlannedRemovalIsAFailureLikeAnyOther) {
+    NEEDS_PROOF();
+    Pool pool(kThree);
+    make_file(pool, "/one", 1);
+    Mapper mapper(pool, "/one", Access::Write);
+    ASSERT_EQ(mapper.store(0, 3, kFileBytes), "ok");
+    const auto device = place_of(pool, "/one", 0).device;
+    pool.post("/v1/devices/" + device + "/fail", {{"all", true}, {"kind", "planned-removal"}});
+    pool.wait_for_phase(device, "safe");
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 3");
+    const auto answer = pool.get("/v1/failures");
+    EXPECT_EQ(answer["failures"].back().value("kind", ""), "planned-removal");
+    EXPECT_TRUE(answer["failures"].back()["proven_ms"].is_number());
+}
+
+// The last device that could take the metadata is about to leave. What is mapped on it goes on.
+TEST(Loss, WithoutMetadataWhatIsMappedGoesOnWhereItsMemoryIs) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    std::string on_b;
+    for (int i = 0; i < 50 && on_b.empty(); ++i) {
+        const auto path = "/file" + std::to_string(i);
+        make_file(pool, path, 1);
+        if (place_of(pool, path, 0).device == "b") on_b = path;
+    }
+    Mapper mapper(pool, on_b, Access::Write);
+    ASSERT_EQ(mapper.store(0, 5, kFileBytes), "ok");
+    pool.pull({"b"}, {{"rate_bytes_per_s", 1}});
+    ASSERT_TRUE(eventually([&] { return !pool.get("/v1/devices/b").value("has_metadata", true); }));
+    yank(pool, "a");
+    EXPECT_TRUE(is_gone(pool, "a"));
+    EXPECT_EQ(mapper.load(0, kFileBytes), "ok 5");
+    EXPECT_FALSE(pool.control().post("/v1/files/create", Json{{"path", "/new"}}))
+        << "nothing is written";
+    EXPECT_EQ(pool.get("/v1/status").value("state", ""), "open");
 }
 
 TEST(Loss, AFailureUnderTheMetadataCostsNothing) {

@@ -2,7 +2,7 @@
 // and does to it what it is told, and says what it saw. A signal is an answer like any other,
 // unless `die` was said first.
 //
-//   refault-mapper SOCKET PATH read|write [notice]
+//   refault-mapper SOCKET PATH read|write [early|descriptor]
 //     store OFFSET BYTE LENGTH    ok | sigbus CODE OFFSET LSB
 //     load OFFSET LENGTH          ok BYTE (all equal) | mixed | sigbus ...
 //     persist OFFSET LENGTH       ok | error ERRNO
@@ -12,10 +12,13 @@
 //     bad OFFSET                  ok | sigbus ...        (the kernel takes the page for bad memory)
 //     syscall OFFSET              ok | error ERRNO       (write(2) from the mapping)
 //     notices                     ok N, then what came: code:offset:lsb ...
+//     read-notice                 lost|stale OFFSET LENGTH | none (within 5 s, by the descriptor)
+//     deaf                        ok; from now on SIGTERM is ignored
 //     remap                       ok | error ERRNO       (unmaps, and maps again)
 //     address                     ok HEX
 //     die                         ok; from now on a SIGBUS ends the process
 #include <fcntl.h>
+#include <poll.h>
 #include <refault/refault.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -142,6 +145,16 @@ std::string notices() {
     return text;
 }
 
+std::string read_notice() {
+    pollfd waited{rf_notice_descriptor(g_session), POLLIN, 0};
+    rf_loss loss{};
+    if (::poll(&waited, 1, 5000) != 1 || rf_read_notice(g_session, &loss) != 0) return "none";
+    const auto offset =
+        static_cast<unsigned char*>(loss.address) - const_cast<unsigned char*>(g_bytes);
+    return (loss.what == RF_STALE ? "stale " : "lost ") + std::to_string(offset) + " " +
+           std::to_string(loss.length);
+}
+
 std::string obey(const std::string& line) {
     std::istringstream words(line);
     std::string verb;
@@ -157,6 +170,8 @@ std::string obey(const std::string& line) {
     if (verb == "bad") return guarded([&] { return make_bad(at); });
     if (verb == "syscall") return write_from(a);
     if (verb == "notices") return notices();
+    if (verb == "read-notice") return read_notice();
+    if (verb == "deaf") return ::signal(SIGTERM, SIG_IGN) == SIG_ERR ? "error" : "ok";
     if (verb == "remap") {
         rf_unmap(g_mapping);
         return result_of(map_file());
@@ -195,7 +210,10 @@ int main(int argc, char** argv) {
     int result = rf_connect(argv[1], &g_session, detail, sizeof detail);
     if (result != 0) return give_up(detail, result);
     g_flags = std::strcmp(argv[3], "write") == 0 ? RF_READ | RF_WRITE : RF_READ;
-    if (argc > 4) result = rf_set_notice(g_session, RF_NOTICE_SIGNAL);
+    if (argc > 4)
+        result =
+            rf_set_notice(g_session, std::strcmp(argv[4], "descriptor") == 0 ? RF_NOTICE_DESCRIPTOR
+                                                                             : RF_NOTICE_SIGNAL);
     if (result == 0) result = rf_open(g_session, argv[2], g_flags, &g_file);
     if (result != 0) return give_up("open", result);
     rf_stat stat{};

@@ -46,12 +46,21 @@ Talker::~Talker() {
     ::fclose(answers_);
 }
 
+namespace {
+
+std::vector<std::string> mapper_words(Pool& pool, const std::string& path, Mapper::Access access,
+                                      Mapper::Notice notice) {
+    std::vector<std::string> words{"refault-mapper", pool.daemon().session_socket(), path,
+                                   access == Mapper::Access::Read ? "read" : "write"};
+    if (notice != Mapper::Notice::Late)
+        words.push_back(notice == Mapper::Notice::Early ? "early" : "descriptor");
+    return words;
+}
+
+}  // namespace
+
 Mapper::Mapper(Pool& pool, const std::string& path, Access access, Notice notice)
-    : Talker(notice == Notice::Early
-                 ? std::vector<std::string>{"refault-mapper", pool.daemon().session_socket(), path,
-                                            access == Access::Read ? "read" : "write", "early"}
-                 : std::vector<std::string>{"refault-mapper", pool.daemon().session_socket(), path,
-                                            access == Access::Read ? "read" : "write"}) {
+    : Talker(mapper_words(pool, path, access, notice)) {
     EXPECT_EQ(greeting(), "ready");
 }
 

@@ -49,7 +49,7 @@ class Talker {
 class Mapper : public Talker {
   public:
     enum class Access { Read, Write };
-    enum class Notice { Late, Early };
+    enum class Notice { Late, Early, Descriptor };
     Mapper(Pool& pool, const std::string& path, Access access, Notice notice = Notice::Late);
 
     std::string store(std::uint64_t offset, unsigned byte, std::uint64_t length = 4096);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -244,6 +245,24 @@ TEST_F(Returning, ADetachedDeviceTakesItsFilesAlongAndIsImportedElsewhere) {
     ASSERT_TRUE(bytes) << bytes.error().message();
     EXPECT_TRUE(*bytes == std::string(kPage, 'e') + std::string(kPage, 'd'));
     elsewhere.expect_sound();
+}
+
+TEST_F(Returning, WhoDoesNotLetGoOfADetachedDeviceIsKilledWhenThatWasSaid) {
+    NEEDS_PROOF();
+    start();
+    make_single_on("c");
+    Mapper deaf(*pool_, single_, Access::Write);
+    ASSERT_EQ(deaf.say("deaf"), "ok");
+    const auto pid = deaf.pid();
+    pool_->post("/v1/detach", {{"devices", {"c"}}, {"kill_after_ms", 200}});
+    EXPECT_EQ(deaf.answer(), "") << "it has ended";
+    const int status = deaf.wait_for_end();
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+    EXPECT_TRUE(eventually([&] { return !pool_->get("/v1/detach").value("is_running", true); }));
+    const auto done = pool_->get("/v1/detach");
+    EXPECT_EQ(done.value("phase", ""), "detached") << done.dump();
+    EXPECT_EQ(done["asked_pids"], Json::array({pid}));
+    EXPECT_EQ(done["killed_pids"], Json::array({pid}));
 }
 
 TEST_F(Returning, FilesThatLieOnSeveralDevicesAreNotDetachedInPart) {
