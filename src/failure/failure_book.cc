@@ -71,10 +71,11 @@ double FailureBook::ms_since(steady_clock::time_point since) {
     return std::chrono::duration<double, std::milli>(steady_clock::now() - since).count();
 }
 
+// The records that are kept have consecutive numbers.
 FailureBook::Kept* FailureBook::find_locked(std::uint64_t number) {
-    for (auto& kept : kept_)
-        if (kept.record.number == number) return &kept;
-    return nullptr;
+    if (kept_.empty()) return nullptr;
+    const auto first = kept_.front().record.number;
+    return number < first || number - first >= kept_.size() ? nullptr : &kept_[number - first];
 }
 
 std::uint64_t FailureBook::open(const std::string& device, base::DeviceRange range,
@@ -191,15 +192,14 @@ bool FailureBook::close_if_repaired(std::uint64_t number) {
     return true;
 }
 
-bool FailureBook::has_repaired_copy(std::uint64_t number) const {
+bool FailureBook::has_repaired_copy(std::uint64_t number) {
     MutexLock lock(mutex_);
-    return std::any_of(kept_.begin(), kept_.end(), [&](const Kept& kept) {
-        const auto& parts = kept.record.parts;
-        return kept.record.number == number &&
-               std::any_of(parts.begin(), parts.end(), [](const FailedPart& part) {
-                   return part.replica > 0 && part.outcome == Outcome::Repaired;
-               });
-    });
+    const auto* kept = find_locked(number);
+    return kept != nullptr && std::any_of(kept->record.parts.begin(), kept->record.parts.end(),
+                                          [](const FailedPart& part) {
+                                              return part.replica > 0 &&
+                                                     part.outcome == Outcome::Repaired;
+                                          });
 }
 
 void FailureBook::proven(std::uint64_t number) {

@@ -116,7 +116,7 @@ class FailureBook {
     // The same, when every part was repaired in place; false, and nothing done, when not.
     bool close_if_repaired(std::uint64_t number);
     // A copy beside the primary was repaired in place.
-    bool has_repaired_copy(std::uint64_t number) const;
+    bool has_repaired_copy(std::uint64_t number);
     void proven(std::uint64_t number);
     // A process was told: noted on every record that has the range of the file.
     void signalled(base::InodeNo inode, base::FileRange range, pid_t pid, std::uint64_t address,

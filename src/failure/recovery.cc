@@ -62,17 +62,20 @@ bool Recovery::is_segment_gone(const Extent& extent) const {
 
 bool Recovery::is_worn_out(base::DeviceId device, DeviceRange range) const {
     MutexLock lock(mutex_);
+    const auto of_device = failures_.find(device);
+    if (of_device == failures_.end()) return false;
     for (auto at = range.begin(); at < range.end(); at += base::kPageBytes) {
-        const auto known = failures_.find({device, at});
-        if (known != failures_.end() && known->second + 1 >= kRetireAfter) return true;
+        const auto known = of_device->second.find(at);
+        if (known != of_device->second.end() && known->second + 1 >= kRetireAfter) return true;
     }
     return false;
 }
 
 void Recovery::count_failure(base::DeviceId device, DeviceRange range) {
     MutexLock lock(mutex_);
+    auto& of_device = failures_[device];
     for (auto at = range.begin(); at < range.end(); at += base::kPageBytes)
-        if (const auto count = ++failures_[{device, at}]; count >= kRetireAfter)
+        if (const auto count = ++of_device[at]; count >= kRetireAfter)
             retired_.push_back({device, DeviceRange::of_length(at, base::kPageBytes), count});
 }
 
@@ -87,12 +90,13 @@ std::vector<RetiredRange> Recovery::retired() const {
 //   copies   [=== b ===)[= c =)
 //
 // Nothing when a page of it has no such copy.
-std::optional<std::vector<std::uint8_t>> Recovery::bytes_of_copies(const Extent& bad) const {
+std::optional<std::vector<std::uint8_t>> Recovery::bytes_of_copies(
+    const Extent& bad, std::span<const Extent> copies) const {
     std::vector<std::uint8_t> bytes(bad.length);
     base::RangeSet read;
-    for (const auto& copy : store_.extents(bad.inode, bad.file_range())) {
+    for (const auto& copy : copies) {
         auto device = store_.device(copy.device);
-        if (copy.replica == bad.replica || !device) continue;
+        if (!device) continue;
         for (const auto wanted : read.gaps(copy.file_range())) {
             const auto into = [&](FileRange part) {
                 return std::span(bytes).subspan(part.begin() - bad.file_offset, part.length());
@@ -114,8 +118,11 @@ std::optional<std::vector<std::uint8_t>> Recovery::bytes_of_copies(const Extent&
     return bytes;
 }
 
-// The hole drops the bad memory. False when it is not repaired, and nobody can have seen the hole.
-Result<bool> Recovery::repair_in_place(const Extent& bad, std::span<const std::uint8_t> bytes,
+// The hole drops the bad memory. `bytes` that are not there yet are read then: until the hole is
+// there, somebody may be reading what is bad. False when it is not repaired, and nobody can have
+// seen the hole.
+Result<bool> Recovery::repair_in_place(const Extent& bad, std::span<const Extent> copies,
+                                       std::optional<std::vector<std::uint8_t>>& bytes,
                                        std::uint64_t record) {
     auto device = store_.device(bad.device);
     if (!device || !faults_.pass(FaultPoint::RecoverRepair)) return false;
@@ -123,8 +130,9 @@ Result<bool> Recovery::repair_in_place(const Extent& bad, std::span<const std::u
     if (!(*device)->restore_size(bad.device_range()) || !(*device)->punch(bad.device_range()))
         return false;
     book_.part_unmapped(record);
-    if (is_segment_gone(bad) || !faults_.pass(FaultPoint::RecoverFill) ||
-        !(*device)->write(bad.device_offset, bytes) || !(*device)->sync(bad.device_range()))
+    if (!bytes) bytes = bytes_of_copies(bad, copies);
+    if (!bytes || is_segment_gone(bad) || !faults_.pass(FaultPoint::RecoverFill) ||
+        !(*device)->write(bad.device_offset, *bytes) || !(*device)->sync(bad.device_range()))
         return false;
     RETURN_IF_ERROR(store_.end_repair(bad));
     return true;
@@ -160,18 +168,20 @@ bool Recovery::may_be_older(InodeNo inode, const FailedPart& report) const {
 Status Recovery::recover_part(const Part& part, FailedPart& report, bool& is_to_split) {
     const auto& bad = part.extent;
     const bool is_retired = is_worn_out(bad.device, bad.device_range());
-    const auto copies = store_.extents(bad.inode, bad.file_range());
-    const bool has_other = std::any_of(copies.begin(), copies.end(), [&](const Extent& copy) {
-        return copy.replica != bad.replica;
-    });
-    const auto bytes = has_other ? bytes_of_copies(bad) : std::nullopt;
-    if (has_other && !bytes && bad.length > base::kPageBytes) {
+    auto copies = store_.extents(bad.inode, bad.file_range());
+    std::erase_if(copies, [&](const Extent& copy) { return copy.replica == bad.replica; });
+    // Of several pages none is given up before it is known that another copy of it can be read. A
+    // single one is bad anyway.
+    std::optional<std::vector<std::uint8_t>> bytes;
+    const bool has_pages = bad.length > base::kPageBytes;
+    if (has_pages || is_retired) bytes = bytes_of_copies(bad, copies);
+    if (has_pages && !bytes && !copies.empty()) {
         is_to_split = true;
         return {};
     }
     bool is_repaired = false;
-    if (bytes && !is_retired) {
-        const auto done = repair_in_place(bad, *bytes, part.record);
+    if (!is_retired && !copies.empty()) {
+        const auto done = repair_in_place(bad, copies, bytes, part.record);
         if (!done) return done.error();
         is_repaired = *done;
     }
@@ -186,6 +196,7 @@ Status Recovery::recover_part(const Part& part, FailedPart& report, bool& is_to_
     }
     // A retired page is never handed out again: its space stays taken. A copy that cannot be read
     // either is none.
+    if (!bytes) bytes = bytes_of_copies(bad, copies);
     if (bytes || is_retired || is_segment_gone(bad)) {
         RETURN_IF_ERROR(drop_part(part, report, is_retired));
     } else {

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <map>
+#include <unordered_map>
 #include <vector>
 
 #include "base/event.h"
@@ -82,9 +83,11 @@ class Recovery {
     // is_to_split: nothing was done, because some of its pages have no copy that can be read.
     Status recover_part(const Part& part, FailedPart& report, bool& is_to_split);
     Status drop_part(const Part& part, FailedPart& report, bool stays_taken);
-    Result<bool> repair_in_place(const store::Extent& bad, std::span<const std::uint8_t> bytes,
+    Result<bool> repair_in_place(const store::Extent& bad, std::span<const store::Extent> copies,
+                                 std::optional<std::vector<std::uint8_t>>& bytes,
                                  std::uint64_t record);
-    std::optional<std::vector<std::uint8_t>> bytes_of_copies(const store::Extent& bad) const;
+    std::optional<std::vector<std::uint8_t>> bytes_of_copies(
+        const store::Extent& bad, std::span<const store::Extent> copies) const;
     Status recover_pages(const store::Extent& extent, FailureKind kind, std::uint64_t record);
     // There is no memory to repair.
     bool may_be_older(base::InodeNo inode, const FailedPart& report) const;
@@ -110,7 +113,9 @@ class Recovery {
     FaultPoints& faults_;
     std::chrono::steady_clock::time_point laggards_until_;
     mutable base::Mutex mutex_;
-    std::map<std::pair<base::DeviceId, std::uint64_t>, std::uint32_t> failures_ GUARDED_BY(mutex_);
+    // Of each page, by its offset in the device.
+    std::map<base::DeviceId, std::unordered_map<std::uint64_t, std::uint32_t>> failures_
+        GUARDED_BY(mutex_);
     std::vector<RetiredRange> retired_ GUARDED_BY(mutex_);
 };
 

@@ -397,6 +397,7 @@ class Store {
     std::vector<std::pair<FileRange, DeviceSet>> taken_devices_locked(
         InodeNo inode, FileRange range, std::uint32_t replica,
         std::span<const Extent> planned) const REQUIRES(mutex_);
+    bool ends_with_daemon_locked(DeviceId device) const REQUIRES(mutex_);
     Status end_broken_repairs_locked() REQUIRES(mutex_);
     void drop_copy_locked(const Extent& copy, FailureKind kind, Change& change, Dropped& dropped)
         REQUIRES(mutex_);

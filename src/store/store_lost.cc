@@ -34,17 +34,21 @@ std::vector<LostRange> Store::lost(InodeNo inode, FileRange range) const {
     return node->lost.overlapping(range);
 }
 
+bool Store::ends_with_daemon_locked(DeviceId id) const {
+    const auto device = devices_.find(id);
+    return device != devices_.end() && device->second->spec().kind == device::DeviceKind::Ram;
+}
+
 // A crash while the hole is there must not leave zeros that pass for the file's bytes:
 //  - of the primary: the next open lets another copy take its place;
 //  - of a copy: it is compared with the primary.
 // A device that ends with the daemon is not found again.
 Status Store::begin_repair(const Extent& bad) {
     MutexLock lock(mutex_);
-    const auto device = devices_.find(bad.device);
+    if (ends_with_daemon_locked(bad.device)) return {};
     const auto* node = state_->inode(bad.inode);
-    if (device == devices_.end() || node == nullptr || !node->extents.holds(bad))
+    if (node == nullptr || !node->extents.holds(bad))
         return Error(Code::Busy, "the extent has changed meanwhile");
-    if (device->second->spec().kind == device::DeviceKind::Ram) return {};
     Change change;
     if (bad.replica > 0 && !node->is_unsynced)
         change.operations = {op::SetUnsynced{bad.inode, true}};
@@ -57,6 +61,7 @@ Status Store::begin_repair(const Extent& bad) {
 
 Status Store::end_repair(const Extent& bad) {
     MutexLock lock(mutex_);
+    if (ends_with_daemon_locked(bad.device)) return {};
     const auto* node = state_->inode(bad.inode);
     if (node == nullptr || bad.replica > 0) return {};
     Change change;
