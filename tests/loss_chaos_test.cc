@@ -37,8 +37,9 @@ class LossChaos {
         if (kind < 79) return kill();
         if (kind < 83) return pull_or_cancel();
         if (kind < 87) return yank();
-        if (kind < 94) return poison();
-        if (kind < 98) return trouble();
+        if (kind < 92) return poison();
+        if (kind < 94) return trouble();
+        if (kind < 98) return bring_back();
         look();
     }
 
@@ -187,8 +188,14 @@ class LossChaos {
     void yank() {
         const auto all = world_.devices();
         if (world_.in_service().size() < 3) return;
-        world_.yank(all[below(all.size())]);
+        const auto& device = all[below(all.size())];
+        if (world_.is_directory(device) && below(2) == 0) return world_.take_away(device);
+        world_.yank(device);
         if (below(3) == 0) load();
+    }
+
+    void bring_back() {
+        if (!world_.away().empty()) world_.bring_back(world_.away().begin()->first);
     }
 
     // One page, a run of pages, or a part of the device that many files share.

@@ -148,6 +148,14 @@ void LossModel::failed(ModelFile& file, std::size_t page, const Hit& hit,
     for (auto* writer : writers) writer->held.insert(page);
 }
 
+void LossModel::returned(ModelFile& file, std::size_t page) {
+    auto& model = file.pages[page];
+    if (model.loss != Loss::Certain) return;
+    model.loss = Loss::Maybe;
+    model.copies.insert(model.now.begin(), model.now.end());
+    model.is_told_unsure = true;
+}
+
 std::string LossModel::listed(ModelFile& file, std::size_t page, bool is_listed) {
     auto& model = file.pages[page];
     if (is_listed && model.loss == Loss::None) return "is listed as lost and had a copy";

@@ -81,6 +81,9 @@ class LossModel {
     // `writers` map the file.
     void failed(ModelFile& file, std::size_t page, const Hit& hit,
                 const std::vector<ModelClient*>& writers);
+    // The device that had it when it was lost is there again: with what it held, or not, when that
+    // was dropped or replaced meanwhile.
+    void returned(ModelFile& file, std::size_t page);
     // GET /v1/lost has the page or has it not, with nothing under way.
     std::string listed(ModelFile& file, std::size_t page, bool is_listed);
 

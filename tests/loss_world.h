@@ -64,6 +64,12 @@ class LossWorld {
     void cancel(const std::string& device);
     void yank(const std::string& device);
     void poison(const std::string& device, std::uint64_t offset, std::uint64_t length);
+    // Devices of a directory go with all they hold, and come back. Returns when the daemon knows.
+    bool is_directory(const std::string& device) const { return directories_.contains(device); }
+    void take_away(const std::string& device);
+    const auto& away() const { return away_; }
+    // It is refused as long as a program that was stopped holds its memory, and goes away again.
+    void bring_back(const std::string& device);
     Places places();
 
     // ---- waiting and comparing
@@ -90,7 +96,11 @@ class LossWorld {
     std::vector<ModelFile> files_;
     std::vector<std::unique_ptr<Client>> clients_;
     bool may_become_quiet_ = true;
-    std::set<std::string> yanked_;  // and perhaps not known to the daemon yet
+    TemporaryDirectory shelf_;
+    std::set<std::string> directories_;
+    using Page = std::pair<std::size_t, std::size_t>;  // file, page
+    std::map<std::string, std::vector<Page>> away_;    // what each device took along
+    std::set<std::string> yanked_;                     // and perhaps not known to the daemon yet
     LossModel model_;
     std::vector<std::string> steps_;
 };

@@ -29,8 +29,40 @@ std::vector<std::string> LossWorld::devices() {
 
 void LossWorld::add_device() {
     const auto name = "d" + std::to_string(devices_made_++);
-    note("add " + name);
-    pool_.post("/v1/devices", {{"spec", name + "=ram:32M"}});
+    const bool is_ram = devices_made_ % 2 == 0;
+    note("add " + name + (is_ram ? "" : ", a directory"));
+    if (is_ram) return (void)pool_.post("/v1/devices", {{"spec", name + "=ram:32M"}});
+    const auto path = shelf_.path() + "/" + name;
+    std::filesystem::create_directory(path);
+    directories_.insert(name);
+    pool_.post("/v1/devices", {{"spec", name + "=dir:" + path + ",size=32M"}});
+}
+
+void LossWorld::take_away(const std::string& device) {
+    const bool is_exact = is_quiet();
+    note("take " + device + " away" + (is_exact ? "" : ", while things move"));
+    auto& pages = away_[device];
+    const auto all = places();
+    for (std::size_t file = 0; file < all.size(); ++file)
+        for (std::size_t page = 0; page < all[file].size(); ++page)
+            for (const auto& spot : all[file][page])
+                if (spot.device == device) pages.emplace_back(file, page);
+    fail(device, 0, UINT64_MAX, is_exact);
+    yanked_.insert(device);
+    const auto path = shelf_.path() + "/" + device;
+    std::filesystem::rename(path, path + ".away");
+    wait_for_yanks();
+}
+
+void LossWorld::bring_back(const std::string& device) {
+    note("bring " + device + " back");
+    const auto path = shelf_.path() + "/" + device;
+    std::filesystem::rename(path + ".away", path);
+    if (!try_post("/v1/devices", {{"spec", device + "=dir:" + path}}))
+        return std::filesystem::rename(path, path + ".away");
+    for (const auto& [file, page] : away_.at(device))
+        if (page < files_[file].pages.size()) model_.returned(files_[file], page);
+    away_.erase(device);
 }
 
 void LossWorld::pull(const std::string& device) {
