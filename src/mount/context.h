@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/result.h"
+#include "mount/kernel_channel.h"
 #include "mount/open_inodes.h"
 #include "mount/options.h"
 #include "mount/remembered.h"
@@ -28,6 +29,7 @@ struct Context {
     OpenInodes& opens;
     Remembered& remembered;
     const MountOptions& options;
+    KernelChannel& channel;
 
     // Where clients may map the file directly it has no holes.
     session::Caller caller(OpenMode mode) const {

@@ -52,8 +52,10 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
 void create(fuse_req_t request, fuse_ino_t directory, const char* name, mode_t mode_bits,
             fuse_file_info* info) {
     auto& context = context_of(request);
-    const auto made = context.tree.make(inode_of(directory), name,
-                                        node_of(request, store::FileType::Regular, mode_bits));
+    const auto node = node_of(request, store::FileType::Regular, mode_bits);
+    const auto made = std::string_view(name) == kNoName
+                          ? context.tree.make_unnamed(inode_of(directory), node)
+                          : context.tree.make(inode_of(directory), name, node);
     if (!made) return reply_error(request, made.error());
     context.remembered.add(made->inode);
     const auto mode = context.opens.open(made->inode);
@@ -101,6 +103,9 @@ void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t
         return context.files.write(inode, begin, from, context.caller(FileHandle(info).mode()));
     });
     if (!written) return reply_error(request, written.error());
+    if (info->flags & kKillsPrivileges)
+        if (const auto killed = context.tree.kill_privileges(inode); !killed)
+            return reply_error(request, killed.error());
     if (info->flags & (O_SYNC | O_DSYNC)) {
         const auto synced = sync(context, inode, FileRange::of_length(begin, *written));
         if (!synced) return reply_error(request, synced.error());

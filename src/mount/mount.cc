@@ -23,7 +23,9 @@ namespace {
 
 // A request may wait for a range that is locked; as many as these may without keeping others out.
 constexpr std::size_t kThreads = 16;
-constexpr std::size_t kReadersMax = 2;
+// Who comes back finds room among these even when its next request was read by another meanwhile: a
+// thread on standby is woken only for more requests at a time, not for each.
+constexpr std::size_t kReadersMax = 4;
 constexpr milliseconds kFlushPatience{5000};
 
 // Takes a reader out of its wait for the next request. Does nothing by itself.
@@ -88,7 +90,7 @@ Mount::Mount(store::Store& store, store::Tree& tree, session::FileService& files
       on_end_(std::move(on_end)),
       opens_(opens),
       remembered_(tree),
-      context_{store, tree, files, opens_, remembered_, options_},
+      context_{store, tree, files, opens_, remembered_, options_, channel_},
       readers_(kThreads) {}
 
 Status Mount::connect() {
@@ -105,6 +107,7 @@ Status Mount::connect() {
         return Error(Code::Denied, "cannot mount at " + options_.directory +
                                        "; the daemon's output says why (a missing /dev/fuse, an "
                                        "allow_other that /etc/fuse.conf does not let users have)");
+    RETURN_IF_ERROR(channel_.attach(session_));
     device_ = sys::mounted_device(options_.directory);
     install_wake_signal();
     notifier_ = std::make_unique<Notifier>(session_);

@@ -2,9 +2,9 @@
 // that tells it what to forget.
 //
 //   mount-0 ... mount-N   read a request from the connection, do it, reply; each may wait, bounded,
-//                         for a layout lock or a client, never for the notifier. Two at a time read
-//                         (the same threads over and over stay warm); the others stand by for when
-//                         those are busy
+//                         for a layout lock or a client, never for the notifier. Four at a time
+//                         read (the same threads over and over stay warm); the others stand by for
+//                         when those are busy
 //   mount-notify          see notifier.h
 //
 // The connection ends from outside (umount, the abort file of the kernel, its end) or by stop(). In
@@ -70,6 +70,7 @@ class Mount {
     const std::function<void()> on_end_;
     OpenInodes& opens_;
     Remembered remembered_;
+    KernelChannel channel_;
     Context context_;
     fuse_session* session_ = nullptr;
     std::uint64_t device_ = 0;  // st_dev of what is mounted

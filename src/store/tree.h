@@ -57,6 +57,9 @@ class Tree {
     // ---- attributes. What is not given stays; changed_ns is now when it is not given.
     using AttributeChange = store::AttributeChange;
     Result<Attributes> change(InodeNo inode, const AttributeChange& change);
+    // The bytes or the owner have changed: the set-user-id bit goes, and the set-group-id bit of
+    // what its group can run. Not of directories.
+    Status kill_privileges(InodeNo inode);
     // Somebody has read it: the access time in the manner of relatime, in memory until the next
     // checkpoint.
     void note_accessed(InodeNo inode);

@@ -72,6 +72,20 @@ Result<Attributes> Tree::change(InodeNo inode, const AttributeChange& change) {
     return node->attributes;
 }
 
+Status Tree::kill_privileges(InodeNo inode) {
+    MutexLock lock(store_.mutex_);
+    const auto* node = store_.state_->inode(inode);
+    if (node == nullptr) return stale(inode);
+    if (node->is_directory()) return {};
+    const auto mode = node->attributes.mode;
+    auto left = mode & ~kSetuid;
+    if (mode & kGroupExecute) left &= ~kSetgid;
+    if (left == mode) return {};
+    AttributeChange change;
+    change.mode = left;
+    return store_.change_attributes_locked(*node, change);
+}
+
 void Tree::note_accessed(InodeNo inode) {
     MutexLock lock(store_.mutex_);
     const auto* node = store_.state_->inode(inode);

@@ -16,7 +16,6 @@ using base::MutexLock;
 
 namespace {
 
-constexpr mode_t kGroupExecute = 010;
 constexpr std::uint32_t kLinksMax = 65'000;  // of one file
 
 Attributes attributes_of(const NewNode& node, const Attributes& directory, InodeNo inode) {

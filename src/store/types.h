@@ -42,7 +42,9 @@ enum class OnLoss : std::uint8_t { Signal = 1, Rollback = 2 };
 
 // As chmod(2) has them.
 inline constexpr mode_t kModeBits = 07777;
+inline constexpr mode_t kSetuid = 04000;
 inline constexpr mode_t kSetgid = 02000;
+inline constexpr mode_t kGroupExecute = 010;
 
 struct Attributes {
     InodeNo inode;
