@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
-#include <optional>
 
 #include "bench/harness.h"
 #include "bench/mounted_places.h"
@@ -67,50 +66,63 @@ Result<double> run_fio(const Workload& workload, const std::string& directory) {
     return (job["read"].value("bw_bytes", 0.0) + job["write"].value("bw_bytes", 0.0)) / (1 << 20);
 }
 
-struct Storm {
-    double creates = 0, stats = 0, removals = 0;  // each second
-};
-
 std::string storm_file(const std::string& directory, int i) {
     return directory + "/storm" + std::to_string(i / kFilesOfDirectory) + "/" + std::to_string(i);
 }
 
-Result<Storm> run_storm(const std::string& directory) {
-    int failures = 0;
-    for (int i = 0; i < kStormFiles; i += kFilesOfDirectory)
-        failures += ::mkdir((directory + "/storm" + std::to_string(i / kFilesOfDirectory)).c_str(),
-                            0700) != 0
-                        ? 1
-                        : 0;
-    const auto rate = [&](auto&& action) {
-        return kStormFiles / time_s([&] {
-                   for (int i = 0; i < kStormFiles; ++i)
-                       failures += action(storm_file(directory, i)) ? 0 : 1;
-               });
-    };
-    Storm storm;
-    storm.creates = rate([](const std::string& path) {
-        const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-        return fd >= 0 && ::close(fd) == 0;
-    });
-    storm.stats = rate([](const std::string& path) {
-        struct stat status;
-        return ::stat(path.c_str(), &status) == 0;
-    });
-    storm.removals = rate([](const std::string& path) { return ::unlink(path.c_str()) == 0; });
-    for (int i = 0; i < kStormFiles; i += kFilesOfDirectory)
-        (void)::rmdir((directory + "/storm" + std::to_string(i / kFilesOfDirectory)).c_str());
-    if (failures > 0)
-        return Error(Code::Io, std::to_string(failures) + " operations on small files failed in " +
-                                   directory);
-    return storm;
+bool open_and_close(const std::string& path, int flags) {
+    const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+    return fd >= 0 && ::close(fd) == 0;
 }
+
+bool exists(const std::string& path) {
+    struct stat status;
+    return ::stat(path.c_str(), &status) == 0;
+}
+
+struct Storm {
+    const char* name;
+    bool reaches_server;
+    bool (*action)(const std::string& path);
+};
+constexpr std::array kStorms{
+    Storm{
+        "create", true,
+        [](const std::string& path) { return open_and_close(path, O_CREAT | O_EXCL | O_WRONLY); }},
+    Storm{"stat", false, exists},
+    Storm{"open", true, [](const std::string& path) { return open_and_close(path, O_RDONLY); }},
+    Storm{"look for what is not there", true,
+          [](const std::string& path) { return !exists(path + "-"); }},
+    Storm{"remove", true, [](const std::string& path) { return ::unlink(path.c_str()) == 0; }}};
 
 struct Place {
     std::string name;
     std::string directory;
     std::map<std::string, std::vector<double>> figures;
 };
+
+Status run_storms(Place& place, bool counts) {
+    int failures = 0;
+    const auto for_directories = [&](auto&& action) {
+        for (int i = 0; i < kStormFiles; i += kFilesOfDirectory)
+            failures +=
+                action(place.directory + "/storm" + std::to_string(i / kFilesOfDirectory)) == 0 ? 0
+                                                                                                : 1;
+    };
+    for_directories([](const std::string& path) { return ::mkdir(path.c_str(), 0700); });
+    for (const auto& storm : kStorms) {
+        const double seconds = time_s([&] {
+            for (int i = 0; i < kStormFiles; ++i)
+                failures += storm.action(storm_file(place.directory, i)) ? 0 : 1;
+        });
+        if (counts) place.figures[storm.name].push_back(kStormFiles / seconds);
+    }
+    for_directories([](const std::string& path) { return ::rmdir(path.c_str()); });
+    if (failures > 0)
+        return Error(Code::Io, std::to_string(failures) + " operations on small files failed in " +
+                                   place.directory);
+    return {};
+}
 
 Status run_once(std::vector<Place>& places, bool counts) {
     for (const auto& workload : kWorkloads)
@@ -119,17 +131,7 @@ Status run_once(std::vector<Place>& places, bool counts) {
             if (!figure) return figure.error();
             if (counts) place.figures[workload.name].push_back(*figure);
         }
-    return {};
-}
-
-Status run_storms(std::vector<Place>& places) {
-    for (auto& place : places) {
-        auto storm = run_storm(place.directory);
-        if (!storm) return storm.error();
-        place.figures["create"].push_back(storm->creates);
-        place.figures["stat"].push_back(storm->stats);
-        place.figures["remove"].push_back(storm->removals);
-    }
+    for (auto& place : places) RETURN_IF_ERROR(run_storms(place, counts));
     return {};
 }
 
@@ -164,14 +166,16 @@ Status run_mount(const Options& options) {
     report.input("small files", kStormFiles);
     for (int run = 0; run <= options.runs; ++run)
         RETURN_IF_ERROR(run_once(places, /*counts=*/run > 0));
-    RETURN_IF_ERROR(run_storms(places));
     bool is_ahead = true, is_metadata_ahead = true;
     for (const auto& workload : kWorkloads)
         is_ahead = add_row(report, places, workload.name, "MiB/s") && is_ahead;
-    for (const char* what : {"create", "stat", "remove"})
-        is_metadata_ahead = add_row(report, places, what, "1/s") && is_metadata_ahead;
+    for (const auto& storm : kStorms) {
+        const bool is_first = add_row(report, places, storm.name, "1/s");
+        if (storm.reaches_server) is_metadata_ahead = is_first && is_metadata_ahead;
+    }
     report.target("at least the FUSE peer in each of fio's", is_ahead);
-    report.target("ahead of it in metadata", is_metadata_ahead);
+    report.target("ahead of it in metadata that is not in the kernel's cache (stat is)",
+                  is_metadata_ahead);
     report.finish();
     return {};
 }

@@ -33,7 +33,9 @@ std::vector<std::string> peer_command(const std::string& build, const std::strin
     if (runs("cc -O2 -o " + program + " -I/usr/share/doc/libfuse3-dev/examples " + kExample +
              " $(pkg-config --cflags --libs fuse3)")) {
         name = "passthrough_ll";
-        return {program, "-f", "-o", "source=" + source + ",cache=always,timeout=86400"};
+        // Without default_permissions it would let everybody do everything, and be asked less.
+        return {program, "-f", "-o",
+                "default_permissions,source=" + source + ",cache=always,timeout=86400"};
     }
     if (runs("command -v bindfs")) {
         name = "bindfs";

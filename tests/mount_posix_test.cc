@@ -390,10 +390,6 @@ TEST_F(MountPosix, WhatIsFreeIsTrue) {
     }));
 }
 
-TEST_F(MountPosix, ATemporaryFileWithoutANameIsRefusedAsUnsupported) {
-    EXPECT_FAILS(::open(mount().path().c_str(), O_TMPFILE | O_RDWR, 0600), EOPNOTSUPP);
-}
-
 TEST_F(MountPosix, InodesAreUniqueAndStayOverARemount) {
     write_file(at("a"), "");
     write_file(at("b"), "");

@@ -78,9 +78,9 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int to_
             set_size(context, inode, static_cast<std::uint64_t>(wanted->st_size), info);
         if (!sized) return reply_error(request, sized.error());
     }
-    // The kernel asks for it with a new size; with a new owner it goes without saying.
-    const bool has_owner = (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0;
-    if ((to_set & FUSE_SET_ATTR_KILL_SUID) || (has_owner && context.channel.kills_privileges()))
+    // A new size or owner says so; before a write nothing is to be set but this, and the kernel
+    // keeps the mode that it is answered.
+    if (to_set == 0 || (to_set & FUSE_SET_ATTR_KILL_SUID))
         if (const auto killed = context.tree.kill_privileges(inode); !killed)
             return reply_error(request, killed.error());
     constexpr int kOthers = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |

@@ -33,13 +33,23 @@ void fill(fuse_file_info& info, OpenMode mode) {
     info.keep_cache = mode == OpenMode::Cached;
 }
 
+// Where the flags say so. The kernel may have cached the mode.
+base::Status kill_privileges(Context& context, InodeNo inode, int flags) {
+    if ((flags & kKillsPrivileges) == 0) return {};
+    const auto killed = context.tree.kill_privileges(inode);
+    if (!killed) return killed.error();
+    if (*killed) context.files.attributes_changed(inode);
+    return {};
+}
+
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
     auto& context = context_of(request);
     const auto inode = inode_of(number);
     const auto mode = context.opens.open(inode);
     if (!mode) return reply_error(request, mode.error());
     if (info->flags & O_TRUNC) {
-        const auto cut = context.files.resize(inode, 0, context.caller(*mode));
+        auto cut = context.files.resize(inode, 0, context.caller(*mode));
+        if (cut) cut = kill_privileges(context, inode, info->flags);
         if (!cut) {
             context.opens.close(inode, *mode);
             return reply_error(request, cut.error());
@@ -103,9 +113,8 @@ void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t
         return context.files.write(inode, begin, from, context.caller(FileHandle(info).mode()));
     });
     if (!written) return reply_error(request, written.error());
-    if (info->flags & kKillsPrivileges)
-        if (const auto killed = context.tree.kill_privileges(inode); !killed)
-            return reply_error(request, killed.error());
+    if (const auto killed = kill_privileges(context, inode, info->flags); !killed)
+        return reply_error(request, killed.error());
     if (info->flags & (O_SYNC | O_DSYNC)) {
         const auto synced = sync(context, inode, FileRange::of_length(begin, *written));
         if (!synced) return reply_error(request, synced.error());

@@ -58,6 +58,11 @@ void KernelChannel::translate_request(std::span<std::uint8_t> request) {
                 init != nullptr && (init->flags & FUSE_HANDLE_KILLPRIV_V2))
                 init_request_.store(header->unique);
             break;
+        case FUSE_OPEN:
+            if (auto* open = part_at<fuse_open_in>(request, kBody);
+                open != nullptr && (open->open_flags & FUSE_OPEN_KILL_SUIDGID))
+                open->flags |= kKillsPrivileges;
+            break;
         case FUSE_WRITE:
             if (auto* write = part_at<fuse_write_in>(request, kBody);
                 write != nullptr && (write->write_flags & FUSE_WRITE_KILL_SUIDGID))
@@ -83,7 +88,6 @@ void KernelChannel::translate_reply(std::span<const iovec> parts) {
         parts[1].iov_len < offsetof(fuse_init_out, max_background))
         return;
     static_cast<fuse_init_out*>(parts[1].iov_base)->flags |= FUSE_HANDLE_KILLPRIV_V2;
-    kills_privileges_.store(true);
     init_request_.store(0);
 }
 

@@ -3,9 +3,9 @@
 //
 //   FUSE_INIT       the reply asks for FUSE_HANDLE_KILLPRIV_V2 where the kernel has it. Without it
 //                   the kernel asks for security.capability before each single write
-//   FUSE_WRITE      that takes set-user-id and set-group-id bits off: shown as kKillsPrivileges
-//                   among the open flags
-//   FUSE_TMPFILE    becomes a FUSE_CREATE of kNoName, which is no name that a program can use
+//   FUSE_WRITE,     that take set-user-id and set-group-id bits off: shown as kKillsPrivileges
+//   among FUSE_OPEN       the open flags FUSE_TMPFILE    becomes a FUSE_CREATE of kNoName, which is
+//   no name that a program can use
 //
 // Requests come from the kernel as a whole, in one read each (linux/fuse.h). Thread-safe.
 #pragma once
@@ -35,12 +35,8 @@ class KernelChannel {
     // The reply to FUSE_INIT, before it is written.
     void translate_reply(std::span<const iovec> parts);
 
-    // True when the server, not the kernel, takes privileges off a file that is changed.
-    bool kills_privileges() const { return kills_privileges_.load(); }
-
   private:
     std::atomic<std::uint64_t> init_request_{0};
-    std::atomic<bool> kills_privileges_{false};
 };
 
 }  // namespace refault::mount

@@ -83,6 +83,8 @@ class FileService {
         InodeNo inode_;
     };
     Result<Claim> claim(InodeNo inode);
+    // The kernel does not know what it has of the inode's attributes any more.
+    void attributes_changed(InodeNo inode) { registry_.page_cache().forget_attributes(inode); }
     // A name was made, removed or replaced by somebody who is not the mount.
     void name_changed(const std::string& path);
 

@@ -371,8 +371,17 @@ class Store {
     Status zero_tail(InodeNo inode, std::uint64_t offset) const;
     Result<std::size_t> write_filling(InodeNo inode, std::uint64_t offset,
                                       std::span<const std::uint8_t> from, std::uint64_t size_bytes);
-    Result<std::vector<Extent>> file_part(InodeNo inode, std::uint64_t offset, std::uint64_t length,
-                                          Devices& devices) const;
+    // What a range of a file's bytes stands on, at one moment.
+    struct FilePart {
+        std::uint64_t size_bytes = 0;
+        std::vector<Extent> extents;  // cut to the range, primaries first, ascending
+        Devices devices;              // those of the extents
+        std::vector<LostRange> lost;  // that overlap the range, ascending
+    };
+    Result<FilePart> part_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    Result<FilePart> file_part(InodeNo inode, FileRange range) const;
+    // With space under all of it, and the file of this size.
+    Result<FilePart> fill_part(InodeNo inode, FileRange range, std::uint64_t size_bytes);
     // Tries the write page by page, and reports the pages that take none.
     void report_bad_pages(const Extent& extent, device::Device& device,
                           std::span<const std::uint8_t> bytes) const;

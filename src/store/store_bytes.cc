@@ -36,11 +36,10 @@ Status Store::zero_part(InodeNo inode, FileRange range) const {
     static constexpr std::array<std::uint8_t, kPageBytes> kZeros{};
     if (range.empty()) return {};
     CHECK(range.length() < kPageBytes);
-    Devices devices;
-    const auto part = file_part(inode, range.begin(), range.length(), devices);
+    const auto part = file_part(inode, range);
     if (!part) return part.error();
-    for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)
+    for (const auto& extent : part->extents)
+        RETURN_IF_ERROR(part->devices.at(extent.device)
                             ->write(extent.device_offset, std::span(kZeros).first(extent.length)));
     return {};
 }
@@ -92,15 +91,23 @@ Status Store::set_size(InodeNo inode, std::uint64_t size_bytes) {
     return set_size_to(inode, size_bytes, Fill::Hole);
 }
 
-Result<std::vector<Extent>> Store::file_part(InodeNo inode, std::uint64_t offset,
-                                             std::uint64_t length, Devices& devices) const {
-    MutexLock lock(mutex_);
+Result<Store::FilePart> Store::part_locked(InodeNo inode, FileRange range) const {
     const auto* node = state_->inode(inode);
     if (node == nullptr) return no_inode(inode);
     if (node->is_directory()) return Error(Code::Invalid, "a directory has no bytes", EISDIR);
     if (!node->has_bytes()) return Error(Code::Invalid, "the inode has no bytes", EINVAL);
-    devices = devices_;
-    return node->extents.overlapping(inode, FileRange::of_length(offset, length));
+    FilePart part;
+    part.size_bytes = node->attributes.size_bytes;
+    part.extents = node->extents.overlapping(inode, range);
+    for (const auto& extent : part.extents)
+        part.devices.try_emplace(extent.device, devices_.at(extent.device));
+    if (!node->lost.empty()) part.lost = node->lost.overlapping(range);
+    return part;
+}
+
+Result<Store::FilePart> Store::file_part(InodeNo inode, FileRange range) const {
+    MutexLock lock(mutex_);
+    return part_locked(inode, range);
 }
 
 // The bytes of one page, or a part of it, from the first copy that can be read.
@@ -134,17 +141,18 @@ Status Store::read_any_copy(const Extent& primary, const std::vector<Extent>& co
 
 Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
                                 std::span<std::uint8_t> into) const {
-    const auto attributes = stat(inode);
-    if (!attributes) return attributes.error();
-    if (offset >= attributes->size_bytes) return std::size_t{0};
-    into = into.first(std::min<std::uint64_t>(into.size(), attributes->size_bytes - offset));
-    Devices devices;
-    const auto part = file_part(inode, offset, into.size(), devices);
+    const auto begin = std::min(offset, kFileBytesMax);
+    const auto wanted = std::min<std::uint64_t>(into.size(), kFileBytesMax - begin);
+    const auto part = file_part(inode, FileRange::of_length(begin, wanted));
     if (!part) return part.error();
-    if (const auto gone = lost(inode, FileRange::of_length(offset, into.size())); !gone.empty())
+    if (offset >= part->size_bytes) return std::size_t{0};
+    into = into.first(std::min(wanted, part->size_bytes - offset));
+    const auto range = FileRange::of_length(offset, into.size());
+    // Whole pages are lost: what begins in the file is of the file.
+    if (!part->lost.empty() && part->lost.front().range.begin() < range.end())
         return Error(Code::Io,
-                     "bytes " + std::to_string(gone.front().range.begin()) + " to " +
-                         std::to_string(gone.front().range.end()) +
+                     "bytes " + std::to_string(part->lost.front().range.begin()) + " to " +
+                         std::to_string(part->lost.front().range.end()) +
                          " of the file are lost; see: refault lost. Overwriting or punching whole "
                          "pages clears them");
     // Primaries come first, ascending; what lies between them is a hole.
@@ -152,14 +160,15 @@ Result<std::size_t> Store::read(InodeNo inode, std::uint64_t offset,
     const auto zero_to = [&](std::uint64_t end) {
         std::ranges::fill(into.subspan(at - offset, end - at), std::uint8_t{0});
     };
-    for (const auto& extent : *part) {
-        if (extent.replica != 0) break;
+    for (const auto& whole : part->extents) {
+        if (whole.replica != 0 || whole.file_offset >= range.end()) break;
+        const auto extent = cut_to(whole, range);
         zero_to(extent.file_offset);
         at = extent.file_offset + extent.length;
-        RETURN_IF_ERROR(read_any_copy(extent, *part, devices,
+        RETURN_IF_ERROR(read_any_copy(extent, part->extents, part->devices,
                                       into.subspan(extent.file_offset - offset, extent.length)));
     }
-    zero_to(offset + into.size());
+    zero_to(range.end());
     return into.size();
 }
 
@@ -185,27 +194,28 @@ Result<std::size_t> Store::write_growing(InodeNo inode, std::uint64_t offset,
     return write_filling(inode, offset, from, size);
 }
 
+Result<Store::FilePart> Store::fill_part(InodeNo inode, FileRange range, std::uint64_t size_bytes) {
+    MutexLock lock(mutex_);
+    const auto* node = state_->inode(inode);
+    if (node == nullptr) return no_inode(inode);
+    if (!node->lost.empty() && !node->lost.overlapping(range).empty())
+        return Error(
+            Code::Io,
+            "a part of the page is lost; overwrite whole pages of 4096 bytes, or punch it");
+    RETURN_IF_ERROR(fill_locked(*node, whole_pages(range), size_bytes));
+    return part_locked(inode, range);
+}
+
 // Space first, all of it: a write that finds the pool full has changed nothing.
 Result<std::size_t> Store::write_filling(InodeNo inode, std::uint64_t offset,
                                          std::span<const std::uint8_t> from,
                                          std::uint64_t size_bytes) {
     const auto range = FileRange::of_length(offset, from.size());
-    if (!lost(inode, range).empty())
-        return Error(
-            Code::Io,
-            "a part of the page is lost; overwrite whole pages of 4096 bytes, or punch it");
-    {
-        MutexLock lock(mutex_);
-        const auto* node = state_->inode(inode);
-        if (node == nullptr) return no_inode(inode);
-        RETURN_IF_ERROR(fill_locked(*node, whole_pages(range), size_bytes));
-    }
-    Devices devices;
-    const auto part = file_part(inode, offset, from.size(), devices);
+    const auto part = fill_part(inode, range, size_bytes);
     if (!part) return part.error();
-    for (const auto& extent : *part) {
+    for (const auto& extent : part->extents) {
         const auto bytes = from.subspan(extent.file_offset - offset, extent.length);
-        auto& device = *devices.at(extent.device);
+        auto& device = *part->devices.at(extent.device);
         if (const auto written = device.write(extent.device_offset, bytes); !written) {
             report_bad_pages(extent, device, bytes);
             return written.error();
@@ -231,33 +241,30 @@ void Store::report_bad_pages(const Extent& extent, device::Device& device,
 }
 
 Status Store::punch(InodeNo inode, FileRange range) {
-    Devices devices;
-    const auto part = file_part(inode, range.begin(), range.length(), devices);
+    const auto part = file_part(inode, range);
     if (!part) return part.error();
-    for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)->punch(extent.device_range()));
+    for (const auto& extent : part->extents)
+        RETURN_IF_ERROR(part->devices.at(extent.device)->punch(extent.device_range()));
     MutexLock lock(mutex_);
     note_modified_locked(inode);
     return {};
 }
 
 Status Store::populate(InodeNo inode, FileRange range) {
-    Devices devices;
     const FileRange pages(base::align_down(std::min(range.begin(), kFileBytesMax), kPageBytes),
                           align_up(std::min(range.end(), kFileBytesMax), kPageBytes));
-    const auto part = file_part(inode, pages.begin(), pages.length(), devices);
+    const auto part = file_part(inode, pages);
     if (!part) return part.error();
-    for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)->populate(extent.device_range()));
+    for (const auto& extent : part->extents)
+        RETURN_IF_ERROR(part->devices.at(extent.device)->populate(extent.device_range()));
     return {};
 }
 
 Status Store::sync(InodeNo inode, FileRange range) {
-    Devices devices;
-    const auto part = file_part(inode, range.begin(), range.length(), devices);
+    const auto part = file_part(inode, range);
     if (!part) return part.error();
-    for (const auto& extent : *part)
-        RETURN_IF_ERROR(devices.at(extent.device)->sync(extent.device_range()));
+    for (const auto& extent : part->extents)
+        RETURN_IF_ERROR(part->devices.at(extent.device)->sync(extent.device_range()));
     MutexLock lock(mutex_);
     return unsaved_times_.contains(inode) ? save_times_locked() : Status();
 }

@@ -58,8 +58,8 @@ class Tree {
     using AttributeChange = store::AttributeChange;
     Result<Attributes> change(InodeNo inode, const AttributeChange& change);
     // The bytes or the owner have changed: the set-user-id bit goes, and the set-group-id bit of
-    // what its group can run. Not of directories.
-    Status kill_privileges(InodeNo inode);
+    // what its group can run. Not of directories. True when there was one to go.
+    Result<bool> kill_privileges(InodeNo inode);
     // Somebody has read it: the access time in the manner of relatime, in memory until the next
     // checkpoint.
     void note_accessed(InodeNo inode);

@@ -72,18 +72,19 @@ Result<Attributes> Tree::change(InodeNo inode, const AttributeChange& change) {
     return node->attributes;
 }
 
-Status Tree::kill_privileges(InodeNo inode) {
+Result<bool> Tree::kill_privileges(InodeNo inode) {
     MutexLock lock(store_.mutex_);
     const auto* node = store_.state_->inode(inode);
     if (node == nullptr) return stale(inode);
-    if (node->is_directory()) return {};
+    if (node->is_directory()) return false;
     const auto mode = node->attributes.mode;
     auto left = mode & ~kSetuid;
     if (mode & kGroupExecute) left &= ~kSetgid;
-    if (left == mode) return {};
+    if (left == mode) return false;
     AttributeChange change;
     change.mode = left;
-    return store_.change_attributes_locked(*node, change);
+    RETURN_IF_ERROR(store_.change_attributes_locked(*node, change));
+    return true;
 }
 
 void Tree::note_accessed(InodeNo inode) {
