@@ -2,9 +2,12 @@
 #include "bench/mounted_places.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <climits>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -34,8 +37,14 @@ std::vector<std::string> peer_command(const std::string& build, const std::strin
              " $(pkg-config --cflags --libs fuse3)")) {
         name = "passthrough_ll";
         // Without default_permissions it would let everybody do everything, and be asked less.
-        return {program, "-f", "-o",
-                "default_permissions,source=" + source + ",cache=always,timeout=86400"};
+        const auto options = "default_permissions,source=" + source + ",cache=always,timeout=86400";
+        return {"/bin/sh",
+                "-c",
+                "ulimit -Hn 200000 2>/dev/null; ulimit -Sn $(ulimit -Hn); exec \"$0\" \"$@\"",
+                program,
+                "-f",
+                "-o",
+                options};
     }
     if (runs("command -v bindfs")) {
         name = "bindfs";
@@ -82,6 +91,15 @@ base::Result<std::unique_ptr<FusePeer>> FusePeer::create(const std::string& sour
     if (!wait_for([&] { return sys::is_mount_point(peer->path()); }))
         return Error(Code::TimedOut, peer->name_ + " does not mount");
     return peer;
+}
+
+int FusePeer::files_max() const {
+    // What it has open besides.
+    constexpr rlim_t kOthers = 1000;
+    struct rlimit limit {};
+    if (::prlimit(pid_, RLIMIT_NOFILE, nullptr, &limit) != 0 || limit.rlim_cur < 2 * kOthers)
+        return kOthers;
+    return static_cast<int>(std::min<rlim_t>(limit.rlim_cur - kOthers, INT_MAX));
 }
 
 FusePeer::~FusePeer() {

@@ -49,6 +49,8 @@ class FusePeer {
     ~FusePeer();
     const std::string& path() const { return directory_.path(); }
     const std::string& name() const { return name_; }
+    // It keeps a descriptor of each file that the kernel knows.
+    int files_max() const;
 
   private:
     FusePeer() = default;

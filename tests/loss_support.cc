@@ -27,9 +27,11 @@ Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsign
         if (device.value("state", "") == "lost") continue;
         const std::string name = device.value("name", "");
         const auto capacity = device.value("capacity_bytes", 0ull);
-        const auto found =
-            pool.get("/v1/locate?device=" + name + "&offset=0&length=" + std::to_string(capacity));
-        for (const auto& owner : found["owners"]) {
+        const auto found = pool.control().get("/v1/locate?device=" + name +
+                                              "&offset=0&length=" + std::to_string(capacity));
+        // Pulled meanwhile.
+        if (!found) continue;
+        for (const auto& owner : (*found)["owners"]) {
             if (owner.value("path", "") != path || owner.value("replica", 9u) != replica) continue;
             const auto begin = owner.value("file_begin", 0ull);
             if (offset < begin || offset >= owner.value("file_end", 0ull)) continue;
