@@ -161,8 +161,9 @@ class MountChaos {
                      const std::string& wanted) {
         ASSERT_EQ(got.size(), wanted.size()) << file.name << " read from " << begin;
         const auto differs = std::mismatch(got.begin(), got.end(), wanted.begin()).first;
-        ASSERT_EQ(differs, got.end()) << file.name << " has other bytes from "
-                                      << begin + static_cast<std::size_t>(differs - got.begin());
+        ASSERT_TRUE(differs == got.end())
+            << file.name << " has other bytes from "
+            << begin + static_cast<std::size_t>(differs - got.begin());
     }
 
     void read(Model& file) {
