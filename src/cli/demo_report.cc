@@ -152,10 +152,11 @@ void DemoReport::show_pull() const {
         "\n  device   moved        speed        longest lock-out   time to proof   whole pull   "
         "power indicator\n");
     std::printf("  %-8s %-12s %5.2f GB/s   %8.2f ms        %7.1f ms     %7.1f ms   %s\n\n",
-                removal.value("device", "?").c_str(),
-                base::format_size(removal.value("bytes_moved", std::uint64_t{0})).c_str(),
-                gigabytes_per_second(removal), removal.value("worst_fence_ms", 0.0),
-                removal.value("proving_seconds", 0.0) * 1e3, pull_seconds * 1e3, power.c_str());
+                removal.status.value("device", "?").c_str(),
+                base::format_size(removal.status.value("bytes_moved", std::uint64_t{0})).c_str(),
+                gigabytes_per_second(removal.status), removal.status.value("worst_fence_ms", 0.0),
+                removal.status.value("proving_seconds", 0.0) * 1e3, removal.seconds * 1e3,
+                removal.power.c_str());
 }
 
 void DemoReport::show_loss() const {
@@ -191,10 +192,10 @@ int DemoReport::finish() const {
                                {"failures", broken_},
                                {"timeline", timeline_},
                                {"clients", clients_},
-                               {"removal", removal},
-                               {"pull_seconds", pull_seconds},
-                               {"gigabytes_per_second", gigabytes_per_second(removal)},
-                               {"power_indicator", power},
+                               {"removal", removal.status},
+                               {"pull_seconds", removal.seconds},
+                               {"gigabytes_per_second", gigabytes_per_second(removal.status)},
+                               {"power_indicator", removal.power},
                                {"after_loss", losers_},
                                {"losses", failures_}};
         std::printf("%s\n", document.dump(2).c_str());

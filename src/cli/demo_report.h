@@ -14,6 +14,12 @@
 
 namespace refault::cli {
 
+struct DemoRemoval {
+    nlohmann::json status = nlohmann::json::object();  // the last one from the control API
+    double seconds = 0;
+    std::string power;  // the indicator
+};
+
 class DemoReport {
   public:
     explicit DemoReport(bool is_json) : is_json_(is_json) {}
@@ -34,9 +40,7 @@ class DemoReport {
     // Prints the verdict or the document; the exit status.
     int finish() const;
 
-    nlohmann::json removal = nlohmann::json::object();  // last status from the control API
-    double pull_seconds = 0;
-    std::string power;
+    DemoRemoval removal;               // of the first act
     std::map<std::size_t, int> exits;  // wait status by client
 
   private:
