@@ -97,8 +97,10 @@ TEST(Demo, FailsAndSaysWhyWhenSqlite3EndsEarly) {
     const auto document = Json::parse(result.out, nullptr, false);
     ASSERT_TRUE(document.is_object()) << result.out << result.err;
     EXPECT_EQ(result.status, 1);
-    EXPECT_EQ(document["failures"],
-              Json::array({"sqlite3 ended too early, with status 7: disk I/O error"}));
+    ASSERT_FALSE(document["failures"].empty());
+    EXPECT_EQ(document["failures"].back(),
+              "sqlite3 ended too early, with status 7: disk I/O error");
+    EXPECT_FALSE(document["database"].contains("rows"));
 }
 
 TEST(Demo, FailsWhenItCannotDoItsPart) {

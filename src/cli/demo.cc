@@ -30,6 +30,7 @@ int run_demo(const DemoOptions& options) {
         // Then whatever else has failed did so because its process was told to end as well.
         const auto interrupted = DemoStage::check_interrupt();
         report.fail(interrupted ? played.error().message() : interrupted.error().message());
+        if (interrupted && stage.has_lost_daemon()) report.fail("the daemon has ended");
     }
     return report.finish();
 }

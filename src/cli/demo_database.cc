@@ -42,6 +42,7 @@ constexpr std::uint64_t kRowsAtOnce = 2000;  // of the fill; the statement stays
 std::string why_left_out() {
     if (find_program("sqlite3").empty()) return "sqlite3 is not installed";
     if (::access("/dev/fuse", F_OK) != 0) return "there is no /dev/fuse";
+    if (::access("/dev/fuse", R_OK | W_OK) != 0) return "this user may not open /dev/fuse";
     if (::geteuid() != 0 && find_program("fusermount3").empty())
         return "fusermount3, by which ordinary users mount, is not installed";
     return {};

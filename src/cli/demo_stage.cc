@@ -203,6 +203,14 @@ Status DemoStage::end_clients() {
     return {};
 }
 
+bool DemoStage::has_lost_daemon() const {
+    siginfo_t info{};
+    return daemon_ && daemon_->pid() > 0 &&
+           ::waitid(P_PID, static_cast<id_t>(daemon_->pid()), &info, WEXITED | WNOHANG | WNOWAIT) ==
+               0 &&
+           info.si_pid != 0;
+}
+
 Status DemoStage::stop_pool() {
     control_.reset();
     return daemon_->stop();

@@ -39,6 +39,8 @@ class DemoStage {
     // The clients verify every record for the last time and end.
     base::Status end_clients();
     base::Status stop_pool();
+    // Gone without having been asked to go.
+    bool has_lost_daemon() const;
 
     // Valid from start() on.
     const ControlClient& control() const { return *control_; }
