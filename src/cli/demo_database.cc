@@ -100,9 +100,11 @@ class DatabaseAct {
         auto set = stage_.control().post("/v1/files/set", {{"path", kDirectory}, {"replicas", 2}});
         if (!set) return set.error();
         RETURN_IF_ERROR(start_sqlite());
-        auto mode = sqlite_->ask("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;");
+        auto mode =
+            sqlite_->ask("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA synchronous;");
         if (!mode) return mode.error();
-        if (*mode != "wal\n") return Error(Code::Io, "sqlite3 takes no write-ahead log: " + *mode);
+        if (*mode != "wal\n2\n")
+            return Error(Code::Io, "sqlite3 takes no write-ahead log with FULL: " + *mode);
         auto created = sqlite_->ask("CREATE TABLE rows(id INTEGER PRIMARY KEY, text TEXT);");
         if (!created) return created.error();
         const auto bytes = std::min(stage_.options().device_bytes / 32, kFillBytesMax);
