@@ -5,7 +5,7 @@
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: deps ## install what is missing, build, and watch a device being pulled and one torn out
+demo: deps ## install what is missing, build, and watch devices go from under programs and a database
 	@cmake --preset release
 	@cmake --build --preset release --target refault refaultd
 	build/release/bin/refault demo

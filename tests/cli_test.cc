@@ -126,49 +126,6 @@ TEST(Cli, EveryCommandHasHelpWithAnExample) {
     }
 }
 
-TEST(Cli, TheDemoKeepsItsPromisesAndSaysSo) {
-    Pool pool({"a=ram:64M"});  // the demo makes one of its own; this one is for run_refault
-    const auto result =
-        run_refault(pool, {"demo", "--json", "--device-size", "64M", "--seconds", "0.3"});
-    const auto document = Json::parse(result.out, nullptr, false);
-    ASSERT_TRUE(document.is_object()) << result.out << result.err;
-    EXPECT_EQ(result.status, 0) << document["failures"].dump();
-    EXPECT_TRUE(document.value("ok", false)) << document["failures"].dump();
-    ASSERT_EQ(document["clients"].size(), 4u);
-    for (const auto& client : document["clients"]) {
-        EXPECT_EQ(client["records_verified"], client["records"]);
-        EXPECT_EQ(client.value("signals", 9u), 0u);
-    }
-    ASSERT_EQ(document["after_loss"].size(), 4u);
-    for (const auto& client : document["after_loss"]) {
-        const bool has_copy = client.value("copies", 0u) == 2;
-        EXPECT_EQ(client.value("records_lost", 0u) == 0, has_copy) << client.dump();
-        EXPECT_EQ(client.value("daemon_says", "").ends_with(" lost"), !has_copy) << client.dump();
-        EXPECT_TRUE(client.value("address_unchanged", false));
-        if (client.value("on_loss", "") == "rollback") {
-            EXPECT_EQ(client.value("loss_signals", 9u), 0u);
-        }
-    }
-    std::vector<std::string> kinds;
-    for (const auto& record : document["losses"]) {
-        kinds.push_back(record.value("kind", ""));
-        EXPECT_TRUE(record["unmapped_ms"].is_number()) << record.dump();
-        const bool is_lost = record["parts"][0]["outcome"] == "lost" && record["parts"].size() == 1;
-        EXPECT_EQ(record["repaired_ms"].is_number(), !is_lost) << record.dump();
-    }
-    EXPECT_EQ(kinds, (std::vector<std::string>{"poison", "poison", "surprise-removal"}));
-}
-
-TEST(Cli, ADemoThatCannotDoItsPartFails) {
-    Pool pool({"a=ram:64M"});
-    const auto result = run_refault(pool, {"demo", "--json", "--device-size", "4M"});
-    EXPECT_EQ(result.status, 1);
-    const auto document = Json::parse(result.out, nullptr, false);
-    ASSERT_TRUE(document.is_object()) << result.out << result.err;
-    EXPECT_FALSE(document["failures"].empty());
-    EXPECT_FALSE(document.value("ok", true));
-}
-
 TEST(Cli, LocateByPagesNamesTheProgramsAndTheSameFiles) {
     Pool pool({"a=ram:64M", "b=ram:64M"});
     Writers writers(pool, 1, 8ull << 20);

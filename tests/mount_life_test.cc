@@ -249,7 +249,7 @@ TEST_F(MountLife, AnOrdinaryUserMountsByFusermount) {
 export PATH=$1:$PATH REFAULT_RUN_DIR=$PWD/run
 mkdir m run
 refaultd --run-dir run --create u --device a=ram:32M --device b=ram:32M >log 2>&1 &
-until grep -q ready log; do :; done
+until grep -qs ready log; do :; done
 refault mount m >/dev/null && echo hi >m/f && cat m/f && id -u && stat -c %u m/f
 refault mount m 2>/dev/null || echo one
 refault umount m && ls m | wc -l

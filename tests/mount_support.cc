@@ -65,7 +65,7 @@ CommandResult shell(const std::string& directory, const std::string& text, int s
     auto pid = cli::start_program("/usr/bin/timeout",
                                   {"-k", "1", std::to_string(seconds), "/bin/bash", "-c",
                                    "exec 2>&1; set -e; cd '" + directory + "'; " + text},
-                                  {}, write_end.get());
+                                  {}, {.out = write_end.get()});
     if (!pid) return {};
     write_end.reset();
     CommandResult result;

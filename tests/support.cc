@@ -236,7 +236,7 @@ CommandResult run_refault(Pool& pool, const std::vector<std::string>& arguments)
                                    cli::program_directory() + "/refault", "--run-dir",
                                    pool.daemon().run_dir()};
     shell.insert(shell.end(), arguments.begin(), arguments.end());
-    auto pid = cli::start_program("/bin/sh", shell, {}, write_end.get());
+    auto pid = cli::start_program("/bin/sh", shell, {}, {.out = write_end.get()});
     if (!pid) return {};
     write_end.reset();
     CommandResult result;

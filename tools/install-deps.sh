@@ -9,7 +9,7 @@ packages=(
     libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
     libfuse3-dev fuse3                              # the mount, also for ordinary users
     libgtest-dev libgmock-dev curl                  # tests
-    sqlite3 attr rsync                              # programs that the tests run on a mount
+    sqlite3 attr rsync                              # programs that the tests, and the demo, run on a mount
     libpmemobj-dev                                  # refault-bench persist compares with it
 )
 

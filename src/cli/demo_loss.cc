@@ -1,17 +1,14 @@
 // Copies, bad pages, a torn-out device, and the judgement.
 #include "cli/demo_loss.h"
 
-#include <unistd.h>
-
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "base/units.h"
+#include "cli/demo_harm.h"
 #include "cli/demo_places.h"
 #include "cli/demo_rules.h"
 #include "cli/pull_text.h"
@@ -22,35 +19,13 @@ using base::Code;
 using base::Error;
 using base::FileRange;
 using base::format_size;
-using base::Result;
 using base::Status;
 using std::chrono::steady_clock;
 
 namespace {
 
-constexpr double kCopiesLimitS = 60;
-constexpr double kLostLimitS = 20;
+constexpr double kRepairedLimitS = 60;
 constexpr std::size_t kSingle = 3;  // the client whose file keeps one copy
-
-// What an outside hand does: every file of the device is cut to nothing and unlinked. The label
-// goes first: while it is there, a device that loses one file after the other is a device with bad
-// segments, and stays in use.
-Result<std::size_t> destroy_device(const std::string& directory) {
-    std::vector<std::filesystem::path> label, segments;
-    std::error_code failure;
-    for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
-        const bool is_segment = entry.path().filename().string().starts_with("seg-");
-        (is_segment ? segments : label).push_back(entry.path());
-    }
-    if (failure) return base::sys_error("cannot read " + directory, failure.value());
-    for (const auto& files : {label, segments})
-        for (const auto& file : files)
-            // The pool may be quicker: it drops what is left of a device that it has given up.
-            if ((::truncate(file.c_str(), 0) != 0 || ::unlink(file.c_str()) != 0) &&
-                errno != ENOENT)
-                return base::sys_error("cannot destroy " + file.string());
-    return segments.size();
-}
 
 class LossAct {
   public:
@@ -63,8 +38,8 @@ class LossAct {
         RETURN_IF_ERROR(make_copies());
         RETURN_IF_ERROR(choose());
         stage_.shared().phase.store(DemoPhase::Loss);
-        RETURN_IF_ERROR(poison(single_page_, "lost"));
-        RETURN_IF_ERROR(poison(copied_page_, "repaired"));
+        RETURN_IF_ERROR(poison_page(stage_, single_page_, "lost"));
+        RETURN_IF_ERROR(poison_page(stage_, copied_page_, "repaired"));
         RETURN_IF_ERROR(yank());
         RETURN_IF_ERROR(stage_.run_for(stage_.options().seconds, "clients go on"));
         RETURN_IF_ERROR(wait_for_redundancy());
@@ -94,11 +69,7 @@ class LossAct {
 
     // Idle, nothing missing, and the reverse map agrees.
     Status wait_for_copies() {
-        auto idle = stage_.wait_for_answer("/v1/resync", kCopiesLimitS, [](const Json& resync) {
-            return !resync.value("is_running", true) && resync.value("short_bytes", 1ull) == 0 &&
-                   resync.value("files_left", 1ull) == 0;
-        });
-        if (!idle) return idle.error();
+        RETURN_IF_ERROR(wait_for_resync(stage_));
         RETURN_IF_ERROR(read_places());
         for (const auto& file : files_)
             if (file.copies > 1) RETURN_IF_ERROR(check_copies(parts_, file, stage_.file_bytes()));
@@ -125,46 +96,18 @@ class LossAct {
         return {};
     }
 
-    // One page of a device goes bad; what becomes of it must be `outcome`, and of nothing else.
-    Status poison(const DemoPage& page, const std::string& outcome) {
-        auto record =
-            stage_.control().post("/v1/devices/" + page.device + "/fail",
-                                  {{"offset", page.device_offset}, {"length", kRecordBytes}});
-        if (!record) return record.error();
-        const auto& parts = (*record)["parts"];
-        if (parts.size() != 1 || parts[0].value("path", "") != page.path ||
-            parts[0].value("outcome", "") != outcome ||
-            parts[0].value("file_begin", 0ull) != page.file_offset ||
-            parts[0].value("file_end", 0ull) != page.file_offset + kRecordBytes)
-            report_.fail("a bad page of " + page.path + " is not " + outcome + ": " + parts.dump());
-        report_.step("a page of " + page.device + " goes bad, under " + page.path + ": " + outcome +
-                     ", unmapped after " + ms_or_dash((*record)["unmapped_ms"]));
-        return {};
-    }
-
     Status yank() {
-        const std::string target = "/v1/devices/" + yanked_;
-        auto device = stage_.control().get(target);
-        if (!device) return device.error();
         std::uint64_t bytes = 0;
         for (std::size_t i = 0; i < kDemoClients; ++i) {
             const auto ranges = primary_ranges(parts_, files_[i], yanked_);
             hit_[i].insert(hit_[i].end(), ranges.begin(), ranges.end());
             bytes += length_of(ranges);
         }
-        const auto destroyed = destroy_device(device->value("directory", ""));
-        if (!destroyed) return destroyed.error();
-        report_.step(yanked_ + " is torn out: " + std::to_string(*destroyed) +
-                     " segment files are gone, and with them " + format_size(bytes) +
-                     " that the programs use, " +
-                     format_size(length_of(primary_ranges(parts_, files_[kSingle], yanked_))) +
-                     " without a copy");
-        device = stage_.wait_for_answer(target, kLostLimitS, [](const Json& answer) {
-            return answer.value("state", "") == "lost";
-        });
-        if (!device) return device.error();
-        report_.step("the pool has noticed and goes on without " + yanked_);
-        return {};
+        return tear_out(
+            stage_, yanked_,
+            format_size(bytes) + " that the programs use, " +
+                format_size(length_of(primary_ranges(parts_, files_[kSingle], yanked_))) +
+                " without a copy");
     }
 
     // Then nothing is repaired.
@@ -177,7 +120,7 @@ class LossAct {
     Status wait_for_redundancy() {
         RETURN_IF_ERROR(wait_for_copies());
         auto failures =
-            stage_.wait_for_answer("/v1/failures", kCopiesLimitS, [](const Json& answer) {
+            stage_.wait_for_answer("/v1/failures", kRepairedLimitS, [](const Json& answer) {
                 for (const auto& record : answer["failures"])
                     if (!record["repaired_ms"].is_number() && !is_all_lost(record)) return false;
                 return true;

@@ -3,6 +3,7 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/units.h"
@@ -152,10 +153,11 @@ void DemoReport::show_pull() const {
         "\n  device   moved        speed        longest lock-out   time to proof   whole pull   "
         "power indicator\n");
     std::printf("  %-8s %-12s %5.2f GB/s   %8.2f ms        %7.1f ms     %7.1f ms   %s\n\n",
-                removal.value("device", "?").c_str(),
-                base::format_size(removal.value("bytes_moved", std::uint64_t{0})).c_str(),
-                gigabytes_per_second(removal), removal.value("worst_fence_ms", 0.0),
-                removal.value("proving_seconds", 0.0) * 1e3, pull_seconds * 1e3, power.c_str());
+                removal.status.value("device", "?").c_str(),
+                base::format_size(removal.status.value("bytes_moved", std::uint64_t{0})).c_str(),
+                gigabytes_per_second(removal.status), removal.status.value("worst_fence_ms", 0.0),
+                removal.status.value("proving_seconds", 0.0) * 1e3, removal.seconds * 1e3,
+                removal.power.c_str());
 }
 
 void DemoReport::show_loss() const {
@@ -184,6 +186,63 @@ void DemoReport::show_loss() const {
     std::printf("\n");
 }
 
+void DemoReport::add_database(const std::string& path, const DemoDatabase& database,
+                              const DemoRemoval& removed) {
+    Json spells = Json::array();
+    DemoSpell all{.what = "in all"};
+    const auto add = [&](const DemoSpell& spell) {
+        spells.push_back({{"while", spell.what},
+                          {"transactions", spell.transactions},
+                          {"longest_pause_ms", spell.longest_pause_ms},
+                          {"errors", spell.errors}});
+    };
+    for (const auto& spell : database.spells) {
+        add(spell);
+        all.transactions += spell.transactions;
+        all.longest_pause_ms = std::max(all.longest_pause_ms, spell.longest_pause_ms);
+        all.errors += spell.errors;
+    }
+    add(all);
+    database_ = {{"path", path},
+                 {"copies", 2},
+                 {"journal_mode", "wal"},
+                 {"synchronous", "full"},
+                 {"transactions", all.transactions},
+                 {"longest_pause_ms", all.longest_pause_ms},
+                 {"errors", all.errors},
+                 {"spells", spells},
+                 {"rows", database.found.rows},
+                 {"rows_acknowledged", database.acknowledged.rows},
+                 {"checksum", database.found.crc},
+                 {"checksum_acknowledged", database.acknowledged.crc},
+                 {"integrity_check", database.integrity_check},
+                 {"removal", removed.status},
+                 {"power_indicator", removed.power}};
+}
+
+void DemoReport::show_database() const {
+    if (is_json_) return;
+    std::printf("\n  sqlite3, while            transactions   longest pause   errors\n");
+    for (const auto& spell : database_["spells"])
+        std::printf(
+            "  %-23s   %12llu     %8.2f ms   %6llu\n", spell["while"].get<std::string>().c_str(),
+            spell["transactions"].get<unsigned long long>(),
+            spell["longest_pause_ms"].get<double>(), spell["errors"].get<unsigned long long>());
+    const bool is_same = database_["checksum"] == database_["checksum_acknowledged"];
+    std::printf(
+        "\n  database        rows, of acknowledged   checksum            integrity check   pulled  "
+        " "
+        "power indicator\n");
+    std::printf("  %-13s   %8llu of %-8llu    %08x, %-8s  %-15s   %-6s   %s\n",
+                database_["path"].get<std::string>().c_str(),
+                database_["rows"].get<unsigned long long>(),
+                database_["rows_acknowledged"].get<unsigned long long>(),
+                database_["checksum"].get<unsigned>(), is_same ? "right" : "WRONG",
+                database_["integrity_check"].get<std::string>().substr(0, 15).c_str(),
+                database_["removal"].value("device", "?").c_str(),
+                database_["power_indicator"].get<std::string>().c_str());
+}
+
 int DemoReport::finish() const {
     const bool is_good = broken_.empty();
     if (is_json_) {
@@ -191,12 +250,13 @@ int DemoReport::finish() const {
                                {"failures", broken_},
                                {"timeline", timeline_},
                                {"clients", clients_},
-                               {"removal", removal},
-                               {"pull_seconds", pull_seconds},
-                               {"gigabytes_per_second", gigabytes_per_second(removal)},
-                               {"power_indicator", power},
+                               {"removal", removal.status},
+                               {"pull_seconds", removal.seconds},
+                               {"gigabytes_per_second", gigabytes_per_second(removal.status)},
+                               {"power_indicator", removal.power},
                                {"after_loss", losers_},
-                               {"losses", failures_}};
+                               {"losses", failures_},
+                               {"database", database_}};
         std::printf("%s\n", document.dump(2).c_str());
         return is_good ? 0 : 1;
     }
@@ -206,6 +266,9 @@ int DemoReport::finish() const {
             "\nThe pull cost nothing: no record, no address, no signal. The loss cost exactly what "
             "had one copy, and\nits process was told page by page; whatever had two copies is "
             "intact, at the same addresses.\n");
+    if (is_good && database_.contains("rows"))
+        std::printf(
+            "The database has every transaction that sqlite3 has acknowledged, and no other.\n");
     return is_good ? 0 : 1;
 }
 

@@ -14,6 +14,12 @@
 
 namespace refault::cli {
 
+struct DemoRemoval {
+    nlohmann::json status = nlohmann::json::object();  // the last one from the control API
+    double seconds = 0;
+    std::string power;  // the indicator
+};
+
 class DemoReport {
   public:
     explicit DemoReport(bool is_json) : is_json_(is_json) {}
@@ -29,14 +35,17 @@ class DemoReport {
     void add_loss(const std::vector<DemoWitness>& witnesses, const nlohmann::json& failures,
                   const nlohmann::json& lost, const DemoState& state);
     void show_loss() const;
+    // Third act. The rules are judged by the caller.
+    void leave_out_database(const std::string& why) { database_ = {{"left_out", why}}; }
+    void add_database(const std::string& path, const DemoDatabase& database,
+                      const DemoRemoval& removed);
+    void show_database() const;
     // One client after its end: a clean exit, every record right.
     void add_end(std::size_t index, const DemoClientState& state, std::uint64_t records);
     // Prints the verdict or the document; the exit status.
     int finish() const;
 
-    nlohmann::json removal = nlohmann::json::object();  // last status from the control API
-    double pull_seconds = 0;
-    std::string power;
+    DemoRemoval removal;               // of the first act
     std::map<std::size_t, int> exits;  // wait status by client
 
   private:
@@ -48,6 +57,7 @@ class DemoReport {
     nlohmann::json clients_ = nlohmann::json::array();  // after the pull
     nlohmann::json losers_ = nlohmann::json::array();   // after the loss
     nlohmann::json failures_ = nlohmann::json::array();
+    nlohmann::json database_ = nlohmann::json::object();
     std::vector<std::string> broken_;
 };
 

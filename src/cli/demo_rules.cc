@@ -16,6 +16,8 @@ namespace {
 
 using Broken = std::vector<std::string>;
 
+constexpr double kPauseMaxMs = 10'000;  // patience_ms of a mount
+
 FileRange file_range(const Json& json) {
     return FileRange(json.value("file_begin", 0ull), json.value("file_end", 0ull));
 }
@@ -194,6 +196,29 @@ std::vector<std::string> broken_rules(const std::vector<DemoWitness>& witnesses,
     }
     check_lost_list(witnesses, lost, broken);
     check_signalled(witnesses, failures, broken);
+    return broken;
+}
+
+std::vector<std::string> broken_rules(const DemoDatabase& database) {
+    Broken broken;
+    for (const auto& spell : database.spells) {
+        const std::string when = ", while " + spell.what;
+        if (spell.errors != 0)
+            broken.push_back("sqlite3 reported " + std::to_string(spell.errors) + " errors" + when);
+        if (spell.transactions == 0) broken.push_back("sqlite3 acknowledged no transaction" + when);
+        if (spell.longest_pause_ms > kPauseMaxMs)
+            broken.push_back("sqlite3 paused for longer than the mount lets a request wait" + when);
+    }
+    if (database.integrity_check != "ok")
+        broken.push_back("PRAGMA integrity_check says: " + database.integrity_check);
+    if (database.found.rows != database.acknowledged.rows)
+        broken.push_back("the database has " +
+                         instead_of(database.found.rows, database.acknowledged.rows) + " rows");
+    else if (database.found.crc != database.acknowledged.crc)
+        broken.push_back("the rows of the database are not those that were acknowledged");
+    if (database.lost_ranges != 0)
+        broken.push_back("the daemon reports " + std::to_string(database.lost_ranges) +
+                         " lost ranges, though the database has two copies");
     return broken;
 }
 

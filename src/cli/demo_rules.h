@@ -1,5 +1,6 @@
 // What has to be true after memory was lost under the demo's clients: what each process saw itself
-// is held against what the daemon reports. Pure functions.
+// is held against what the daemon reports; and what the demo's database has to be after the same.
+// Pure functions.
 #pragma once
 
 #include <sys/types.h>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/range.h"
+#include "cli/demo_rows.h"
 #include "cli/demo_state.h"
 
 namespace refault::cli {
@@ -46,5 +48,22 @@ DemoWitness witness_of(const DemoFile& file, pid_t pid, const DemoClientState& s
 // was broken.
 std::vector<std::string> broken_rules(const std::vector<DemoWitness>& witnesses,
                                       const nlohmann::json& failures, const nlohmann::json& lost);
+
+// A part of the database's time, by what happened to the pool in it.
+struct DemoSpell {
+    std::string what;
+    std::uint64_t transactions = 0;  // acknowledged
+    double longest_pause_ms = 0;     // between two that were acknowledged one after the other
+    std::uint64_t errors = 0;        // anything that sqlite3 said besides
+};
+
+struct DemoDatabase {
+    std::vector<DemoSpell> spells;
+    DemoTableSum acknowledged;    // what the table has to be
+    DemoTableSum found;           // what another sqlite3 has read, on a fresh mount
+    std::string integrity_check;  // what that said
+    std::size_t lost_ranges = 0;  // of any file, by the daemon's word
+};
+std::vector<std::string> broken_rules(const DemoDatabase& database);
 
 }  // namespace refault::cli

@@ -106,5 +106,49 @@ TEST(DemoRules, EachWrongThingBreaksOne) {
     }
 }
 
+// A database to which nothing has happened but what the spells say.
+struct DatabaseEvidence {
+    DemoDatabase database;
+
+    DatabaseEvidence() {
+        database.spells = {{"nothing happens", 100, 5, 0}, {"a is torn out", 50, 80, 0}};
+        database.acknowledged = database.found = sum_of(DemoRows{1, 1501});
+        database.integrity_check = "ok";
+    }
+};
+
+TEST(DemoRules, ADatabaseWithAllOfItsRowsBreaksNone) {
+    EXPECT_EQ(broken_rules(DatabaseEvidence().database), std::vector<std::string>());
+}
+
+TEST(DemoRules, EachWrongThingAboutADatabaseBreaksOne) {
+    using Change = std::function<void(DemoDatabase&)>;
+    const std::vector<std::pair<const char*, Change>> changes = {
+        {"an error", [](DemoDatabase& d) { d.spells[1].errors = 1; }},
+        {"no transaction under a loss", [](DemoDatabase& d) { d.spells[1].transactions = 0; }},
+        {"a pause without a limit", [](DemoDatabase& d) { d.spells[0].longest_pause_ms = 10'001; }},
+        {"a damaged tree", [](DemoDatabase& d) { d.integrity_check = "row 3 missing"; }},
+        {"a check that did not run", [](DemoDatabase& d) { d.integrity_check.clear(); }},
+        {"a row too few",
+         [](DemoDatabase& d) {
+             d.found = sum_of(DemoRows{1, 1500});
+         }},
+        {"a row too many",
+         [](DemoDatabase& d) {
+             d.found = sum_of(DemoRows{1, 1502});
+         }},
+        {"other rows, as many",
+         [](DemoDatabase& d) {
+             d.found = sum_of(DemoRows{2, 1502});
+         }},
+        {"a lost range", [](DemoDatabase& d) { d.lost_ranges = 1; }},
+    };
+    for (const auto& [what, change] : changes) {
+        DatabaseEvidence evidence;
+        change(evidence.database);
+        EXPECT_EQ(broken_rules(evidence.database).size(), 1u) << what;
+    }
+}
+
 }  // namespace
 }  // namespace refault::cli

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <nlohmann/json.hpp>
@@ -29,9 +30,11 @@ namespace {
 constexpr double kClientsLimitS = 120;
 constexpr int kDevices = 4;
 
-volatile sig_atomic_t g_is_interrupted = 0;
+// Set by a handler, read by any thread.
+std::atomic<bool> g_is_interrupted = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler stores into it");
 void on_interrupt(int) {
-    g_is_interrupted = 1;
+    g_is_interrupted.store(true);
 }
 
 }  // namespace
@@ -43,7 +46,7 @@ void DemoStage::catch_interrupts() {
 }
 
 Status DemoStage::check_interrupt() {
-    if (g_is_interrupted != 0) return Error(Code::Cancelled, "interrupted");
+    if (g_is_interrupted.load()) return Error(Code::Cancelled, "interrupted");
     return {};
 }
 
@@ -182,7 +185,7 @@ Status DemoStage::survey() {
         [wanted](const DemoClientState& client) { return client.surveys_done.load() == wanted; });
 }
 
-Status DemoStage::finish() {
+Status DemoStage::end_clients() {
     shared_->must_stop.store(1);
     RETURN_IF_ERROR(wait_for_clients(
         [](const DemoClientState& client) { return client.has_finished.load() != 0; }));
@@ -197,6 +200,18 @@ Status DemoStage::finish() {
         report_.add_end(i, shared_->clients[i], file_bytes() / kRecordBytes);
     }
     report_.step("every process has verified every record once more and ended");
+    return {};
+}
+
+bool DemoStage::has_lost_daemon() const {
+    siginfo_t info{};
+    return daemon_ && daemon_->pid() > 0 &&
+           ::waitid(P_PID, static_cast<id_t>(daemon_->pid()), &info, WEXITED | WNOHANG | WNOWAIT) ==
+               0 &&
+           info.si_pid != 0;
+}
+
+Status DemoStage::stop_pool() {
     control_.reset();
     return daemon_->stop();
 }

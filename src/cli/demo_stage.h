@@ -1,5 +1,5 @@
-// Where the demo plays: its daemon, its client processes, the block that they share. Both acts use
-// the same. Everything that it starts ends with it.
+// Where the demo plays: its daemon, its client processes, the block that they share. All acts use
+// the same daemon; the clients end before the third. Everything that it starts ends with it.
 #pragma once
 
 #include <sys/types.h>
@@ -36,13 +36,18 @@ class DemoStage {
     // Polls the control API until `is_done` likes the answer; gives that answer.
     base::Result<Json> wait_for_answer(const std::string& target, double limit_s,
                                        const std::function<bool(const Json&)>& is_done);
-    base::Status finish();
+    // The clients verify every record for the last time and end.
+    base::Status end_clients();
+    base::Status stop_pool();
+    // Gone without having been asked to go.
+    bool has_lost_daemon() const;
 
     // Valid from start() on.
     const ControlClient& control() const { return *control_; }
     DemoState& shared() { return *shared_; }
     DemoReport& report() { return report_; }
     const DemoOptions& options() const { return options_; }
+    const std::string& run_dir() const { return daemon_->run_dir(); }
     pid_t pid(std::size_t client) const { return pids_[client]; }
     static std::string file_of(std::size_t client) { return "/file" + std::to_string(client); }
     std::uint64_t file_bytes() const;

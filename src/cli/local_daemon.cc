@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 
 namespace refault::cli {
 
@@ -50,8 +51,18 @@ std::string program_directory() {
     return failure ? "." : path.parent_path().string();
 }
 
+std::string find_program(const std::string& name) {
+    const char* path = std::getenv("PATH");
+    std::istringstream directories(path != nullptr ? path : "/usr/bin:/bin");
+    for (std::string directory; std::getline(directories, directory, ':');) {
+        const auto file = directory + "/" + name;
+        if (::access(file.c_str(), X_OK) == 0) return file;
+    }
+    return {};
+}
+
 Result<pid_t> start_program(const std::string& path, const std::vector<std::string>& arguments,
-                            const std::vector<int>& keep_open, int stdout_fd) {
+                            const std::vector<int>& keep_open, const ProgramStreams& streams) {
     std::vector<char*> argv{const_cast<char*>(path.c_str())};
     for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
     argv.push_back(nullptr);
@@ -62,8 +73,10 @@ Result<pid_t> start_program(const std::string& path, const std::vector<std::stri
     // Only async-signal-safe calls from here to exec.
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(1);
-    if (const int null = ::open("/dev/null", O_RDONLY); null > 0) ::dup2(null, STDIN_FILENO);
-    if (stdout_fd >= 0) ::dup2(stdout_fd, STDOUT_FILENO);
+    const int in = streams.in >= 0 ? streams.in : ::open("/dev/null", O_RDONLY);
+    if (in > 0) ::dup2(in, STDIN_FILENO);
+    if (streams.out >= 0) ::dup2(streams.out, STDOUT_FILENO);
+    if (streams.err >= 0) ::dup2(streams.err, STDERR_FILENO);
     for (const int fd : keep_open) ::fcntl(fd, F_SETFD, 0);
     ::execv(path.c_str(), argv.data());
     ::_exit(127);
@@ -84,7 +97,7 @@ Result<LocalDaemon> LocalDaemon::start(const std::vector<std::string>& arguments
     all.insert(all.end(), arguments.begin(), arguments.end());
     const std::string path = binary.empty() ? program_directory() + "/refaultd" : binary;
     if (::access(path.c_str(), X_OK) != 0) return sys_error("cannot run " + path);
-    auto pid = start_program(path, all, {}, write_end.get());
+    auto pid = start_program(path, all, {}, {.out = write_end.get()});
     if (!pid) return pid.error();
     daemon.pid_ = *pid;
     write_end.reset();

@@ -39,10 +39,21 @@ class LocalDaemon {
 // The directory of the running program.
 std::string program_directory();
 
-// Starts a program with these descriptors left open in the child (all others are close-on-exec);
-// stdin is /dev/null. The child gets SIGTERM when this process dies.
+// Where PATH has the program; empty when nowhere.
+std::string find_program(const std::string& name);
+
+// -1: /dev/null to read from, and what the parent writes to.
+struct ProgramStreams {
+    int in = -1;
+    int out = -1;
+    int err = -1;
+};
+
+// Starts a program with these descriptors left open in the child (all others are close-on-exec).
+// The child gets SIGTERM when this process dies.
 base::Result<pid_t> start_program(const std::string& path,
                                   const std::vector<std::string>& arguments,
-                                  const std::vector<int>& keep_open = {}, int stdout_fd = -1);
+                                  const std::vector<int>& keep_open = {},
+                                  const ProgramStreams& streams = {});
 
 }  // namespace refault::cli

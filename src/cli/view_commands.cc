@@ -194,20 +194,26 @@ void add_view_commands(CLI::App& app, Context& context) {
 void add_demo_commands(CLI::App& app, Context& context) {
     auto options = std::make_shared<DemoOptions>();
     auto size = std::make_shared<std::string>("256M");
-    CLI::App* demo = add_command(
-        app, context, "demo",
-        "Pull a device from under four running programs, tear out another, and check everything",
-        "  refault demo\n  refault demo --json --device-size 1G", [&context, options, size] {
-            auto bytes = base::parse_size(*size);
-            if (!bytes) return context.fail(bytes.error(), kWrongUsage);
-            options->device_bytes = *bytes;
-            options->json = context.json;
-            context.status = run_demo(*options);
-        });
+    CLI::App* demo =
+        add_command(app, context, "demo",
+                    "Pull a device from under four running programs, tear out another, do the same "
+                    "to a database, "
+                    "and check everything",
+                    "  refault demo\n  refault demo --json --device-size 1G\n"
+                    "The database is one of the packaged sqlite3 on the pool's mount; that act is "
+                    "left out where "
+                    "there is no\nsqlite3, no /dev/fuse or, for an ordinary user, no fusermount3.",
+                    [&context, options, size] {
+                        auto bytes = base::parse_size(*size);
+                        if (!bytes) return context.fail(bytes.error(), kWrongUsage);
+                        options->device_bytes = *bytes;
+                        options->json = context.json;
+                        context.status = run_demo(*options);
+                    });
     demo->add_option("--seconds", options->seconds,
-                     "How long the programs run before the pull, after it, and after the loss")
+                     "How long the programs run before and after a device goes")
         ->capture_default_str();
-    demo->add_option("--device-size", *size, "Of each of the four devices")->capture_default_str();
+    demo->add_option("--device-size", *size, "Of each device")->capture_default_str();
     // Its client processes.
     auto words = std::make_shared<std::vector<std::string>>();
     CLI::App* client = app.add_subcommand("demo-client", "")->group("");
