@@ -1,7 +1,9 @@
 // What is left after a loss: what is mended, cut off, grown or persisted then, and who was told.
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
+#include <thread>
 
 #include "tests/loss_support.h"
 
@@ -130,6 +132,54 @@ TEST(Loss, WhatIsMendedDoesNotGoIntoASegmentThatIsGone) {
         EXPECT_EQ(mapper.load(0, kFileBytes), "ok 0");
         EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
     }
+}
+
+// Many files in one segment that somebody cuts: each goes on from its other copy, and what was cut
+// off does not come back as zeros while the others are still being recovered.
+TEST(Loss, ASegmentThatIsCutIsNeverReadAsZeros) {
+    constexpr std::uint64_t kBytes = 64 << 10;
+    constexpr int kFiles = 24;
+    Pool pool(kThree);
+    const auto path = [](int i) { return "/f" + std::to_string(i); };
+    for (int i = 0; i < kFiles; ++i) {
+        pool.post("/v1/files/create", {{"path", path(i)}, {"mode", 0666}});
+        pool.post("/v1/files/set", {{"path", path(i)}, {"replicas", 2}});
+        pool.post("/v1/files/resize", {{"path", path(i)}, {"size_bytes", kBytes}});
+        put_bytes(pool, path(i), std::string(kBytes, 5));
+    }
+    std::vector<std::unique_ptr<Mapper>> readers;
+    for (int i = kFiles - 1; i > 0; i -= 3)
+        readers.push_back(std::make_unique<Mapper>(pool, path(i), Access::Read));
+    const auto place = place_of(pool, path(kFiles - 1), 0);
+    const auto usage = pool.get("/v1/devices/" + place.device);
+    const auto segment_bytes = usage.value("segment_bytes", 1ull);
+    ASSERT_EQ(place_of(pool, path(0), 0).offset / segment_bytes, place.offset / segment_bytes);
+    char name[32];
+    std::snprintf(name, sizeof name, "/seg-%05llu",
+                  static_cast<unsigned long long>(place.offset / segment_bytes));
+    ASSERT_EQ(::truncate((usage.value("directory", "") + name).c_str(), 0), 0);
+    // Who comes first has it noticed, and waits; who comes later must not find zeros.
+    std::atomic<bool> is_over{false};
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < readers.size(); ++i)
+        threads.emplace_back([&, i] {
+            do {
+                std::this_thread::sleep_for(std::chrono::milliseconds(i));
+                EXPECT_EQ(readers[i]->load(0, kBytes), "ok 5");
+            } while (!is_over.load());
+        });
+    const auto segment_parts = "/v1/locate?device=" + place.device + "&offset=" +
+                               std::to_string(place.offset / segment_bytes * segment_bytes) +
+                               "&length=" + std::to_string(segment_bytes);
+    const bool is_left = eventually([&] { return pool.get(segment_parts)["owners"].empty(); },
+                                    std::chrono::seconds(10));
+    is_over.store(true);
+    for (auto& thread : threads) thread.join();
+    EXPECT_TRUE(is_left);
+    wait_for_resync(pool);
+    for (auto& reader : readers) EXPECT_EQ(reader->load(0, kBytes), "ok 5");
+    EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty());
+    pool.expect_sound();
 }
 
 TEST(Loss, WhatGrowsAfterACopyWasAskedForIsPersistedToIt) {

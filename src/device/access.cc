@@ -41,34 +41,30 @@ Status Device::read(std::uint64_t offset, std::span<std::uint8_t> into) const {
                          });
 }
 
+// One moment before the write. Whoever cuts the file between the two is not held off.
+static Status expect_whole(int fd, std::uint64_t end) {
+    struct stat status;
+    if (::fstat(fd, &status) != 0) return base::sys_error("fstat");
+    if (static_cast<std::uint64_t>(status.st_size) >= end) return {};
+    return Error(base::Code::Io, "the file is shorter than the segment: somebody has cut it");
+}
+
 Status Device::write(std::uint64_t offset, std::span<const std::uint8_t> from) {
     return for_each_part(DeviceRange::of_length(offset, from.size()),
-                         [&](int fd, std::uint64_t at, std::uint64_t length) {
+                         [&](int fd, std::uint64_t at, std::uint64_t length) -> Status {
                              const auto part = from.first(length);
                              from = from.subspan(length);
+                             RETURN_IF_ERROR(expect_whole(fd, at + length));
                              return sys::write_fully(fd, at, part);
                          });
 }
 
-Result<std::uint64_t> Device::restore_size(DeviceRange range) {
-    std::uint64_t cut_bytes = 0;
-    RETURN_IF_ERROR(
-        for_each_part(range, [&](int fd, std::uint64_t at, std::uint64_t length) -> Status {
-            struct stat status;
-            if (::fstat(fd, &status) != 0) return base::sys_error("fstat");
-            const auto size_bytes = static_cast<std::uint64_t>(status.st_size);
-            if (size_bytes >= segment_bytes_) return {};
-            cut_bytes += at + length - std::min(at + length, std::max(at, size_bytes));
-            return sys::set_size(fd, segment_bytes_);
-        }));
-    return cut_bytes;
-}
-
-SegmentHealth Device::probe_segment(SegmentNo segment) const {
+SegmentState Device::probe_segment(SegmentNo segment) const {
+    const SegmentState gone{SegmentHealth::Gone, segment_range(segment)};
     auto by_name = open_segment(segment, Access::Read);
-    if (!by_name) return SegmentHealth::Gone;
+    if (!by_name) return gone;
     struct stat named;
-    if (::fstat(by_name->get(), &named) != 0) return SegmentHealth::Gone;
+    if (::fstat(by_name->get(), &named) != 0) return gone;
     SharedFd known;
     {
         base::MutexLock lock(mutex_);
@@ -78,9 +74,12 @@ SegmentHealth Device::probe_segment(SegmentNo segment) const {
     struct stat open;
     if (known && (::fstat(known->get(), &open) != 0 || open.st_ino != named.st_ino ||
                   open.st_dev != named.st_dev))
-        return SegmentHealth::Gone;
-    return static_cast<std::uint64_t>(named.st_size) < segment_bytes_ ? SegmentHealth::Short
-                                                                      : SegmentHealth::Whole;
+        return gone;
+    const auto pages_bytes =
+        base::align_down(static_cast<std::uint64_t>(named.st_size), base::kPageBytes);
+    const auto end = gone.missing.begin() + std::min(pages_bytes, segment_bytes_);
+    return {pages_bytes >= segment_bytes_ ? SegmentHealth::Whole : SegmentHealth::Short,
+            DeviceRange(end, gone.missing.end())};
 }
 
 bool Device::is_reachable() const {
@@ -138,6 +137,7 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
         const auto from_at = (*data)->begin() % from.segment_bytes();
         const auto to_at =
             (to_offset + ((*data)->begin() - from_range.begin())) % to.segment_bytes();
+        RETURN_IF_ERROR(expect_whole((*target)->get(), to_at + (*data)->length()));
         const auto done = sys::copy_through((*source)->get(), from_at, (*target)->get(), to_at,
                                             (*data)->length(), buffer);
         if (!done) return done.error().within("copy from " + from.name() + " to " + to.name());

@@ -52,8 +52,12 @@ enum class MemoryKind : std::uint8_t {
 // What became of a segment's file behind our back.
 enum class SegmentHealth : std::uint8_t {
     Whole,
-    Short,  // cut: what is missing can be made full again, with holes
+    Short,  // cut: what lies behind its end is gone
     Gone,   // no file of that name, or another one
+};
+struct SegmentState {
+    SegmentHealth health = SegmentHealth::Gone;
+    base::DeviceRange missing;  // whole pages that its file does not have; empty when it is whole
 };
 
 // By the name of its file, with directories or without; nothing when it is none, or removed.
@@ -119,7 +123,7 @@ class Device {
     // could not tell.
     std::optional<std::uint64_t> count_held_files() const;
     bool has_segment(SegmentNo segment) const;
-    SegmentHealth probe_segment(SegmentNo segment) const;
+    SegmentState probe_segment(SegmentNo segment) const;
     // Whether the directory is still where it was and shows the device: its label can be read.
     bool is_reachable() const;
     // Every segment file in the directory, ascending.
@@ -134,12 +138,11 @@ class Device {
     };
     Result<FileIdentity> segment_identity(SegmentNo segment) const;
 
-    // Byte access; ranges may cross segments, all of which must exist. Holes read as zero.
+    // Byte access; ranges may cross segments, all of which must exist. Holes read as zero. Nothing
+    // is read or written behind the end of a segment's file that somebody has cut (Io): a write
+    // there would make it longer, and what was cut off would read as zeros, also for others.
     Status read(std::uint64_t offset, std::span<std::uint8_t> into) const;
     Status write(std::uint64_t offset, std::span<const std::uint8_t> from);
-    // Makes segment files that somebody cut short (a client that may write can) full again, with
-    // holes; returns how many bytes of the range were cut off.
-    Result<std::uint64_t> restore_size(DeviceRange range);
     // Drops the range's pages: every mapping loses its page-table entries, the next touch is a
     // missing page.
     Status punch(DeviceRange range);

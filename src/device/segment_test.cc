@@ -129,12 +129,16 @@ TEST_P(SegmentOnEveryPlace, AFileCutShortIsAnErrorAndNoHole) {
     expect_error(device_->next_data(DeviceRange(8192, kSegmentBytes)), Code::Io, "shorter");
     expect_error(copy_range(*device_, DeviceRange(0, kSegmentBytes), *device_, kSegmentBytes),
                  Code::Io, "shorter");
-    const auto restored = device_->restore_size(DeviceRange(4096, kSegmentBytes + 4096));
-    ASSERT_OK(restored);
-    EXPECT_EQ(*restored, kSegmentBytes - 8192);
-    ASSERT_OK(device_->read(0, bytes));
-    EXPECT_EQ(std::count(bytes.begin(), bytes.end(), 1), 8192);
-    EXPECT_EQ(*device_->restore_size(DeviceRange(0, kSegmentBytes)), 0u);
+    // What was cut off must not come back as zeros because something was written behind it.
+    expect_error(device_->write(kSegmentBytes - 4096, Bytes(4096, 2)), Code::Io, "cut");
+    ASSERT_OK(device_->write(2 * kSegmentBytes - 4096, Bytes(4096, 3)));
+    expect_error(copy_range(*device_, DeviceRange(kSegmentBytes, 2 * kSegmentBytes), *device_, 0),
+                 Code::Io, "cut");
+    EXPECT_EQ(fs::file_size(home_->file("seg-00000")), 8192u);
+    ASSERT_OK(device_->write(4096, Bytes(4096, 2)));
+    const auto state = device_->probe_segment(SegmentNo(0));
+    EXPECT_EQ(state.health, SegmentHealth::Short);
+    EXPECT_EQ(state.missing, DeviceRange(8192, kSegmentBytes));
 }
 
 TEST_P(SegmentOnEveryPlace, PunchDropsTheMemoryAndPopulateGivesIt) {

@@ -93,7 +93,7 @@ void DeviceWatch::probe_all() {
         bool is_odd = !(*device)->is_reachable();
         for (const auto segment : store_.segments_in_use(usage.id)) {
             if (is_odd) break;
-            is_odd = (*device)->probe_segment(segment) != device::SegmentHealth::Whole;
+            is_odd = (*device)->probe_segment(segment).health != device::SegmentHealth::Whole;
         }
         if (is_odd) on_suspicion_(usage.id);
     }

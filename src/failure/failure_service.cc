@@ -269,20 +269,34 @@ void FailureService::handle(const Suspicion& suspicion) {
     (void)examine(suspicion.device);
 }
 
+// Of a segment that was cut, what counts is whether somebody's bytes were cut off.
+std::optional<device::SegmentState> FailureService::find_damage(DeviceId id,
+                                                                const device::Device& device,
+                                                                base::SegmentNo segment) const {
+    const auto state = device.probe_segment(segment);
+    if (state.health == device::SegmentHealth::Whole) return std::nullopt;
+    if (state.health == device::SegmentHealth::Gone) return state;
+    // Nor does anything go there from here on.
+    store_.set_held(id, segment);
+    if (store_.locate(id, state.missing).empty()) return std::nullopt;
+    return state;
+}
+
 // The segments that are in use and not whole, by two looks: in between one may have been released.
 FailureService::Damage FailureService::look(DeviceId id, const device::Device& device) const {
     Damage damage;
+    std::vector<base::SegmentNo> suspects;
     for (const auto segment : store_.segments_in_use(id))
-        if (device.probe_segment(segment) != device::SegmentHealth::Whole)
-            damage.segments.push_back(segment);
-    if (damage.segments.empty()) return damage;
+        if (find_damage(id, device, segment)) suspects.push_back(segment);
+    if (suspects.empty()) return damage;
     const auto in_use = store_.segments_in_use(id);
-    std::erase_if(damage.segments, [&](base::SegmentNo segment) {
-        const bool is_used = std::find(in_use.begin(), in_use.end(), segment) != in_use.end();
-        const auto health = device.probe_segment(segment);
-        if (is_used && health == device::SegmentHealth::Gone) ++damage.gone;
-        return !is_used || health == device::SegmentHealth::Whole;
-    });
+    for (const auto segment : suspects) {
+        if (std::find(in_use.begin(), in_use.end(), segment) == in_use.end()) continue;
+        const auto state = find_damage(id, device, segment);
+        if (!state) continue;
+        damage.missing.push_back(state->missing);
+        if (state->health == device::SegmentHealth::Gone) ++damage.gone;
+    }
     damage.is_all_gone = damage.gone > 0 && damage.gone == in_use.size();
     return damage;
 }
@@ -311,11 +325,11 @@ bool FailureService::examine(DeviceId id) {
             Failure{id, DeviceRange(0, (*device)->capacity_bytes()), FailureKind::SurpriseRemoval});
         return true;
     }
-    for (const auto segment : damage.segments)
-        handle(Failure{id, (*device)->segment_range(segment), FailureKind::SurpriseRemoval});
+    for (const auto missing : damage.missing)
+        handle(Failure{id, missing, FailureKind::SurpriseRemoval});
     // That may have been the last of it.
     if (vanishing_.contains(id) && store_.segments_in_use(id).empty()) suspect(id);
-    return !damage.segments.empty();
+    return !damage.missing.empty();
 }
 
 void FailureService::handle(WaitingFault waiting) {

@@ -109,10 +109,12 @@ class FailureService final : public session::FaultDesk {
     std::vector<base::DeviceRange> unreadable_pages(base::DeviceId device,
                                                     base::DeviceRange range) const;
     struct Damage {
-        std::vector<base::SegmentNo> segments;
+        std::vector<base::DeviceRange> missing;  // one of each damaged segment
         std::size_t gone = 0;
         bool is_all_gone = false;
     };
+    std::optional<device::SegmentState> find_damage(base::DeviceId id, const device::Device& device,
+                                                    base::SegmentNo segment) const;
     Damage look(base::DeviceId id, const device::Device& device) const;
     // Looks at every segment; recovers what is not whole. True when anything was wrong.
     bool examine(base::DeviceId device) REQUIRES(work_mutex_);

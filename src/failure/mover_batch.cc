@@ -172,7 +172,7 @@ class Mover::Batch {
         auto from = mover_.store_.device(move.from.device);
         if (!from) return from.error();
         const auto segment = (*from)->segment_at(move.from.device_offset);
-        if ((*from)->probe_segment(segment) == device::SegmentHealth::Whole) return {};
+        if (!(*from)->probe_segment(segment).missing.overlaps(move.from.device_range())) return {};
         const Error gone(Code::Busy, "a segment of device " + (*from)->name() +
                                          " is not whole any more: repairing it first");
         mover_.store_.report_media_error(move.from.device, (*from)->segment_range(segment),

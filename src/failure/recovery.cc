@@ -54,10 +54,11 @@ void Recovery::hold_back_writers(const Extent& primary, FileRange range, FailedP
     }
 }
 
-bool Recovery::is_segment_gone(const Extent& extent) const {
+bool Recovery::is_memory_gone(const Extent& extent) const {
     auto device = store_.device(extent.device);
-    return device && (*device)->probe_segment((*device)->segment_at(extent.device_offset)) ==
-                         device::SegmentHealth::Gone;
+    if (!device) return false;
+    const auto segment = (*device)->segment_at(extent.device_offset);
+    return (*device)->probe_segment(segment).missing.overlaps(extent.device_range());
 }
 
 bool Recovery::is_worn_out(base::DeviceId device, DeviceRange range) const {
@@ -125,13 +126,12 @@ Result<bool> Recovery::repair_in_place(const Extent& bad, std::span<const Extent
                                        std::optional<std::vector<std::uint8_t>>& bytes,
                                        std::uint64_t record) {
     auto device = store_.device(bad.device);
-    if (!device || !faults_.pass(FaultPoint::RecoverRepair)) return false;
+    if (!device || is_memory_gone(bad) || !faults_.pass(FaultPoint::RecoverRepair)) return false;
     RETURN_IF_ERROR(store_.begin_repair(bad));
-    if (!(*device)->restore_size(bad.device_range()) || !(*device)->punch(bad.device_range()))
-        return false;
+    if (!(*device)->punch(bad.device_range())) return false;
     book_.part_unmapped(record);
     if (!bytes) bytes = bytes_of_copies(bad, copies);
-    if (!bytes || is_segment_gone(bad) || !faults_.pass(FaultPoint::RecoverFill) ||
+    if (!bytes || is_memory_gone(bad) || !faults_.pass(FaultPoint::RecoverFill) ||
         !(*device)->write(bad.device_offset, *bytes) || !(*device)->sync(bad.device_range()))
         return false;
     RETURN_IF_ERROR(store_.end_repair(bad));
@@ -197,7 +197,7 @@ Status Recovery::recover_part(const Part& part, FailedPart& report, bool& is_to_
     // A retired page is never handed out again: its space stays taken. A copy that cannot be read
     // either is none.
     if (!bytes) bytes = bytes_of_copies(bad, copies);
-    if (bytes || is_retired || is_segment_gone(bad)) {
+    if (bytes || is_retired || is_memory_gone(bad)) {
         RETURN_IF_ERROR(drop_part(part, report, is_retired));
     } else {
         RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMarkLost));

@@ -89,9 +89,9 @@ class Recovery {
     std::optional<std::vector<std::uint8_t>> bytes_of_copies(
         const store::Extent& bad, std::span<const store::Extent> copies) const;
     Status recover_pages(const store::Extent& extent, FailureKind kind, std::uint64_t record);
-    // There is no memory to repair.
     bool may_be_older(base::InodeNo inode, const FailedPart& report) const;
-    bool is_segment_gone(const store::Extent& extent) const;
+    // There is no memory to repair: the segment's file is gone, or was cut there.
+    bool is_memory_gone(const store::Extent& extent) const;
     void add_unless_lost(const store::Extent& extent, std::vector<store::Extent>& parts) const;
     bool has_extents(base::DeviceId device) const;
     Status drop_all_parts(base::DeviceId device, base::DeviceRange all, FailureKind kind,

@@ -55,7 +55,7 @@ class Store::Rejoin {
             const auto segment = device_.segment_at(extent.device_offset);
             const auto* node = state_.inode(extent.inode);
             if (node != nullptr && node->has_bytes() &&
-                device_.probe_segment(segment) == device::SegmentHealth::Whole)
+                device_.probe_segment(segment).health == device::SegmentHealth::Whole)
                 inodes[segment].insert(extent.inode);
         }
         for (const auto& [segment, members] : inodes) {
