@@ -22,7 +22,7 @@ using std::chrono::steady_clock;
 namespace {
 
 // A request may wait for a range that is locked; as many as these may without keeping others out.
-constexpr std::size_t kThreads = 16;
+constexpr std::size_t kThreads = 64;
 constexpr std::size_t kReadersMax = 2;
 constexpr milliseconds kFlushPatience{5000};
 
