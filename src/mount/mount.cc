@@ -48,6 +48,8 @@ void init(void* user, fuse_conn_info* connection) {
     // The kernel takes the set-user-id bit off by a setattr before a write.
     connection->want &= ~unsigned{FUSE_CAP_HANDLE_KILLPRIV};
     want(FUSE_CAP_CACHE_SYMLINKS);
+    // Inodes are found by their numbers, which are never used again.
+    want(FUSE_CAP_EXPORT_SUPPORT);
     if (context.options.has_writeback) want(FUSE_CAP_WRITEBACK_CACHE);
     connection->time_gran = 1;
 }
