@@ -1,10 +1,16 @@
 // Mounting and unmounting around a test.
 #include "tests/mount_support.h"
 
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
 
 #include "base/unique_fd.h"
 #include "sys/mount.h"
@@ -52,6 +58,48 @@ std::string Filer::pread(std::uint64_t offset, std::uint64_t length) {
 }
 std::string Filer::pwrite(std::uint64_t offset, unsigned byte, std::uint64_t length) {
     return say(line("pwrite", {offset, byte, length}));
+}
+
+Child::Child(const std::function<int()>& work) : pid_(::fork()) {
+    if (pid_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    ::_exit(work());
+}
+
+Child::~Child() {
+    if (pid_ <= 0 || status_ != -1) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+}
+
+int Child::wait(std::chrono::milliseconds limit) {
+    if (pid_ <= 0 || status_ != -1) return status_;
+    int status = 0;
+    if (!eventually([&] { return ::waitpid(pid_, &status, WNOHANG) == pid_; }, limit)) return -1;
+    return status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+int errno_of(const std::function<bool()>& call) {
+    return Child([&] { return call() ? 0 : errno; }).wait();
+}
+
+bool no_child_hangs() {
+    const auto hanging = [] {
+        for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+            std::string text;
+            std::getline(std::ifstream(entry.path() / "stat"), text);
+            char state = 0;
+            int parent = 0;
+            // The name before them may have any bytes.
+            const auto name_end = text.rfind(')');
+            if (name_end == text.npos ||
+                std::sscanf(text.c_str() + name_end, ") %c %d", &state, &parent) != 2)
+                continue;
+            if (parent == ::getpid() && state == 'D') return true;
+        }
+        return false;
+    };
+    return eventually([&] { return !hanging(); }, std::chrono::seconds(10));
 }
 
 std::string failed(int error) {

@@ -2,6 +2,8 @@
 // that use it. Whatever a test leaves behind is unmounted, also when the daemon has died.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -50,6 +52,31 @@ class SharedFiler : public Filer {
         EXPECT_EQ(say("map shared"), "ok");
     }
 };
+
+// A process that runs a function, which may meet a mount that answers late, or never. Ended with
+// the object.
+class Child {
+  public:
+    // What the function returns, at most 255, is the exit status.
+    explicit Child(const std::function<int()>& work);
+    ~Child();
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+
+    pid_t pid() const { return pid_; }
+    // The status, or 1000 and the signal that has ended it; -1 when it has not ended in time.
+    int wait(std::chrono::milliseconds limit = std::chrono::seconds(60));
+
+  private:
+    pid_t pid_;
+    int status_ = -1;
+};
+
+// What the call says, made by a process of its own: 0 or its errno; -1 when it does not return.
+int errno_of(const std::function<bool()>& call);
+
+// Waits until none of this process's children sleeps uninterruptibly.
+bool no_child_hangs();
 
 std::string failed(int error);  // "error N"
 

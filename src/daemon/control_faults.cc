@@ -33,10 +33,11 @@ void ControlApi::add_fault_point_routes(std::map<std::string, Handler>& routes) 
             return Error(Code::NotFound,
                          "there is no fault point '" + *name + "'; GET lists their names");
         using Action = failure::FaultPoints::Action;
-        const auto action = body->value("action", "fail");
-        if (action != "fail" && action != "kill")
-            return Error(Code::Invalid, "'action' is fail or kill");
-        (*open)->fault_points().arm(*point, *times, action == "kill" ? Action::Kill : Action::Fail);
+        const std::map<std::string, Action> actions{
+            {"fail", Action::Fail}, {"kill", Action::Kill}, {"hold", Action::Hold}};
+        const auto action = actions.find(body->value("action", "fail"));
+        if (action == actions.end()) return Error(Code::Invalid, "'action' is fail, kill or hold");
+        (*open)->fault_points().arm(*point, *times, action->second);
         return Json{{"name", *name}, {"times", *times}};
     };
 }

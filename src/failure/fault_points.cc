@@ -4,14 +4,21 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 
 namespace refault::failure {
 
 using base::Code;
 using base::Error;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 namespace {
+
+// Whoever has armed a point may have died.
+constexpr std::chrono::seconds kHoldLimit{60};
 
 // The table is in the order of the enumeration.
 constexpr bool is_in_order() {
@@ -34,19 +41,28 @@ std::optional<FaultPoint> fault_point_of(std::string_view name) noexcept {
 }
 
 void FaultPoints::arm(FaultPoint point, std::uint64_t times, Action action) noexcept {
-    counts_[index(point)].action.store(action, std::memory_order_relaxed);
-    counts_[index(point)].armed.store(times, std::memory_order_relaxed);
+    auto& counts = counts_[index(point)];
+    counts.action.store(action, std::memory_order_relaxed);
+    counts.armed.store(times, std::memory_order_relaxed);
+    ++counts.arming;
 }
 
 Status FaultPoints::pass(FaultPoint point) noexcept {
     auto& counts = counts_[index(point)];
     counts.passed.fetch_add(1, std::memory_order_relaxed);
+    const auto arming = counts.arming.load();
     auto armed = counts.armed.load(std::memory_order_relaxed);
     while (armed > 0)
         if (counts.armed.compare_exchange_weak(armed, armed - 1, std::memory_order_relaxed)) {
             counts.failed.fetch_add(1, std::memory_order_relaxed);
-            if (counts.action.load(std::memory_order_relaxed) == Action::Kill)
-                (void)::raise(SIGKILL);
+            const auto action = counts.action.load(std::memory_order_relaxed);
+            if (action == Action::Kill) (void)::raise(SIGKILL);
+            if (action == Action::Hold) {
+                const auto deadline = steady_clock::now() + kHoldLimit;
+                while (counts.arming.load() == arming && steady_clock::now() < deadline)
+                    std::this_thread::sleep_for(milliseconds(1));
+                return {};
+            }
             return Error(
                 Code::Io,
                 "fault point " + std::string(kFaultPoints[index(point)].name) + " is armed", EIO);

@@ -106,18 +106,21 @@ std::optional<FaultPoint> fault_point_of(std::string_view name) noexcept;
 
 class FaultPoints {
   public:
-    // What an armed point does: its step fails, or the daemon ends there as by kill -9.
-    enum class Action : std::uint8_t { Fail, Kill };
-    // The next `times` passes of the point do that.
+    // What an armed point does: its step fails, or the daemon ends there as by kill -9, or the
+    // thread stays there, with whatever it has locked, until the point is armed anew (at most a
+    // minute).
+    enum class Action : std::uint8_t { Fail, Kill, Hold };
+    // The next `times` passes of the point do that; with 0, none.
     void arm(FaultPoint point, std::uint64_t times, Action action = Action::Fail) noexcept;
     // Io when the point is armed.
     Status pass(FaultPoint point) noexcept;
     std::uint64_t passed(FaultPoint point) const noexcept;  // failed ones included
-    std::uint64_t failed(FaultPoint point) const noexcept;
+    std::uint64_t failed(FaultPoint point) const noexcept;  // held ones included
 
   private:
     struct Counts {
         std::atomic<std::uint64_t> armed{0};
+        std::atomic<std::uint64_t> arming{0};  // counts the calls of arm()
         std::atomic<Action> action{Action::Fail};
         std::atomic<std::uint64_t> passed{0};
         std::atomic<std::uint64_t> failed{0};

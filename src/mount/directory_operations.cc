@@ -67,10 +67,9 @@ Listing& listing_of(const fuse_file_info* info) {
 void opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
     auto listing = std::make_unique<Listing>();
     info->fh = reinterpret_cast<std::uint64_t>(listing.get());
-    // The kernel drops a listing that it keeps when it changes the directory itself; what others
-    // change is taken from it.
-    info->cache_readdir = 1;
-    info->keep_cache = 1;
+    // The kernel keeps no listing for others: the numbers in it are those of one open directory,
+    // and who went on by the listing of another would miss names, or see them twice.
+    info->cache_readdir = 0;
     if (fuse_reply_open(request, info) == 0) (void)listing.release();
 }
 

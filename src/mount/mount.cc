@@ -22,7 +22,7 @@ using std::chrono::steady_clock;
 namespace {
 
 // A request may wait for a range that is locked; as many as these may without keeping others out.
-constexpr std::size_t kThreads = 16;
+constexpr std::size_t kThreads = 64;
 // Who comes back finds room among these even when its next request was read by another meanwhile: a
 // thread on standby is woken only for more requests at a time, not for each.
 constexpr std::size_t kReadersMax = 4;
@@ -47,9 +47,11 @@ void init(void* user, fuse_conn_info* connection) {
     // What others change is taken from the cache explicitly; times alone prove nothing.
     connection->want &= ~unsigned{FUSE_CAP_AUTO_INVAL_DATA};
     want(FUSE_CAP_EXPLICIT_INVAL_DATA);
-    // The kernel takes the set-user-id bit off by a setattr before a write.
+    // Its second version is asked for in kernel_channel.h.
     connection->want &= ~unsigned{FUSE_CAP_HANDLE_KILLPRIV};
     want(FUSE_CAP_CACHE_SYMLINKS);
+    // Inodes are found by their numbers, which are never used again.
+    want(FUSE_CAP_EXPORT_SUPPORT);
     if (context.options.has_writeback) want(FUSE_CAP_WRITEBACK_CACHE);
     connection->time_gran = 1;
 }

@@ -5,6 +5,7 @@
 
 #include "base/range_set.h"
 #include "store/check_report.h"
+#include "store/layout_table.h"
 #include "store/metadata_segments.h"
 #include "store/move_book.h"
 #include "store/store.h"
@@ -211,8 +212,10 @@ void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
 std::vector<std::string> Store::check() const {
     MutexLock lock(mutex_);
     Report report;
-    const auto is_held = [&pins = pins_, &remembered = remembered_](InodeNo inode) {
-        return pins.contains(inode) || remembered.contains(inode);
+    // What waits for its layout lock to be freed holds itself.
+    const auto is_held = [&pins = pins_, &remembered = remembered_,
+                          &layouts = *layouts_](InodeNo inode) {
+        return pins.contains(inode) || remembered.contains(inode) || layouts.wants_idle(inode);
     };
     check_inodes(*state_, is_held, report);
     check_segments(*state_, *allocator_, *moves_, report);

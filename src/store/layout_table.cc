@@ -25,10 +25,30 @@ std::shared_ptr<LayoutMutex> LayoutTable::get(InodeNo inode) {
 }
 
 void LayoutTable::drop(InodeNo inode) {
+    {
+        MutexLock lock(mutex_);
+        // Somebody may have asked for the inode's lock anew before the old one was gone from here.
+        const auto found = locks_.find(inode);
+        if (found != locks_.end() && !found->second.expired()) return;
+        if (found != locks_.end()) locks_.erase(found);
+        if (!wanted_idle_.contains(inode)) return;
+    }
+    on_idle_(inode);
+}
+
+void LayoutTable::want_idle(InodeNo inode) {
     MutexLock lock(mutex_);
-    // Somebody may have asked for the inode's lock anew before the old one was gone from here.
-    const auto found = locks_.find(inode);
-    if (found != locks_.end() && found->second.expired()) locks_.erase(found);
+    wanted_idle_.insert(inode);
+}
+
+bool LayoutTable::wants_idle(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    return wanted_idle_.contains(inode);
+}
+
+void LayoutTable::settled(InodeNo inode) {
+    MutexLock lock(mutex_);
+    wanted_idle_.erase(inode);
 }
 
 std::size_t LayoutTable::size() const {

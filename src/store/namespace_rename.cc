@@ -9,6 +9,7 @@
 
 #include "store/change.h"
 #include "store/clock.h"
+#include "store/layout_table.h"
 #include "store/metadata_log.h"
 #include "store/name_times.h"
 #include "store/rename.h"
@@ -69,16 +70,14 @@ Result<Change> Store::plan_exchange_locked(const Place& one, const Place& other)
     return change;
 }
 
-// Busy when the target is not `replaced`, whose layout lock is held, any more.
-Result<Change> Store::plan_rename_locked(const Renaming& renaming, InodeNo replaced) const {
+// `unheld`: the inode that loses its last name, and has space to be freed.
+Result<Change> Store::plan_rename_locked(const Renaming& renaming, InodeNo& unheld) const {
     const auto from = renaming.from(*state_);
     if (!from) return from.error();
     if (from->child == nullptr) return Error(Code::NotFound, "there is no " + from->name);
     const auto to = renaming.to(*state_);
     if (!to) return to.error();
     const auto* target = to->child;
-    if ((target != nullptr ? target->attributes.inode : InodeNo()) != replaced)
-        return Error(Code::Busy, to->name + " changes all the time");
     if (target != nullptr && renaming.mode == RenameMode::NoReplace)
         return Error(Code::Exists, to->name + " exists already");
     if (target == nullptr && renaming.mode == RenameMode::Exchange)
@@ -91,30 +90,24 @@ Result<Change> Store::plan_rename_locked(const Renaming& renaming, InodeNo repla
     const auto now = now_ns();
     Change change;
     change.operations = touched(*from, *to, now);
-    if (target != nullptr) drop_name_locked(*to, now, change);
+    if (target != nullptr && drop_name_locked(*to, now, change)) unheld = target->attributes.inode;
     change.operations.push_back(unlinked(*from));
     change.operations.push_back(linked(*to, *from->child));
     return change;
 }
 
 Status Store::rename_name(const Renaming& renaming) {
-    for (;;) {
-        const auto replaced = inode_at(renaming.to);
-        auto layout = replaced == InodeNo() ? LayoutLock() : lock_layout(replaced);
-        Change change;
-        {
-            MutexLock lock(mutex_);
-            auto planned = plan_rename_locked(renaming, replaced);
-            if (!planned && planned.error().code() == Code::Busy) continue;
-            if (!planned) return planned.error();
-            if (planned->operations.empty()) return {};
-            change = std::move(*planned);
-            RETURN_IF_ERROR(commit_locked(change));
-        }
-        base::discard(vacate(std::move(change)),
-                      "the rename is done; the space is found again when the pool is opened");
-        return {};
+    InodeNo unheld;
+    {
+        MutexLock lock(mutex_);
+        auto planned = plan_rename_locked(renaming, unheld);
+        if (!planned) return planned.error();
+        if (planned->operations.empty()) return {};
+        RETURN_IF_ERROR(commit_locked(*planned));
+        if (unheld != InodeNo()) layouts_->want_idle(unheld);
     }
+    if (unheld != InodeNo()) layouts_->call_if_idle(unheld);
+    return {};
 }
 
 Status Store::rename(const std::string& from, const std::string& to, const Cred& who) {

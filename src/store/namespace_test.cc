@@ -136,6 +136,46 @@ TEST_F(Namespace, RenameFollowsTheRulesOfPosix) {
     pool.expect_sound();
 }
 
+// Its bytes may be under way to another place: they go when that has ended, and nobody waits.
+TEST_F(Namespace, WhatIsRemovedWhileItsLayoutIsLockedIsFreedAfterwards) {
+    for (const auto* path : {"/unlinked", "/replaced", "/crashed", "/new"}) {
+        make_file(path, 0644, ann);
+        ASSERT_TRUE(pool->resize(pool->stat(path, ann)->inode, 3 * base::kPageBytes).ok());
+    }
+    const auto taken = [&] { return pool.usage("a").data_bytes; };
+    const auto all = taken();
+    const auto file = all / 4;
+    const auto unlinked = pool->stat("/unlinked", ann)->inode;
+    const auto replaced = pool->stat("/replaced", ann)->inode;
+    {
+        auto lock = pool->lock_layouts({unlinked, replaced});
+        EXPECT_EQ(errno_of(pool->unlink("/unlinked", ann)), 0);
+        EXPECT_EQ(errno_of(pool->rename("/new", "/replaced", ann)), 0);
+        EXPECT_EQ(errno_of(pool->stat("/unlinked", ann)), ENOENT);
+        EXPECT_EQ(taken(), all);
+        // Others come and go for whom it is too late.
+        EXPECT_FALSE(pool->lock_layout_until(unlinked, Store::LayoutUse::Read, {}).ok());
+    }
+    EXPECT_EQ(taken(), all - 2 * file);
+    EXPECT_FALSE(pool->stat(unlinked).ok());
+    EXPECT_FALSE(pool->stat(replaced).ok());
+    pool.expect_sound();
+    {
+        auto lock = pool->lock_layout(pool->stat("/crashed", ann)->inode);
+        EXPECT_EQ(errno_of(pool->unlink("/crashed", ann)), 0);
+        pool.expect_sound();
+        const TempDirectory crashed;
+        std::filesystem::copy(pool.directory(), crashed.path(),
+                              std::filesystem::copy_options::recursive);
+        const auto opened = pool.open_at(crashed.path());
+        ASSERT_TRUE(opened.ok()) << opened.error().message();
+        EXPECT_EQ((*opened)->usage()[0].data_bytes, file);
+        EXPECT_TRUE((*opened)->check().empty());
+    }
+    EXPECT_EQ(taken(), file);
+    pool.expect_sound();
+}
+
 TEST_F(Namespace, OnlyOwnersChangeModesOnlyRootChangesOwners) {
     make_file("/f", 0644, ann);
     EXPECT_EQ(errno_of(pool->set_mode("/f", 0666, bob)), EPERM);

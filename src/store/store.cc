@@ -15,7 +15,8 @@ using base::Code;
 using base::Error;
 using base::MutexLock;
 
-Store::Store() : layouts_(std::make_shared<LayoutTable>()) {}
+Store::Store()
+    : layouts_(std::make_shared<LayoutTable>([this](InodeNo inode) { free_unheld(inode); })) {}
 
 Store::~Store() = default;
 

@@ -12,8 +12,9 @@
 //  - what has a copy has a primary or is lost; what has neither is a hole and reads as zeros. A
 //  file that programs map has none: a store into a mapping never finds the pool full.
 // Thread-safe. One lock (Store::mutex_) guards the state and is held over the journal write;
-// per-inode layout locks are taken before it. What frees a file's space (unlink, rename, unpin)
-// takes that file's layout lock itself: its caller holds none. Nothing here waits for a client.
+// per-inode layout locks are taken before it. What frees a file (unlink, rename, unpin) never waits
+// for its layout lock: where somebody holds that, its space is freed by who lets go of it last.
+// Nothing here waits for a client.
 #pragma once
 
 #include <functional>
@@ -338,27 +339,24 @@ class Store {
     struct Renaming;
     Result<Attributes> make_locked(const Place& place, const NewNode& node) REQUIRES(mutex_);
     Result<Attributes> make_at(const std::string& path, const NewNode& node, const Cred& who);
-    InodeNo inode_at(const FindName& find) const;
     Status remove_name(const FindName& find, bool is_directory);
     Status remove_path(const std::string& path, const Cred& who, bool is_directory);
     Status rename_name(const Renaming& renaming);
-    Result<Change> plan_rename_locked(const Renaming& renaming, InodeNo replaced) const
+    Result<Change> plan_rename_locked(const Renaming& renaming, InodeNo& unheld) const
         REQUIRES(mutex_);
     Result<Change> plan_exchange_locked(const Place& one, const Place& other) const
         REQUIRES(mutex_);
-    // After the change `names_left` of the inode's names are left: with none, and not held, it
-    // goes.
-    void drop_inode_locked(const Inode& node, std::size_t names_left, Change& change) const
+    bool drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const
         REQUIRES(mutex_);
-    void drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const
-        REQUIRES(mutex_);
+    void drop_inode_locked(const Inode& node, Change& change) const REQUIRES(mutex_);
+    // Frees an inode that has neither a name nor anybody who holds it.
+    void free_unheld(InodeNo inode) EXCLUDES(mutex_);
     Status change_attributes_locked(const Inode& node, const AttributeChange& wanted)
         REQUIRES(mutex_);
     // Pins keep an inode and say that it is open; what is remembered is only kept.
     bool is_held_locked(InodeNo inode) const REQUIRES(mutex_);
     enum class Hold : std::uint8_t { Pin, Memory };
     void let_go(InodeNo inode, Hold hold, std::uint64_t count);
-    bool is_last_hold_locked(InodeNo inode, Hold hold, std::uint64_t count) const REQUIRES(mutex_);
     void take_off_locked(InodeNo inode, Hold hold, std::uint64_t count) REQUIRES(mutex_);
     void note_modified_locked(InodeNo inode) REQUIRES(mutex_);
     Status save_times_locked() REQUIRES(mutex_);

@@ -24,7 +24,7 @@ class Tree {
   public:
     explicit Tree(Store& store) : store_(store) {}
 
-    // ---- finding. "." and ".." too; ".." of the root is the root.
+    // ---- finding. "." and ".." too; ".." of the root is the root, "." of a file is the file.
     Result<Attributes> lookup(InodeNo directory, std::string_view name) const;
     Result<Attributes> stat(InodeNo inode) const { return store_.stat(inode); }
     // lookup, and one count more by which the inode is remembered.

@@ -39,10 +39,16 @@ Result<Place> find_living_place(const State& state, InodeNo directory, std::stri
 }
 
 Result<Place> find_existing(const State& state, InodeNo directory, std::string_view name) {
-    if (name == "." || name == "..") {
+    // Also of what is no directory: that is how a kernel asks for an inode that it has forgotten.
+    if (name == ".") {
+        const auto* node = state.inode(directory);
+        if (node == nullptr || !node->is_named()) return stale(directory);
+        return Place{node, ".", node};
+    }
+    if (name == "..") {
         const auto node = find_directory(state, directory);
         if (!node) return node.error();
-        const auto* found = name == "." ? *node : state.inode((*node)->parent);
+        const auto* found = state.inode((*node)->parent);
         if (found == nullptr) return Error(Code::NotFound, "the directory was removed", ENOENT);
         return Place{*node, std::string(name), found};
     }
