@@ -28,6 +28,7 @@ struct ControlServer::Http {
 
 namespace {
 
+constexpr int kWaitingConnectionsMax = 128;
 constexpr std::size_t kWorkers = 64;
 constexpr int kFollowersMax = 32;
 constexpr std::uint64_t kBodyBytesMax = 1u << 20;  // of JSON; a file's bytes have no limit
@@ -330,6 +331,8 @@ Status ControlServer::start() {
                                          "; stop it or choose another run directory");
     }
     ::unlink(socket_path_.c_str());
+    int socket = -1;
+    server.set_socket_options([&socket](int made) { socket = made; });
     const auto umask = ::umask(0177);  // until the chmod nobody else may connect
     const bool is_bound = server.bind_to_port(socket_path_, 80);
     const int bind_errno = errno;
@@ -337,6 +340,9 @@ Status ControlServer::start() {
     if (!is_bound) return base::sys_error("cannot listen at " + socket_path_, bind_errno);
     if (::chmod(socket_path_.c_str(), socket_mode_) != 0)
         return base::sys_error("chmod " + socket_path_);
+    // The library lets five connections wait, and the sixth is told that there is nobody.
+    if (::listen(socket, kWaitingConnectionsMax) != 0)
+        return base::sys_error("cannot listen at " + socket_path_);
     thread_ = base::NamedThread("control", [this] { http_->server.listen_after_bind(); });
     // A stop() before the thread has come that far would be forgotten.
     while (!server.is_running()) std::this_thread::yield();

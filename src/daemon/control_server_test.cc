@@ -136,6 +136,21 @@ class ControlServerTest : public ::testing::Test {
     std::unique_ptr<ControlServer> server_;
 };
 
+// A client that does not wait for its connection takes a full queue for an absent daemon.
+TEST_F(ControlServerTest, ManyMayConnectAtOnce) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, socket_.c_str(), sizeof address.sun_path - 1);
+    std::vector<UniqueFd> clients;
+    for (int i = 0; i < 60; ++i) {
+        clients.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        ASSERT_EQ(
+            ::connect(clients.back().get(), reinterpret_cast<sockaddr*>(&address), sizeof address),
+            0)
+            << "the " << i << "th: " << std::strerror(errno);
+    }
+}
+
 TEST_F(ControlServerTest, MalformedRequestsGetAnErrorEach) {
     create_pool();
     const std::string head = " HTTP/1.1\r\nHost: x\r\n";
