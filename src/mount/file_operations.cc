@@ -2,8 +2,9 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
-#include <vector>
+#include <span>
 
 #include "mount/context.h"
 #include "mount/file_handle.h"
@@ -81,17 +82,26 @@ void create(fuse_req_t request, fuse_ino_t directory, const char* name, mode_t m
     }
 }
 
-// The thread's buffer is kept: fresh memory would be cleared page by page for each request.
-std::vector<std::uint8_t>& buffer_of_thread(std::size_t size) {
-    thread_local std::vector<std::uint8_t> buffer;
-    if (buffer.size() < size) buffer.resize(size);
-    return buffer;
+// The thread's buffer is kept: fresh memory would be cleared page by page for each request. At the
+// beginning of a page, as the kernel takes it from there page by page.
+std::span<std::uint8_t> buffer_of_thread(std::size_t size) {
+    struct Free {
+        void operator()(void* memory) const { std::free(memory); }
+    };
+    thread_local std::unique_ptr<void, Free> buffer;
+    thread_local std::size_t length = 0;
+    if (length < size) {
+        length = base::align_up(size, base::kPageBytes);
+        buffer.reset(std::aligned_alloc(base::kPageBytes, length));
+        CHECK(buffer != nullptr);
+    }
+    return {static_cast<std::uint8_t*>(buffer.get()), size};
 }
 
 void read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
           fuse_file_info* info) {
     auto& context = context_of(request);
-    const auto into = std::span(buffer_of_thread(size)).first(size);
+    const auto into = buffer_of_thread(size);
     const auto begin = static_cast<std::uint64_t>(offset);
     const auto got = persevere(context, inode_of(inode), FileRange::of_length(begin, size), [&] {
         return context.files.read(inode_of(inode), begin, into,
