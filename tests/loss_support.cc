@@ -1,6 +1,7 @@
 // Files, places and harm.
 #include "tests/loss_support.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -56,8 +57,12 @@ void yank(Pool& pool, const std::string& device) {
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         const auto name = entry.path().filename().string();
         if (!name.starts_with("seg-")) continue;
-        ASSERT_EQ(::truncate(entry.path().c_str(), 0), 0);
+        // First the name, which only an outside hand can take: what is cut alone is no device's
+        // end.
+        const base::UniqueFd file(::open(entry.path().c_str(), O_RDWR | O_CLOEXEC));
+        ASSERT_TRUE(file.valid());
         ASSERT_EQ(::unlink(entry.path().c_str()), 0);
+        ASSERT_EQ(::ftruncate(file.get(), 0), 0);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "sys/mount.h"
 
 namespace refault::cli {
 
@@ -26,7 +27,19 @@ void mount(Context& context, const MountArguments& arguments) {
     Json body{{"directory", absolute(arguments.places.back())}};
     if (arguments.places.size() > 1) body["pool"] = arguments.places.front();
     if (!arguments.options.empty()) body["options"] = arguments.options;
-    context.finish(context.client().post("/v1/mounts", body), [](const Json& answer) {
+    auto mounted = context.client().post("/v1/mounts", body);
+    // The daemon mounts in the mount namespace that it lives in.
+    if (mounted && !sys::is_mount_point(body.value("directory", ""))) {
+        const auto undone = context.client().post(
+            "/v1/unmount", {{"directory", body.value("directory", "")}, {"force", true}});
+        mounted =
+            base::Error(base::Code::NotSupported,
+                        std::string("the daemon lives in another mount namespace, and what it "
+                                    "mounts is not seen here; ") +
+                            (undone ? "nothing is mounted" : "it is mounted there still") +
+                            ". Mount from where the daemon runs, or run a daemon here");
+    }
+    context.finish(std::move(mounted), [](const Json& answer) {
         std::printf("%s mounted at %s\n", printable(answer.value("pool", "")).c_str(),
                     printable(answer.value("directory", "")).c_str());
     });

@@ -295,7 +295,7 @@ FailureService::Damage FailureService::look(DeviceId id, const device::Device& d
         const auto state = find_damage(id, device, segment);
         if (!state) continue;
         damage.missing.push_back(state->missing);
-        if (state->health == device::SegmentHealth::Gone) ++damage.gone;
+        ++(state->health == device::SegmentHealth::Gone ? damage.gone : damage.cut);
     }
     damage.is_all_gone = damage.gone > 0 && damage.gone == in_use.size();
     return damage;
@@ -308,6 +308,11 @@ bool FailureService::examine(DeviceId id) {
     auto device = store_.device(id);
     if (!device) return false;
     auto damage = look(id, **device);
+    // Who cuts a file may be about to remove it, which no client can.
+    if (damage.cut > 0) {
+        std::this_thread::sleep_for(kVanishingInterval);
+        damage = look(id, **device);
+    }
     for (std::size_t seen = 0; damage.gone > seen && !damage.is_all_gone;) {
         seen = damage.gone;
         std::this_thread::sleep_for(kVanishingInterval);

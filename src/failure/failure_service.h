@@ -111,6 +111,7 @@ class FailureService final : public session::FaultDesk {
     struct Damage {
         std::vector<base::DeviceRange> missing;  // one of each damaged segment
         std::size_t gone = 0;
+        std::size_t cut = 0;
         bool is_all_gone = false;
     };
     std::optional<device::SegmentState> find_damage(base::DeviceId id, const device::Device& device,

@@ -2,6 +2,7 @@
 #include "mount/mount.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -105,6 +106,12 @@ Status Mount::connect() {
     fuse_opt_free_args(&args);
     if (session_ == nullptr)
         return Error(Code::Invalid, "libfuse does not take the options " + options);
+    struct stat status {};
+    if (::stat(options_.directory.c_str(), &status) != 0 && errno == ENOTCONN)
+        return Error(Code::Busy,
+                     "a mount whose daemon is gone is still there; take it away first: "
+                     "umount -l " +
+                         options_.directory);
     if (fuse_session_mount(session_, options_.directory.c_str()) != 0)
         return Error(Code::Denied, "cannot mount at " + options_.directory +
                                        "; the daemon's output says why (a missing /dev/fuse, an "
@@ -164,7 +171,13 @@ Status Mount::unmount(bool is_lazy) {
     // Whatever else was mounted there since is not ours to take away.
     if (sys::mounted_device(options_.directory) != device_)
         return Error(Code::NotFound, "nothing of ours is mounted at " + options_.directory);
-    return sys::unmount_fuse(options_.directory, is_lazy);
+    const auto unmounted = sys::unmount_fuse(options_.directory, is_lazy);
+    if (unmounted || unmounted.error().sys_errno() != EBUSY) return unmounted;
+    return Error(Code::Busy,
+                 "busy: programs have " + std::to_string(opens_.count()) + " files open at " +
+                     options_.directory +
+                     ", or their working directory; end them (fuser -m lists them), or --force",
+                 EBUSY);
 }
 
 // What programs have stored through mappings, while there is still somebody to write it.

@@ -45,6 +45,9 @@ base::Status take_option(std::string_view option, MountOptions& options) {
         if (failure != std::errc{} || end != digits.data() + digits.size() || patience_ms == 0)
             return Error(Code::Invalid, "patience_ms is a number of milliseconds above 0");
         options.patience = std::chrono::milliseconds(patience_ms);
+    } else if (option == "remount") {
+        return Error(Code::NotSupported,
+                     "options cannot be changed while it is mounted: umount it and mount it anew");
     } else if (has(kKernelOptions, option)) {
         options.kernel_options.emplace_back(option);
     } else if (!has(kPassedOver, option) && !option.starts_with("x-") &&
