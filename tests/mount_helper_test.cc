@@ -103,6 +103,32 @@ refault cat /f
     EXPECT_EQ(done.out, "busy\nbusy\none\n0\none\ntwo\n1\none\ntwo\n0\ngone\none\ntwo\n");
 }
 
+// A mount that is not seen where it was asked for would leave programs writing into the directory
+// under it.
+TEST_F(MountHelper, FromAnotherMountNamespaceItIsRefused) {
+    const auto done = run(R"(
+unshare -m refault mount $M 2>&1 | grep -c 'another mount namespace'
+options
+refault mounts
+mount -t fuse.refault p $M -o ro,run_dir=$PWD/run,noexec && refault mounts | grep -c noexec
+mount -o remount,rw $M 2>&1 | grep -c 'mount it anew'
+refault umount $M)");
+    EXPECT_EQ(done.out, "1\n1\n1\n") << done.err;
+}
+
+TEST_F(MountHelper, AMountWhoseDaemonIsGoneIsSaidToBeThere) {
+    const auto done = run(R"(
+refault mount $M >/dev/null
+kill -9 %1
+wait 2>/dev/null
+refaultd --create q --device a=ram:32M >log2 2>&1 &
+until grep -qs ready log2; do kill -0 %1 || exit 1; done
+refault mount $M 2>&1 | grep -c "umount -l $M"
+umount -l $M
+refault mount $M >/dev/null && ls $M | wc -l)");
+    EXPECT_EQ(done.out, "1\n0\n") << done.err;
+}
+
 TEST_F(MountHelper, NoSwapping) {
     Pool pool(kThree);
     Mounted mount(pool);

@@ -2,7 +2,7 @@
 #include "mount/mount.h"
 
 #include <signal.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -106,8 +106,10 @@ Status Mount::connect() {
     fuse_opt_free_args(&args);
     if (session_ == nullptr)
         return Error(Code::Invalid, "libfuse does not take the options " + options);
-    struct stat status {};
-    if (::stat(options_.directory.c_str(), &status) != 0 && errno == ENOTCONN)
+    // What a dead mount has cached it still shows; this it has to ask for.
+    struct statvfs status {};
+    if (sys::is_mount_point(options_.directory) &&
+        ::statvfs(options_.directory.c_str(), &status) != 0 && errno == ENOTCONN)
         return Error(Code::Busy,
                      "a mount whose daemon is gone is still there; take it away first: "
                      "umount -l " +
