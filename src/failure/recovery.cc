@@ -224,9 +224,24 @@ void Recovery::add_unless_lost(const Extent& extent, std::vector<Extent>& parts)
             parts.push_back(cut_to(extent, FileRange(at, std::min(at + kPieceBytes, part.end()))));
 }
 
+std::vector<Extent> Recovery::held_parts(const Extent& extent) const {
+    auto parts = store_.extents(extent.inode, extent.file_range());
+    std::erase_if(parts, [&](const Extent& part) {
+        return part.replica != extent.replica || part.device != extent.device ||
+               part.device_offset - extent.device_offset != part.file_offset - extent.file_offset;
+    });
+    return parts;
+}
+
+bool Recovery::is_held(const Extent& extent) const {
+    const auto parts = held_parts(extent);
+    return parts.size() == 1 && parts.front().length == extent.length;
+}
+
 Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uint64_t record) {
     FailedPart report;
     bool is_to_split = false;
+    bool has_changed = false;
     RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverFence));
     {
         // Who maps the bad memory itself. What is stored there until it is punched is gone with it,
@@ -236,9 +251,18 @@ Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uin
                       session::layer_mask(extent.replica), session::WriteBarrier::Stop::Nothing);
         if (!fenced.has(extent.inode, extent.file_range()))
             return Error(Code::Busy, "a range that failed is locked by another operation");
-        RETURN_IF_ERROR(recover_part({extent, kind, record}, report, is_to_split));
-        if (!is_to_split && (report.outcome != Outcome::Repaired || !report.suspended.empty()))
+        has_changed = !is_held(extent);
+        if (!has_changed)
+            RETURN_IF_ERROR(recover_part({extent, kind, record}, report, is_to_split));
+        if (!has_changed && !is_to_split &&
+            (report.outcome != Outcome::Repaired || !report.suspended.empty()))
             fenced.set_moved(session::kAllLayers);
+    }
+    if (has_changed) {
+        Status result;
+        for (const auto& part : held_parts(extent))
+            if (const auto done = recover_extent(part, kind, record); !done) result = done;
+        return result;
     }
     if (is_to_split) return recover_pages(extent, kind, record);
     // Also of what was repaired where it is: who goes on with it has read it anew.

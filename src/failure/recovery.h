@@ -88,6 +88,11 @@ class Recovery {
                                  std::uint64_t record);
     std::optional<std::vector<std::uint8_t>> bytes_of_copies(
         const store::Extent& bad, std::span<const store::Extent> copies) const;
+    // What of the extent is there still. Who holds its file's layout lock may rely on it; before
+    // that a program may have punched or cut the range, and its memory may be another file's by
+    // now.
+    std::vector<store::Extent> held_parts(const store::Extent& extent) const;
+    bool is_held(const store::Extent& extent) const;
     Status recover_pages(const store::Extent& extent, FailureKind kind, std::uint64_t record);
     bool may_be_older(base::InodeNo inode, const FailedPart& report) const;
     // There is no memory to repair: the segment's file is gone, or was cut there.

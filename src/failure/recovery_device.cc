@@ -40,6 +40,8 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
         for (std::size_t i = 0; i < batch.size(); ++i) {
             // A range that could not be fenced is taken in the next round.
             if (!fenced.has(batch[i].inode, batch[i].file_range())) continue;
+            // Nor one that has changed: what is left of it is found anew then.
+            if (!is_held(batch[i])) continue;
             if (const auto done = drop_part({batch[i], kind, record}, reports[i], false); !done) {
                 result = done;
                 continue;
