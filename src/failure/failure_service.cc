@@ -269,14 +269,12 @@ void FailureService::handle(const Suspicion& suspicion) {
     (void)examine(suspicion.device);
 }
 
-// Of a segment that was cut, what counts is whether somebody's bytes were cut off.
 std::optional<device::SegmentState> FailureService::find_damage(DeviceId id,
                                                                 const device::Device& device,
                                                                 base::SegmentNo segment) const {
     const auto state = device.probe_segment(segment);
     if (state.health == device::SegmentHealth::Whole) return std::nullopt;
     if (state.health == device::SegmentHealth::Gone) return state;
-    // Nor does anything go there from here on.
     store_.set_held(id, segment);
     if (store_.locate(id, state.missing).empty()) return std::nullopt;
     return state;

@@ -114,6 +114,8 @@ class FailureService final : public session::FaultDesk {
         std::size_t cut = 0;
         bool is_all_gone = false;
     };
+    // What of the segment is missing though somebody has bytes there. Into one that was cut nothing
+    // new is placed from here on.
     std::optional<device::SegmentState> find_damage(base::DeviceId id, const device::Device& device,
                                                     base::SegmentNo segment) const;
     Damage look(base::DeviceId id, const device::Device& device) const;

@@ -118,7 +118,10 @@ Status Mount::connect() {
         return Error(Code::Denied, "cannot mount at " + options_.directory +
                                        "; the daemon's output says why (a missing /dev/fuse, an "
                                        "allow_other that /etc/fuse.conf does not let users have)");
-    RETURN_IF_ERROR(channel_.attach(session_));
+    if (const auto attached = channel_.attach(session_); !attached) {
+        fuse_session_unmount(session_);
+        return attached;
+    }
     device_ = sys::mounted_device(options_.directory);
     install_wake_signal();
     notifier_ = std::make_unique<Notifier>(session_);
