@@ -95,6 +95,12 @@ bool StoreTracker::protect_and_compare(const Registry::Region& region) {
     auto targets = registry_.fence(region.inode, region.range, Clock::now() + kFencePatience,
                                    Registry::OnSilence::Refuse, session::layer_mask(0));
     if (!targets) return false;
+    // What has moved or was repaired since the region was found is still to be mapped anew, and
+    // its touches wait by the barrier's registration, which is not ours to replace.
+    if (!registry_.is_settled(region)) {
+        registry_.lift(region.inode, region.range, /*moved=*/0);
+        return false;
+    }
     const int fd = region.session->userfaultfd();
     bool is_clean = false;
     {

@@ -96,12 +96,25 @@ std::vector<Registry::Region> Registry::unclean_regions(std::size_t max, Cursor&
     return regions;
 }
 
+bool Registry::is_settled(const Region& region) const {
+    MutexLock lock(mutex_);
+    return find_settled_locked(region) != nullptr;
+}
+
 bool Registry::mark_clean(const Region& region) {
     MutexLock lock(mutex_);
-    const auto at = mappings_.find(region.mapping);
-    if (at == mappings_.end() || at->second->lags(region.range)) return false;
-    at->second->clean.add(region.range);
+    auto* const mapping = find_settled_locked(region);
+    if (mapping == nullptr) return false;
+    mapping->clean.add(region.range);
     return true;
+}
+
+Registry::Mapping* Registry::find_settled_locked(const Region& region) const {
+    const auto at = mappings_.find(region.mapping);
+    if (at == mappings_.end() || at->second->lags(region.range) ||
+        at->second->suspended.overlaps(region.range))
+        return nullptr;
+    return at->second.get();
 }
 
 void Registry::stored(const std::shared_ptr<Session>& session, std::uint64_t address) {

@@ -158,8 +158,10 @@ class Registry {
         std::uint64_t offset = 0;
     };
     std::vector<Region> unclean_regions(std::size_t max, Cursor& cursor) const;
-    // The caller holds a fence on the range and has write-protected the addresses. False when the
-    // mapping has changed meanwhile.
+    // The program has mapped the region as it is now, and nothing of it is held back. The caller
+    // holds a fence on the range, so that it stays so.
+    bool is_settled(const Region& region) const;
+    // The caller has write-protected the addresses as well. False when it is not settled.
     bool mark_clean(const Region& region);
     // A store waits at a write-protected address: lets it go on, and its region is not clean any
     // more. Left alone where somebody holds a fence, who wakes it.
@@ -244,6 +246,7 @@ class Registry {
     // Stores that came while a fence was there were left waiting: they try again.
     void wake_stores_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     bool is_held_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
+    Mapping* find_settled_locked(const Region& region) const REQUIRES(mutex_);
     void drop_fence_locked(InodeNo inode, FileRange range) REQUIRES(mutex_);
     bool lags_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     void mark_stale_locked(InodeNo inode, FileRange range, LayerMask layers = kAllLayers)
