@@ -13,6 +13,20 @@ namespace {
 
 using Access = Mapper::Access;
 
+bool has_mapped_all(Pool& pool) {
+    const auto maps = pool.get("/v1/maps")["mappings"];
+    return !maps.empty() && std::all_of(maps.begin(), maps.end(), [](const Json& one) {
+        return one.value("stale_bytes", 1u) == 0;
+    });
+}
+
+std::uint64_t times_failed(Pool& pool, const std::string& point) {
+    const auto answer = pool.get("/v1/debug/fault-points");
+    for (const auto& one : answer["fault_points"])
+        if (one.value("name", "") == point) return one.value("failed", 0ull);
+    return 0;
+}
+
 TEST(Loss, NothingIsPersistedWhereNothingIsLeft) {
     Pool pool(kThree);
     make_file(pool, "/one", 1);
@@ -223,13 +237,6 @@ TEST(Loss, WhatIsPunchedIsZeroForWhoWasHeldBack) {
 // Its stores wait until its pager has mapped the copy.
 // The page is whole again, with the copy's bytes, before the program goes on: its own stores are
 // gone, so it must not see those.
-bool has_mapped_all(Pool& pool) {
-    const auto maps = pool.get("/v1/maps")["mappings"];
-    return !maps.empty() && std::all_of(maps.begin(), maps.end(), [](const Json& one) {
-        return one.value("stale_bytes", 1u) == 0;
-    });
-}
-
 TEST(Loss, WhoIsStoppedWhileItsPageIsRepairedIsHeldBackAtTheFirstTouch) {
     Pool pool(kThree);
     make_file(pool, "/two", 2);
@@ -250,6 +257,41 @@ TEST(Loss, WhoIsStoppedWhileItsPageIsRepairedIsHeldBackAtTheFirstTouch) {
         EXPECT_EQ(writer.say("accept " + std::to_string(page * kPage) + " 4096"), "ok");
         EXPECT_EQ(writer.load(page * kPage), "ok 1");
     }
+    pool.expect_sound();
+}
+
+// The tracker has found a region and is late; a page of it is repaired meanwhile, under a program
+// that is stopped. What makes that program's next touch wait is not the tracker's to take away.
+TEST(Loss, TrackingStoresLeavesAloneWhatIsStillToBeMappedAnew) {
+    Pool pool(kThree, {"--fault-points"});
+    make_file(pool, "/two", 2);
+    make_file(pool, "/other", 2);
+    const auto arm = [&](unsigned times, const char* action) {
+        pool.post("/v1/debug/fault-points",
+                  {{"name", "track-fence"}, {"times", times}, {"action", action}});
+    };
+    arm(1, "hold");
+    Mapper writer(pool, "/two", Access::Write);
+    ASSERT_EQ(writer.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(writer.persist(0, kFileBytes), "ok");
+    ASSERT_TRUE(eventually([&] { return times_failed(pool, "track-fence") == 1; }));
+    ASSERT_EQ(writer.store(kPage, 2), "ok");  // not persisted
+    ASSERT_TRUE(eventually([&] { return has_mapped_all(pool); }));
+    const auto place = place_of(pool, "/two", kPage);
+    writer.stop();
+    EXPECT_EQ(poison(pool, place)["parts"][0].value("outcome", ""), "repaired");
+    arm(0, "fail");
+    // The tracker is through with that region when it has come to another.
+    Mapper other(pool, "/other", Access::Write);
+    ASSERT_EQ(other.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(other.persist(0, kFileBytes), "ok");
+    EXPECT_TRUE(eventually([&] {
+        const auto maps = pool.get("/v1/maps?path=/other")["mappings"];
+        return !maps.empty() && maps[0].value("clean_bytes", 0ull) == kFileBytes;
+    }));
+    writer.begin("load " + std::to_string(kPage) + " 4096");
+    writer.go_on();
+    EXPECT_EQ(writer.answer(), lost_at(kPage));
     pool.expect_sound();
 }
 
