@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <functional>
@@ -18,14 +17,11 @@ constexpr uid_t kNobody = 65534;
 
 // Done by a process of an ordinary user; true when it says so.
 bool as_nobody(const std::function<bool()>& action) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const bool is_nobody =
-            ::setgroups(0, nullptr) == 0 && ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0;
-        ::_exit(is_nobody && action() ? 0 : 1);
-    }
-    int status = 0;
-    return child > 0 && ::waitpid(child, &status, 0) == child && status == 0;
+    return Child([&] {
+               const bool is_nobody =
+                   ::setgroups(0, nullptr) == 0 && ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0;
+               return is_nobody && action() ? 0 : 1;
+           }).wait() == 0;
 }
 
 mode_t mode_of(const std::string& path) {
