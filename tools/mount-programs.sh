@@ -81,7 +81,8 @@ print(*[max(devices,key=lambda d:d["data_bytes"])[k] for k in ("name","directory
     rm -f "$directory"/seg-*
     sleep "$seconds"
     [[ $(rf lost --json | tr -d ' \n') == '{"lost":[]}' ]] || { echo "bytes were lost"; rf lost | head -n 3; return 1; }
-    rf pool check >/dev/null || { echo "the pool is not sound"; return 1; }
+    local check
+    check=$(rf pool check 2>&1) || { echo "the pool is not sound: $check"; return 1; }
 }
 
 in_background() {

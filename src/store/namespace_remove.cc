@@ -2,8 +2,9 @@
 //
 // A name goes at once. What frees a file's space holds its layout lock, so that no copy of its
 // bytes is under way: a file that has any is freed by a transaction of its own when its lock is
-// free, by whoever lets go of it last. Nobody waits for that. After a crash in between, the next
-// opening of the pool finds an inode without a name, as it does for files that were open.
+// free, by whoever lets go of it last. Nobody waits for that. That one without space is gone
+// is written down by the next transaction. After a crash in between, the next opening of the pool
+// finds an inode without a name, as it does for files that were open.
 #include <cerrno>
 
 #include "base/log.h"
@@ -23,6 +24,8 @@ using base::MutexLock;
 using std::chrono::steady_clock;
 
 namespace {
+
+constexpr std::size_t kUnsavedRemovalsMax = 64;
 
 // Why this name cannot be removed in this way, if so.
 Status may_go(const Place& place, bool is_directory) {
@@ -141,16 +144,24 @@ void Store::let_go(InodeNo inode, Hold hold, std::uint64_t count) {
         const auto* node = state_->inode(inode);
         CHECK(node != nullptr || hold == Hold::Memory);
         take_off_locked(inode, hold, count);
-        const bool is_unheld = node != nullptr && !node->is_named() && !is_held_locked(inode);
-        if (!is_unheld) {
+        if (node == nullptr || node->is_named() || is_held_locked(inode)) {
             if (hold == Hold::Pin && !pins_.contains(inode) && unsaved_times_.contains(inode))
-                base::discard(save_times_locked(),
+                base::discard(save_unsaved_locked(),
                               "the next transaction saves them; a crash before it loses a time");
             return;
         }
+        if (node->extents.empty() && node->lost.empty()) return drop_spaceless_inode_locked(inode);
         layouts_->want_idle(inode);
     }
     layouts_->call_if_idle(inode);
+}
+
+// The next transaction writes it down: the kernel forgets most files right before it removes another.
+void Store::drop_spaceless_inode_locked(InodeNo inode) {
+    CHECK(state_->apply(op::RemoveInode{inode}).ok());
+    unsaved_removals_.push_back(inode);
+    if (unsaved_removals_.size() > kUnsavedRemovalsMax)
+        base::discard(save_unsaved_locked(), "the next opening of the pool removes them");
 }
 
 void Store::unpin(InodeNo inode) {

@@ -349,6 +349,7 @@ class Store {
     bool drop_name_locked(const Place& place, std::uint64_t time_ns, Change& change) const
         REQUIRES(mutex_);
     void drop_inode_locked(const Inode& node, Change& change) const REQUIRES(mutex_);
+    void drop_spaceless_inode_locked(InodeNo inode) REQUIRES(mutex_);
     // Frees an inode that has neither a name nor anybody who holds it.
     void free_unheld(InodeNo inode) EXCLUDES(mutex_);
     Status change_attributes_locked(const Inode& node, const AttributeChange& wanted)
@@ -359,7 +360,7 @@ class Store {
     void let_go(InodeNo inode, Hold hold, std::uint64_t count);
     void take_off_locked(InodeNo inode, Hold hold, std::uint64_t count) REQUIRES(mutex_);
     void note_modified_locked(InodeNo inode) REQUIRES(mutex_);
-    Status save_times_locked() REQUIRES(mutex_);
+    Status save_unsaved_locked() REQUIRES(mutex_);
 
     // ---- bytes (store_bytes.cc).
     enum class Fill : std::uint8_t { Hole, Space };
@@ -450,6 +451,8 @@ class Store {
     std::unordered_map<InodeNo, std::uint64_t> remembered_ GUARDED_BY(mutex_);
     // Modification times that wait for the next transaction.
     std::set<InodeNo> unsaved_times_ GUARDED_BY(mutex_);
+    // Inodes that had neither name nor space and are gone, likewise.
+    std::vector<InodeNo> unsaved_removals_ GUARDED_BY(mutex_);
     std::uint64_t first_epoch_ GUARDED_BY(mutex_) = 1;
     // After a checkpoint that failed, the next one waits until the log has grown to this.
     std::uint64_t checkpoint_retry_bytes_ GUARDED_BY(mutex_) = 0;

@@ -223,7 +223,7 @@ Result<std::size_t> Store::write_filling(InodeNo inode, std::uint64_t offset,
     }
     MutexLock lock(mutex_);
     note_modified_locked(inode);
-    if (unsaved_times_.size() > kUnsavedTimesMax) RETURN_IF_ERROR(save_times_locked());
+    if (unsaved_times_.size() > kUnsavedTimesMax) RETURN_IF_ERROR(save_unsaved_locked());
     return from.size();
 }
 
@@ -266,7 +266,7 @@ Status Store::sync(InodeNo inode, FileRange range) {
     for (const auto& extent : part->extents)
         RETURN_IF_ERROR(part->devices.at(extent.device)->sync(extent.device_range()));
     MutexLock lock(mutex_);
-    return unsaved_times_.contains(inode) ? save_times_locked() : Status();
+    return unsaved_times_.contains(inode) ? save_unsaved_locked() : Status();
 }
 
 }  // namespace refault::store

@@ -29,12 +29,15 @@ Status Store::append_and_apply_locked(Change& change) {
                                               node->attributes.modified_ns,
                                               node->attributes.changed_ns});
     operations.insert(operations.end(), change.operations.begin(), change.operations.end());
-    if (operations.empty()) return {};
+    if (operations.empty() && unsaved_removals_.empty()) return {};
     if (is_metadata_lost_)
         return Error(Code::Io,
                      "every copy of the pool's metadata is lost, so nothing can be changed; add a "
                      "device, and it is written anew from memory");
-    const auto record = encode_operations(operations);
+    std::vector<Operation> written;
+    for (const auto inode : unsaved_removals_) written.push_back(op::RemoveInode{inode});
+    written.insert(written.end(), operations.begin(), operations.end());
+    const auto record = encode_operations(written);
     auto appended = log_->append(record);
     if (!appended && appended.error().code() == Code::NoSpace) {
         // A checkpoint is shorter than the history that it replaces.
@@ -55,6 +58,7 @@ Status Store::append_and_apply_locked(Change& change) {
         CHECK(applied.ok());
     }
     unsaved_times_.clear();
+    unsaved_removals_.clear();
     for (const auto& key : change.closing) allocator_->close(key);
     return {};
 }
@@ -105,6 +109,7 @@ Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop)
     }
     RETURN_IF_ERROR(written);
     unsaved_times_.clear();
+    unsaved_removals_.clear();
     is_metadata_lost_ = false;
     checkpoint_retry_bytes_ = 0;
     known_failed_copies_ = log_->failed_copies().size();
@@ -242,7 +247,7 @@ void Store::note_modified_locked(InodeNo inode) {
     unsaved_times_.insert(inode);
 }
 
-Status Store::save_times_locked() {
+Status Store::save_unsaved_locked() {
     Change change;
     return commit_locked(change);
 }
