@@ -69,6 +69,72 @@ TEST_F(MountCoherence, WhatIsCachedOfAClosedFileIsNotShownAfterADirectStore) {
     EXPECT_EQ(filer.load(0, kFileBytes), "ok 2");
 }
 
+// A private mapping fills the kernel's cache also where everything else goes past it.
+TEST_F(MountCoherence, WhatAPrivateMappingHasReadIsNotShownAfterADirectStore) {
+    for (const char* options : {"", "writeback"}) {
+        Pool pool(kThree);
+        Mounted mount(pool, options);
+        make_file(pool, "/f", 1);
+        {
+            Mapper mapper(pool, "/f", Access::Write);
+            ASSERT_EQ(mapper.store(0, 1, kFileBytes), "ok");
+            Filer filer(mount / "f", "read");
+            ASSERT_EQ(filer.say("map private"), "ok");
+            EXPECT_EQ(filer.load(0, kFileBytes), "ok 1");
+            ASSERT_EQ(mapper.store(0, 2, kFileBytes), "ok");
+            EXPECT_EQ(mapper.persist(0, kFileBytes), "ok");
+            Filer later(mount / "f", "read");
+            ASSERT_EQ(later.say("map private"), "ok");
+            EXPECT_EQ(later.load(0, kFileBytes), "ok 2");
+            ASSERT_EQ(mapper.store(0, 3, kFileBytes), "ok");
+            EXPECT_EQ(mapper.persist(0, kFileBytes), "ok");
+        }
+        EXPECT_TRUE(eventually([&] {
+            return pool.get("/v1/maps")["mappings"].empty() &&
+                   pool.get("/v1/mounts")["mounts"][0]["open_files"] == 0;
+        }));
+        SharedFiler filer(mount / "f");
+        EXPECT_EQ(filer.load(0, kFileBytes), "ok 3") << options;
+        ASSERT_EQ(filer.store(0, 4), "ok");
+        ASSERT_EQ(filer.say("msync"), "ok");
+        EXPECT_EQ(filer.load(kPage, kFileBytes - kPage), "ok 3");
+        const auto bytes =
+            pool.control().get_bytes("/v1/files/data?path=/f&offset=4096&length=4096");
+        ASSERT_TRUE(bytes);
+        EXPECT_EQ(*bytes, std::string(kPage, 3));
+    }
+}
+
+// There the kernel keeps the sizes of files to itself.
+TEST_F(MountCoherence, WithWritebackTheSizeIsChangedByOneSideAtATime) {
+    Pool pool(kThree);
+    Mounted mount(pool, "writeback");
+    make_file(pool, "/f", 1);
+    const auto resize = [&](std::uint64_t size) {
+        return pool.control().post("/v1/files/resize", {{"path", "/f"}, {"size_bytes", size}});
+    };
+    {
+        Filer filer(mount / "f", "read");
+        const auto refused = resize(3 * kPage);
+        ASSERT_FALSE(refused);
+        EXPECT_NE(refused.error().message().find("writeback"), std::string::npos)
+            << refused.error().message();
+        EXPECT_EQ(filer.say("size"), "ok " + std::to_string(kFileBytes));
+        // What is inside may be changed.
+        put_bytes(pool, "/f", std::string(kPage, 9));
+        EXPECT_EQ(filer.pread(0), "ok 9");
+    }
+    EXPECT_TRUE(eventually([&] { return pool.get("/v1/mounts")["mounts"][0]["open_files"] == 0; }));
+    for (const std::uint64_t size : {3 * kPage, 7 * kPage, 2 * kPage}) {
+        ASSERT_TRUE(resize(size));
+        Filer filer(mount / "f", "append");
+        EXPECT_EQ(filer.say("size"), "ok " + std::to_string(size));
+        EXPECT_EQ(filer.pwrite(size, 5, 1), "ok");
+        EXPECT_EQ(filer.say("fsync"), "ok");
+        EXPECT_EQ(pool.get("/v1/files/stat?path=/f")["size_bytes"], size + 1);
+    }
+}
+
 TEST_F(MountCoherence, TheToolsSeeAndAreSeen) {
     Pool pool(kThree);
     Mounted mount(pool);

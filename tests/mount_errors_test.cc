@@ -2,8 +2,10 @@
 // nothing; else who has written is told, once, and nobody else is.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "tests/failing_directory.h"
 #include "tests/mount_support.h"
@@ -140,6 +142,48 @@ TEST_F(MountErrors, StayWithTheirFile) {
     EXPECT_EQ(other.say("fsync"), "ok");
     EXPECT_EQ(other.pread(0, kFileBytes), "ok 3");
 }
+
+// What touches bytes beside reads and writes. Each is the first request after the failure, of a
+// file with a copy. The ends of a range lie within pages, which are written.
+struct Change {
+    const char* name;
+    int (*make)(int file);
+};
+void PrintTo(const Change& change, std::ostream* out) {
+    *out << change.name;
+}
+
+class MountErrorsFirstRequest : public MountErrors, public ::testing::WithParamInterface<Change> {};
+
+TEST_P(MountErrorsFirstRequest, SeesNothingWhereThereIsACopy) {
+    mount();
+    make_file(*pool_, "/two", 2);
+    put_bytes(*pool_, "/two", std::string(kFileBytes, 1));
+    disk_.begin_to_fail();
+    const base::UniqueFd file(::open((*mount_ / "two").c_str(), O_RDWR | O_CLOEXEC));
+    EXPECT_EQ(GetParam().make(file.get()), 0) << std::strerror(errno);
+    EXPECT_TRUE(pool_->get("/v1/lost")["lost"].empty());
+}
+
+int copy_half(int file) {
+    off_t from = 0, to = kFileBytes / 2;
+    return ::copy_file_range(file, &from, file, &to, kFileBytes / 2, 0) == kFileBytes / 2 ? 0 : -1;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Calls, MountErrorsFirstRequest,
+    ::testing::Values(
+        Change{"Copy", copy_half},
+        Change{"Cut", [](int file) { return ::ftruncate(file, 5 * kPage + 100); }},
+        Change{"Grow", [](int file) { return ::ftruncate(file, kFileBytes + kPage + 100); }},
+        Change{"Punch",
+               [](int file) {
+                   return ::fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 100,
+                                      5 * kPage);
+               }},
+        Change{"Zero",
+               [](int file) { return ::fallocate(file, FALLOC_FL_ZERO_RANGE, 100, 5 * kPage); }}),
+    [](const auto& tested) { return tested.param.name; });
 
 }  // namespace
 }  // namespace refault::tests

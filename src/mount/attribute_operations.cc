@@ -61,11 +61,11 @@ AttributeChange change_of(const struct stat& wanted, int to_set) {
 base::Status set_size(Context& context, base::InodeNo inode, std::uint64_t size_bytes,
                       const fuse_file_info* info) {
     if (info != nullptr)
-        return context.files.resize(inode, size_bytes, context.caller(FileHandle(info).mode()));
+        return resize_persevering(context, inode, FileHandle(info).mode(), size_bytes);
     const auto mode = context.opens.open(inode);
     if (!mode) return mode.error();
-    const auto sized = context.files.resize(inode, size_bytes, context.caller(*mode));
-    context.opens.close(inode, *mode);
+    const auto sized = resize_persevering(context, inode, *mode, size_bytes);
+    context.opens.abandon(inode, *mode);
     return sized;
 }
 

@@ -9,6 +9,10 @@
 namespace refault::mount {
 
 using base::Code;
+using base::FileRange;
+using base::InodeNo;
+using base::Result;
+using base::Status;
 using store::Attributes;
 using store::FileType;
 
@@ -108,6 +112,27 @@ void reply_entry(fuse_req_t request, const base::Result<Attributes>& attributes)
     const auto entry = entry_of(*attributes);
     // Who has given up meanwhile does not get it, and will not forget it either.
     if (fuse_reply_entry(request, &entry) != 0) context.remembered.forget(attributes->inode, 1);
+}
+
+Result<std::size_t> read_persevering(const Context& context, InodeNo inode, OpenMode mode,
+                                     std::uint64_t offset, std::span<std::uint8_t> into) {
+    return persevere(context, inode, FileRange::of_length(offset, into.size()),
+                     [&] { return context.files.read(inode, offset, into, context.caller(mode)); });
+}
+
+Result<std::size_t> write_persevering(const Context& context, InodeNo inode, OpenMode mode,
+                                      std::uint64_t offset, std::span<const std::uint8_t> from) {
+    return persevere(context, inode, FileRange::of_length(offset, from.size()), [&] {
+        return context.files.write(inode, offset, from, context.caller(mode));
+    });
+}
+
+// What was stored behind the end in its last page is cleared on the device.
+Status resize_persevering(const Context& context, InodeNo inode, OpenMode mode,
+                          std::uint64_t size_bytes) {
+    const auto last_page = base::align_down(size_bytes, base::kPageBytes);
+    return persevere(context, inode, FileRange::of_length(last_page, base::kPageBytes),
+                     [&] { return context.files.resize(inode, size_bytes, context.caller(mode)); });
 }
 
 }  // namespace refault::mount

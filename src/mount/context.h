@@ -34,7 +34,7 @@ struct Context {
     // Where clients may map the file directly it has no holes.
     session::Caller caller(OpenMode mode) const {
         return {.is_mount = true,
-                .allows_holes = mode == OpenMode::Cached,
+                .allows_holes = mode != OpenMode::Direct,
                 .deadline = std::chrono::steady_clock::now() + options.patience};
     }
 };
@@ -63,6 +63,15 @@ auto persevere(const Context& context, base::InodeNo inode, base::FileRange rang
         std::this_thread::sleep_for(kInterval);
     }
 }
+
+base::Result<std::size_t> read_persevering(const Context& context, base::InodeNo inode,
+                                           OpenMode mode, std::uint64_t offset,
+                                           std::span<std::uint8_t> into);
+base::Result<std::size_t> write_persevering(const Context& context, base::InodeNo inode,
+                                            OpenMode mode, std::uint64_t offset,
+                                            std::span<const std::uint8_t> from);
+base::Status resize_persevering(const Context& context, base::InodeNo inode, OpenMode mode,
+                                std::uint64_t size_bytes);
 
 // How long the kernel may keep names and attributes: what others change is taken from it.
 inline constexpr double kCacheSeconds = 86'400;

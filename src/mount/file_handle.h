@@ -10,10 +10,10 @@ namespace refault::mount {
 
 class FileHandle {
   public:
-    explicit FileHandle(OpenMode mode) : bits_(mode == OpenMode::Direct ? 1 : 0) {}
+    explicit FileHandle(OpenMode mode) : bits_(static_cast<std::uint64_t>(mode)) {}
     explicit FileHandle(const fuse_file_info* info) : bits_(info->fh) {}
 
-    OpenMode mode() const { return bits_ == 1 ? OpenMode::Direct : OpenMode::Cached; }
+    OpenMode mode() const { return static_cast<OpenMode>(bits_); }
     std::uint64_t bits() const { return bits_; }
 
   private:

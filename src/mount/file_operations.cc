@@ -26,11 +26,11 @@ base::Status sync(Context& context, InodeNo inode, FileRange range) {
     });
 }
 
-// The store has counted the open. True when the kernel has taken it.
+// The store has counted the open.
 void fill(fuse_file_info& info, OpenMode mode) {
     info.fh = FileHandle(mode).bits();
     info.direct_io = mode == OpenMode::Direct;
-    // Pages from earlier opens are true: what others change is taken from the cache.
+    // What others change is taken from the cache.
     info.keep_cache = mode == OpenMode::Cached;
 }
 
@@ -49,15 +49,15 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* info) {
     const auto mode = context.opens.open(inode);
     if (!mode) return reply_error(request, mode.error());
     if (info->flags & O_TRUNC) {
-        auto cut = context.files.resize(inode, 0, context.caller(*mode));
+        auto cut = resize_persevering(context, inode, *mode, 0);
         if (cut) cut = kill_privileges(context, inode, info->flags);
         if (!cut) {
-            context.opens.close(inode, *mode);
+            context.opens.abandon(inode, *mode);
             return reply_error(request, cut.error());
         }
     }
     fill(*info, *mode);
-    if (fuse_reply_open(request, info) != 0) context.opens.close(inode, *mode);
+    if (fuse_reply_open(request, info) != 0) context.opens.abandon(inode, *mode);
 }
 
 void create(fuse_req_t request, fuse_ino_t directory, const char* name, mode_t mode_bits,
@@ -77,7 +77,7 @@ void create(fuse_req_t request, fuse_ino_t directory, const char* name, mode_t m
     fill(*info, *mode);
     const auto entry = entry_of(*made);
     if (fuse_reply_create(request, &entry, info) != 0) {
-        context.opens.close(made->inode, *mode);
+        context.opens.abandon(made->inode, *mode);
         context.remembered.forget(made->inode, 1);
     }
 }
@@ -103,10 +103,8 @@ void read(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
     auto& context = context_of(request);
     const auto into = buffer_of_thread(size);
     const auto begin = static_cast<std::uint64_t>(offset);
-    const auto got = persevere(context, inode_of(inode), FileRange::of_length(begin, size), [&] {
-        return context.files.read(inode_of(inode), begin, into,
-                                  context.caller(FileHandle(info).mode()));
-    });
+    const auto got =
+        read_persevering(context, inode_of(inode), FileHandle(info).mode(), begin, into);
     if (!got) return reply_error(request, got.error());
     // Once a pass is enough.
     if (begin == 0) context.tree.note_accessed(inode_of(inode));
@@ -119,9 +117,7 @@ void write(fuse_req_t request, fuse_ino_t number, const char* bytes, std::size_t
     const auto inode = inode_of(number);
     const auto begin = static_cast<std::uint64_t>(offset);
     const std::span from(reinterpret_cast<const std::uint8_t*>(bytes), size);
-    const auto written = persevere(context, inode, FileRange::of_length(begin, size), [&] {
-        return context.files.write(inode, begin, from, context.caller(FileHandle(info).mode()));
-    });
+    const auto written = write_persevering(context, inode, FileHandle(info).mode(), begin, from);
     if (!written) return reply_error(request, written.error());
     if (const auto killed = kill_privileges(context, inode, info->flags); !killed)
         return reply_error(request, killed.error());

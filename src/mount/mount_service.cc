@@ -144,8 +144,29 @@ Status MountService::settle(InodeNo inode, FileRange range) {
 void MountService::forget_attributes(InodeNo inode) {
     const auto mount = current();
     if (!mount || !mount->remembered().knows(inode)) return;
+    if (mount->options().has_writeback && !opens_.is_open(inode)) forget_names(*mount, inode);
     (void)mount->notifier().wait(mount->notifier().forget_attributes(inode),
                                  steady_clock::now() + kForgetPatience);
+}
+
+// A kernel that gathers writes takes the size of a file that it knows from nobody (fs/fuse/inode.c,
+// fuse_get_cache_mask). It does not know one any more that has no name and is not open.
+void MountService::forget_names(Mount& mount, InodeNo inode) {
+    const base::Cred root{0, 0, {}, 0};
+    for (const auto& path : store_.paths_of(inode)) {
+        const auto slash = path.rfind('/');
+        if (slash == path.npos) continue;
+        const auto directory = store_.stat(slash == 0 ? "/" : path.substr(0, slash), root);
+        if (directory) mount.notifier().forget_name(directory->inode, path.substr(slash + 1));
+    }
+}
+
+Status MountService::may_resize(InodeNo inode) {
+    const auto mount = current();
+    if (!mount || !mount->options().has_writeback || !opens_.is_open(inode)) return {};
+    return Error(Code::Busy, "the file is open on " + mount->options().directory +
+                                 ", which is mounted with 'writeback': the kernel keeps the sizes "
+                                 "of open files to itself; close it there first");
 }
 
 void MountService::forget_name(InodeNo directory, const std::string& name) {

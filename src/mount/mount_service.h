@@ -37,6 +37,7 @@ class MountService final : public session::PageCache {
     base::Status settle(base::InodeNo inode, base::FileRange range) override;
     void forget_attributes(base::InodeNo inode) override;
     void forget_name(base::InodeNo directory, const std::string& name) override;
+    base::Status may_resize(base::InodeNo inode) override;
     base::Status claim(base::InodeNo inode) override;
     void unclaim(base::InodeNo inode) override;
 
@@ -44,6 +45,7 @@ class MountService final : public session::PageCache {
     // Shared with calls under way, which may outlive its place here.
     std::shared_ptr<Mount> current() const;
     void end(const char* why);
+    void forget_names(Mount& mount, base::InodeNo inode);
     void reap();
 
     store::Store& store_;

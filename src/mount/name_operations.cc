@@ -26,14 +26,18 @@ void lookup(fuse_req_t request, fuse_ino_t directory, const char* name) {
     reply_entry(request, found);
 }
 
+void forget_one(Context& context, base::InodeNo inode, std::uint64_t count) {
+    if (context.remembered.forget(inode, count)) context.opens.forgotten(inode);
+}
+
 void forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t count) {
-    context_of(request).remembered.forget(inode_of(inode), count);
+    forget_one(context_of(request), inode_of(inode), count);
     fuse_reply_none(request);
 }
 
 void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forgets) {
     for (std::size_t i = 0; i < count; ++i)
-        context_of(request).remembered.forget(inode_of(forgets[i].ino), forgets[i].nlookup);
+        forget_one(context_of(request), inode_of(forgets[i].ino), forgets[i].nlookup);
     fuse_reply_none(request);
 }
 

@@ -17,6 +17,7 @@ void OpenInodes::close_all() {
             auto& uses = at->second;
             left.emplace_back(at->first, uses.cached + uses.direct);
             uses.cached = uses.direct = 0;
+            uses.was_direct = uses.was_dropped = false;
             at = uses.claims == 0 ? uses_.erase(at) : std::next(at);
         }
     }
@@ -31,20 +32,54 @@ base::Result<OpenMode> OpenInodes::open(InodeNo inode) {
     const bool is_direct =
         uses.direct > 0 || uses.claims > 0 || (uses.cached == 0 && registry_.is_mapped(inode));
     ++(is_direct ? uses.direct : uses.cached);
-    return is_direct ? OpenMode::Direct : OpenMode::Cached;
+    if (is_direct) uses.was_direct = true;
+    if (is_direct) return OpenMode::Direct;
+    return uses.was_direct ? OpenMode::CachedAnew : OpenMode::Cached;
+}
+
+bool OpenInodes::take_off_locked(InodeNo inode, OpenMode mode) {
+    const auto at = uses_.find(inode);
+    if (at == uses_.end()) return false;
+    auto& uses = at->second;
+    auto& count = mode == OpenMode::Direct ? uses.direct : uses.cached;
+    if (count == 0) return false;
+    --count;
+    // The kernel comes to the answers of several opens in any order: all of them drop the pages.
+    if (uses.cached == 0 && uses.was_dropped) uses.was_direct = uses.was_dropped = false;
+    drop_if_unused_locked(inode);
+    return true;
 }
 
 void OpenInodes::close(InodeNo inode, OpenMode mode) {
     {
         MutexLock lock(mutex_);
-        const auto at = uses_.find(inode);
-        if (at == uses_.end()) return;
-        auto& count = mode == OpenMode::Direct ? at->second.direct : at->second.cached;
-        if (count == 0) return;
-        --count;
-        drop_if_unused_locked(inode);
+        if (const auto at = uses_.find(inode); at != uses_.end())
+            at->second.was_dropped |= mode == OpenMode::CachedAnew;
+        if (!take_off_locked(inode, mode)) return;
     }
     tree_.close(inode);
+}
+
+void OpenInodes::abandon(InodeNo inode, OpenMode mode) {
+    {
+        MutexLock lock(mutex_);
+        if (!take_off_locked(inode, mode)) return;
+    }
+    tree_.close(inode);
+}
+
+void OpenInodes::forgotten(InodeNo inode) {
+    MutexLock lock(mutex_);
+    const auto at = uses_.find(inode);
+    if (at == uses_.end()) return;
+    at->second.was_direct = at->second.was_dropped = false;
+    drop_if_unused_locked(inode);
+}
+
+bool OpenInodes::is_open(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    const auto at = uses_.find(inode);
+    return at != uses_.end() && at->second.cached + at->second.direct > 0;
 }
 
 base::Status OpenInodes::claim(InodeNo inode) {
@@ -67,7 +102,8 @@ void OpenInodes::unclaim(InodeNo inode) {
 
 void OpenInodes::drop_if_unused_locked(InodeNo inode) {
     const auto at = uses_.find(inode);
-    if (at->second.cached + at->second.direct + at->second.claims == 0) uses_.erase(at);
+    const auto& uses = at->second;
+    if (uses.cached + uses.direct + uses.claims == 0 && !uses.was_direct) uses_.erase(at);
 }
 
 std::vector<InodeNo> OpenInodes::cached() const {

@@ -21,7 +21,14 @@
 
 namespace refault::mount {
 
-enum class OpenMode : std::uint8_t { Cached, Direct };
+enum class OpenMode : std::uint8_t {
+    Cached,
+    // Cached, and the kernel drops the pages that it has from before: the inode was open past the
+    // cache. Private mappings, and what is executed, fill the cache there too, and what a client
+    // stores is not taken out of it.
+    CachedAnew,
+    Direct,
+};
 
 class OpenInodes {
   public:
@@ -30,7 +37,11 @@ class OpenInodes {
 
     // Pins the inode; paired with close.
     base::Result<OpenMode> open(base::InodeNo inode);
+    // The kernel has no pages of it any more.
+    void forgotten(base::InodeNo inode);
     void close(base::InodeNo inode, OpenMode mode);
+    // The same where the kernel never got the answer to its open, or asked for none.
+    void abandon(base::InodeNo inode, OpenMode mode);
     // Whatever programs had open when a connection ended. No request is under way any more.
     void close_all();
 
@@ -38,6 +49,7 @@ class OpenInodes {
     base::Status claim(base::InodeNo inode);
     void unclaim(base::InodeNo inode);
 
+    bool is_open(base::InodeNo inode) const;
     std::vector<base::InodeNo> cached() const;
     std::size_t count() const;
 
@@ -46,7 +58,10 @@ class OpenInodes {
         std::uint32_t cached = 0;
         std::uint32_t direct = 0;
         std::uint32_t claims = 0;
+        bool was_direct = false;
+        bool was_dropped = false;
     };
+    bool take_off_locked(base::InodeNo inode, OpenMode mode) REQUIRES(mutex_);
     void drop_if_unused_locked(base::InodeNo inode) REQUIRES(mutex_);
 
     store::Tree& tree_;

@@ -51,8 +51,33 @@ TEST_F(OpenInodesTest, WhatIsClaimedIsOpenedDirectlyUntilTheLastOfThoseIsClosed)
     opens_->unclaim(file_);
     opens_->close(file_, OpenMode::Direct);
     opens_->close(file_, OpenMode::Direct);
-    EXPECT_EQ(*opens_->open(file_), OpenMode::Cached);
+    EXPECT_EQ(*opens_->open(file_), OpenMode::CachedAnew);
     EXPECT_EQ(opens_->cached(), std::vector{file_});
+}
+
+TEST_F(OpenInodesTest, PagesFromDirectTimesAreDroppedByAllThatOpenItNext) {
+    ASSERT_TRUE(opens_->claim(file_));
+    ASSERT_EQ(*opens_->open(file_), OpenMode::Direct);
+    opens_->unclaim(file_);
+    opens_->close(file_, OpenMode::Direct);
+    // The kernel does not know of this one.
+    ASSERT_EQ(*opens_->open(file_), OpenMode::CachedAnew);
+    opens_->abandon(file_, OpenMode::CachedAnew);
+    for (int i = 0; i < 2; ++i) ASSERT_EQ(*opens_->open(file_), OpenMode::CachedAnew);
+    opens_->close(file_, OpenMode::CachedAnew);
+    ASSERT_EQ(*opens_->open(file_), OpenMode::CachedAnew);
+    for (int i = 0; i < 2; ++i) opens_->close(file_, OpenMode::CachedAnew);
+    ASSERT_EQ(*opens_->open(file_), OpenMode::Cached);
+    opens_->close(file_, OpenMode::Cached);
+}
+
+TEST_F(OpenInodesTest, WhatTheKernelHasForgottenHasNoPages) {
+    ASSERT_TRUE(opens_->claim(file_));
+    ASSERT_EQ(*opens_->open(file_), OpenMode::Direct);
+    opens_->unclaim(file_);
+    opens_->close(file_, OpenMode::Direct);
+    opens_->forgotten(file_);
+    EXPECT_EQ(*opens_->open(file_), OpenMode::Cached);
 }
 
 TEST_F(OpenInodesTest, AConnectionThatEndsClosesAllAndKeepsClaims) {

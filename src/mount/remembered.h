@@ -20,17 +20,20 @@ class Remembered {
         base::MutexLock lock(mutex_);
         ++counts_[inode];
     }
-    // At most what was added: the kernel is trusted no further.
-    void forget(base::InodeNo inode, std::uint64_t count) {
+    // At most what was added: the kernel is trusted no further. True when it is forgotten now.
+    bool forget(base::InodeNo inode, std::uint64_t count) {
+        bool is_last = false;
         {
             base::MutexLock lock(mutex_);
             const auto at = counts_.find(inode);
-            if (at == counts_.end()) return;
+            if (at == counts_.end()) return false;
             count = count < at->second ? count : at->second;
             at->second -= count;
-            if (at->second == 0) counts_.erase(at);
+            is_last = at->second == 0;
+            if (is_last) counts_.erase(at);
         }
         tree_.forget(inode, count);
+        return is_last;
     }
     bool knows(base::InodeNo inode) const {
         base::MutexLock lock(mutex_);

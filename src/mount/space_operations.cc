@@ -23,18 +23,28 @@ void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, of
     auto& context = context_of(request);
     const auto inode = inode_of(number);
     const auto begin = static_cast<std::uint64_t>(offset);
-    const auto caller = context.caller(FileHandle(info).mode());
+    const auto open_mode = FileHandle(info).mode();
     const auto range = FileRange::of_length(begin, static_cast<std::uint64_t>(length));
     const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+    const auto allocate = [&] {
+        return persevere(context, inode, range, [&] {
+            return context.files.allocate(inode, range, keeps_size, context.caller(open_mode));
+        });
+    };
+    // The ends of the range are parts of pages, which are written.
+    const auto clear = [&] {
+        return persevere(context, inode, range, [&] {
+            return context.files.clear(inode, range, context.caller(open_mode));
+        });
+    };
     switch (mode & ~FALLOC_FL_KEEP_SIZE) {
         case 0:
-            return reply_status(request, context.files.allocate(inode, range, keeps_size, caller));
+            return reply_status(request, allocate());
         case FALLOC_FL_PUNCH_HOLE:
-            return reply_status(request, context.files.clear(inode, range, caller));
+            return reply_status(request, clear());
         case FALLOC_FL_ZERO_RANGE: {
-            auto zeroed = context.files.clear(inode, range, caller);
-            if (zeroed) zeroed = context.files.allocate(inode, range, keeps_size, caller);
-            return reply_status(request, zeroed);
+            const auto zeroed = clear();
+            return reply_status(request, zeroed ? allocate() : zeroed);
         }
         default:
             fuse_reply_err(request, EOPNOTSUPP);
@@ -64,13 +74,13 @@ void copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset,
     std::size_t copied = 0;
     while (copied < length) {
         const auto step = std::span(buffer).first(std::min(buffer.size(), length - copied));
-        const auto got =
-            context.files.read(inode_of(from), static_cast<std::uint64_t>(from_offset) + copied,
-                               step, context.caller(FileHandle(from_info).mode()));
+        const auto got = read_persevering(context, inode_of(from), FileHandle(from_info).mode(),
+                                          static_cast<std::uint64_t>(from_offset) + copied, step);
         auto put = got;
         if (got && *got > 0)
-            put = context.files.write(inode_of(to), static_cast<std::uint64_t>(to_offset) + copied,
-                                      step.first(*got), context.caller(FileHandle(to_info).mode()));
+            put =
+                write_persevering(context, inode_of(to), FileHandle(to_info).mode(),
+                                  static_cast<std::uint64_t>(to_offset) + copied, step.first(*got));
         // What was copied before the error counts.
         if (!put && copied == 0) return reply_error(request, put.error());
         if (!put || *put == 0) break;

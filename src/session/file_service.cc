@@ -60,6 +60,8 @@ void FileService::name_changed(const std::string& path) {
 Status FileService::resize(InodeNo inode, std::uint64_t size_bytes, Caller caller) {
     const auto attributes = store_.stat(inode);
     if (!attributes) return attributes.error();
+    if (!caller.is_mount && attributes->size_bytes != size_bytes)
+        RETURN_IF_ERROR(registry_.page_cache().may_resize(inode));
     const auto from = std::min(attributes->size_bytes, size_bytes);
     return past_the_cache(inode, FileRange(base::align_down(from, kPageBytes), UINT64_MAX), caller,
                           [&] { return resize_uncached(inode, size_bytes, caller); });
@@ -196,6 +198,9 @@ Result<std::size_t> FileService::write(InodeNo inode, std::uint64_t offset,
                                        std::span<const std::uint8_t> from, Caller caller) {
     if (offset + from.size() < offset)
         return base::Error(base::Code::Invalid, "the write would end beyond 2^64");
+    if (!caller.is_mount)
+        if (const auto now = store_.stat(inode); now && offset + from.size() > now->size_bytes)
+            RETURN_IF_ERROR(registry_.page_cache().may_resize(inode));
     Result<std::size_t> written = std::size_t{0};
     RETURN_IF_ERROR(
         past_the_cache(inode, FileRange::of_length(offset, from.size()), caller, [&]() -> Status {

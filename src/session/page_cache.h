@@ -31,6 +31,9 @@ class PageCache {
     virtual void forget_attributes(base::InodeNo inode) = 0;
     virtual void forget_name(base::InodeNo directory, const std::string& name) = 0;
 
+    // Somebody else is to change the size of the file. Busy where the kernel would not notice.
+    virtual base::Status may_resize(base::InodeNo inode) = 0;
+
     // A client is to map the file directly: from here on programs get to it past the cache. Busy
     // when one has it open through the cache. Paired with unclaim, which comes when the registry
     // knows of the mapping.
@@ -45,6 +48,7 @@ class NoPageCache final : public PageCache {
     base::Status settle(base::InodeNo, base::FileRange) override { return {}; }
     void forget_attributes(base::InodeNo) override {}
     void forget_name(base::InodeNo, const std::string&) override {}
+    base::Status may_resize(base::InodeNo) override { return {}; }
     base::Status claim(base::InodeNo) override { return {}; }
     void unclaim(base::InodeNo) override {}
 };

@@ -222,6 +222,8 @@ std::vector<std::string> Store::check() const {
     const auto copies = log_->copies();
     const auto failed = log_->failed_copies();
     for (const auto& [id, device] : devices_) {
+        // Nobody knows which of its files are still there.
+        if (failed_devices_.contains(id)) continue;
         std::optional<std::vector<SegmentNo>> log_segments;
         if (std::find(copies.begin(), copies.end(), id) != copies.end())
             log_segments = device->label().metadata_segments;

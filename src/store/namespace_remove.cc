@@ -156,7 +156,8 @@ void Store::let_go(InodeNo inode, Hold hold, std::uint64_t count) {
     layouts_->call_if_idle(inode);
 }
 
-// The next transaction writes it down: the kernel forgets most files right before it removes another.
+// The next transaction writes it down: the kernel forgets most files right before it removes
+// another.
 void Store::drop_spaceless_inode_locked(InodeNo inode) {
     CHECK(state_->apply(op::RemoveInode{inode}).ok());
     unsaved_removals_.push_back(inode);

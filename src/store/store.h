@@ -381,6 +381,8 @@ class Store {
     Result<FilePart> file_part(InodeNo inode, FileRange range) const;
     // With space under all of it, and the file of this size.
     Result<FilePart> fill_part(InodeNo inode, FileRange range, std::uint64_t size_bytes);
+    Status write_to_all(const FilePart& part, std::uint64_t offset,
+                        std::span<const std::uint8_t> from) const;
     // Tries the write page by page, and reports the pages that take none.
     void report_bad_pages(const Extent& extent, device::Device& device,
                           std::span<const std::uint8_t> bytes) const;

@@ -38,10 +38,7 @@ Status Store::zero_part(InodeNo inode, FileRange range) const {
     CHECK(range.length() < kPageBytes);
     const auto part = file_part(inode, range);
     if (!part) return part.error();
-    for (const auto& extent : part->extents)
-        RETURN_IF_ERROR(part->devices.at(extent.device)
-                            ->write(extent.device_offset, std::span(kZeros).first(extent.length)));
-    return {};
+    return write_to_all(*part, range.begin(), std::span(kZeros).first(range.length()));
 }
 
 // Bytes between the end of a file and the end of its last page may have been stored through a
@@ -213,18 +210,25 @@ Result<std::size_t> Store::write_filling(InodeNo inode, std::uint64_t offset,
     const auto range = FileRange::of_length(offset, from.size());
     const auto part = fill_part(inode, range, size_bytes);
     if (!part) return part.error();
-    for (const auto& extent : part->extents) {
-        const auto bytes = from.subspan(extent.file_offset - offset, extent.length);
-        auto& device = *part->devices.at(extent.device);
-        if (const auto written = device.write(extent.device_offset, bytes); !written) {
-            report_bad_pages(extent, device, bytes);
-            return written.error();
-        }
-    }
+    RETURN_IF_ERROR(write_to_all(*part, offset, from));
     MutexLock lock(mutex_);
     note_modified_locked(inode);
     if (unsaved_times_.size() > kUnsavedTimesMax) RETURN_IF_ERROR(save_unsaved_locked());
     return from.size();
+}
+
+// Whoever repairs is told of what cannot be written.
+Status Store::write_to_all(const FilePart& part, std::uint64_t offset,
+                           std::span<const std::uint8_t> from) const {
+    for (const auto& extent : part.extents) {
+        const auto bytes = from.subspan(extent.file_offset - offset, extent.length);
+        auto& device = *part.devices.at(extent.device);
+        if (const auto written = device.write(extent.device_offset, bytes); !written) {
+            report_bad_pages(extent, device, bytes);
+            return written;
+        }
+    }
+    return {};
 }
 
 void Store::report_bad_pages(const Extent& extent, device::Device& device,

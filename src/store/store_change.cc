@@ -184,7 +184,9 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
         if (!part.needs_punch || failed.contains(part.device) ||
             change.is_closing({part.device, device->segment_at(part.range.begin())}))
             continue;
-        if (const auto punched = device->punch(part.range); !punched) {
+        // Where somebody has removed the file there is nothing to punch.
+        if (const auto punched = device->punch(part.range);
+            !punched && punched.error().code() != Code::NotFound) {
             part.is_lost = true;
             log_line(LogLevel::Warning, "freed space stays taken: " + punched.error().message());
         }
