@@ -7,8 +7,8 @@
 #   tools/mount-programs.sh sqlite-wal git  these
 #   tools/mount-programs.sh --list
 #
-# On two busy cores, with SECONDS_EACH=3: sqlite and lmdb 7 to 8 s each, git 12, fio-verify and stress-ng 13, postgres 18,
-# redis 20, fio-mmap 39, rocksdb 70.
+# On two cores, with SECONDS_EACH=3: sqlite, lmdb and redis 6 to 7 s each, git 9, fio and stress-ng 11, postgres 13, rocksdb 14;
+# on busy ones up to 20, fio-mmap 39, rocksdb 70.
 #
 # Needs, of Debian: sqlite3 git fio stress-ng redis-server postgresql lmdb-utils rocksdb-tools. What is missing is skipped.
 set -uo pipefail
