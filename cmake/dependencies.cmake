@@ -7,6 +7,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 pkg_check_modules(NUMA REQUIRED IMPORTED_TARGET numa)
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(FUSE3 REQUIRED IMPORTED_TARGET fuse3)
 
 # The compiled cpp-httplib, not the header alone. Its flags change the layout of its classes (CPPHTTPLIB_OPENSSL_SUPPORT

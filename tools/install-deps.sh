@@ -6,6 +6,7 @@ set -euo pipefail
 packages=(
     g++ cmake ninja-build make pkg-config git python3 clang-format
     libisal-dev libnuma-dev                         # checksums; memory placement
+    libssl-dev                                      # signatures of tickets
     libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
     libfuse3-dev fuse3                              # the mount, also for ordinary users
     libgtest-dev libgmock-dev curl                  # tests

@@ -17,6 +17,7 @@
 #define REQUIRES(...) REFAULT_ANNOTATE(requires_capability(__VA_ARGS__))
 #define EXCLUDES(...) REFAULT_ANNOTATE(locks_excluded(__VA_ARGS__))
 #define ACQUIRE(...) REFAULT_ANNOTATE(acquire_capability(__VA_ARGS__))
+#define ASSERT_HELD(x) REFAULT_ANNOTATE(assert_capability(x))
 #define RELEASE(...) REFAULT_ANNOTATE(release_capability(__VA_ARGS__))
 
 namespace refault::base {
@@ -25,6 +26,8 @@ class CAPABILITY("mutex") Mutex {
   public:
     void lock() ACQUIRE() { mutex_.lock(); }
     void unlock() RELEASE() { mutex_.unlock(); }
+    // Says to the analysis what the caller knows.
+    void assert_held() ASSERT_HELD(this) {}
 
   private:
     friend class CondVar;

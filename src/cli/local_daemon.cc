@@ -90,19 +90,37 @@ Result<LocalDaemon> LocalDaemon::start(const std::vector<std::string>& arguments
     if (::mkdtemp(pattern.data()) == nullptr) return sys_error("mkdtemp " + pattern);
     LocalDaemon daemon;
     daemon.run_dir_ = pattern;
+    RETURN_IF_ERROR(daemon.launch(arguments, binary));
+    return daemon;
+}
+
+Status LocalDaemon::launch(const std::vector<std::string>& arguments, const std::string& binary) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return sys_error("pipe");
     UniqueFd read_end(ends[0]), write_end(ends[1]);
-    std::vector<std::string> all{"--run-dir", daemon.run_dir_};
+    std::vector<std::string> all{"--run-dir", run_dir_};
     all.insert(all.end(), arguments.begin(), arguments.end());
     const std::string path = binary.empty() ? program_directory() + "/refaultd" : binary;
     if (::access(path.c_str(), X_OK) != 0) return sys_error("cannot run " + path);
     auto pid = start_program(path, all, {}, {.out = write_end.get()});
     if (!pid) return pid.error();
-    daemon.pid_ = *pid;
+    pid_ = *pid;
     write_end.reset();
-    RETURN_IF_ERROR(wait_until_ready(read_end.get()));
-    return daemon;
+    return wait_until_ready(read_end.get());
+}
+
+Status LocalDaemon::start_again(const std::vector<std::string>& arguments,
+                                const std::string& binary) {
+    CHECK(pid_ <= 0);
+    return launch(arguments, binary);
+}
+
+void LocalDaemon::kill() {
+    if (pid_ <= 0) return;
+    const pid_t pid = std::exchange(pid_, -1);
+    ::kill(pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
 }
 
 LocalDaemon::LocalDaemon(LocalDaemon&& other) noexcept

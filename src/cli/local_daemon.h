@@ -29,9 +29,15 @@ class LocalDaemon {
     std::string session_socket() const { return run_dir_ + "/session.sock"; }
     // Ends it in good order; error when it did not exit with 0.
     base::Status stop();
+    // SIGKILL, and waits for its end. The run directory stays.
+    void kill();
+    // Another one in the same run directory, when this one has ended.
+    base::Status start_again(const std::vector<std::string>& arguments,
+                             const std::string& binary = "");
 
   private:
     LocalDaemon() = default;
+    base::Status launch(const std::vector<std::string>& arguments, const std::string& binary);
     pid_t pid_ = -1;
     std::string run_dir_;
 };

@@ -1,5 +1,6 @@
 // The C API: sessions, files and names. Checks arguments, turns Errors into negative errno, owns
 // nothing but the handles.
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -170,6 +171,15 @@ void rf_disconnect(rf_session* session) {
     for (rf_file* file : session->files) delete file;
     for (rf_mapping* mapping : session->mappings) delete mapping;
     delete session;
+}
+
+int rf_set_patience(rf_session* session, int64_t timeout_ms) {
+    if (session == nullptr) return -EINVAL;
+    // More than anybody waits, and no overflow.
+    constexpr int64_t kLongest = INT64_C(1000) * 60 * 60 * 24 * 365;
+    session->session->set_patience(
+        std::chrono::milliseconds(timeout_ms < 0 ? -1 : std::min(timeout_ms, kLongest)));
+    return 0;
 }
 
 const char* rf_pool_name(const rf_session* session) {

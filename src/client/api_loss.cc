@@ -68,7 +68,8 @@ int rf_accept(rf_mapping* mapping, const void* address, size_t length) {
     if (begin < mapping->place.address || offset > mapping->length ||
         length > mapping->length - offset || offset % kPageBytes != 0 || length % kPageBytes != 0)
         return invalid(mapping->session, "rf_accept: give whole pages inside of the mapping");
-    return exchange(mapping->session, wire::Accept{mapping->place.id, offset, length});
+    const auto accepted = mapping->session->session->accept(mapping->place, offset, length);
+    return accepted ? 0 : fail(mapping->session, accepted.error());
 }
 
 int rf_punch(rf_file* file, uint64_t offset, uint64_t length) {

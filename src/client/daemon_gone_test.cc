@@ -13,6 +13,10 @@ namespace {
 
 class DaemonGoneTest : public SessionTest {
   protected:
+    void SetUp() override {
+        SessionTest::SetUp();
+        ASSERT_EQ(rf_set_patience(session_, 0), 0);
+    }
     void expect_ended(const char* reason) {
         rf_stat stat;
         wait_until("the session to end", [&] { return rf_file_stat(file_, &stat) != 0; });

@@ -39,22 +39,26 @@ FaultLine::Waiter& FaultLine::take(std::uint32_t& index) noexcept {
     }
 }
 
+// Until there is an answer, or no daemon that could give one.
+void FaultLine::ask_one(Waiter& waiter, const wire::Fault& fault) noexcept {
+    const auto daemon = daemon_.load();
+    const auto message = wire::encode_fault(fault);
+    ssize_t sent;
+    do sent = ::send(channel_, message.data(), message.size(), MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    while (waiter.state.load() == kWaiting && !has_ended_.load() && daemon_.load() == daemon)
+        futex_wait(waiter.state, kWaiting);
+}
+
 std::optional<wire::Verdict> FaultLine::ask(wire::Fault fault) noexcept {
     std::uint32_t index = 0;
     Waiter& waiter = take(index);
     fault.ticket = ++waiter.round << kIndexBits | index;
     waiter.verdict.ticket = fault.ticket;
     waiter.state.store(kWaiting);
-    const auto message = wire::encode_fault(fault);
-    ssize_t sent;
-    do sent = ::send(channel_, message.data(), message.size(), MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
+    while (waiter.state.load() == kWaiting && !has_ended_.load()) ask_one(waiter, fault);
     std::optional<wire::Verdict> verdict;
-    if (sent == static_cast<ssize_t>(message.size())) {
-        while (waiter.state.load() == kWaiting && !has_ended_.load())
-            futex_wait(waiter.state, kWaiting);
-        if (waiter.state.load() == kAnswered) verdict = waiter.verdict;
-    }
+    if (waiter.state.load() == kAnswered) verdict = waiter.verdict;
     waiter.state.store(kFree);
     return verdict;
 }
@@ -67,6 +71,11 @@ void FaultLine::answer(const wire::Verdict& verdict) noexcept {
     waiter.verdict = verdict;
     waiter.state.store(kAnswered);
     futex_wake(waiter.state);
+}
+
+void FaultLine::renewed() noexcept {
+    daemon_.fetch_add(1);
+    for (auto& waiter : waiters_) futex_wake(waiter.state);
 }
 
 void FaultLine::end() noexcept {

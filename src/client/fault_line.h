@@ -3,8 +3,10 @@
 //
 //   free --ask--> waiting --answer or end--> answered --ask returns--> free
 //
-// ask() is async-signal-safe and may come from any number of threads; answer() and end() from the
-// pager. Lock-free but for the sleep.
+// A daemon that is gone is waited for: who has asked asks the next one again.
+//
+// ask() is async-signal-safe and may come from any number of threads; the others are the pager's.
+// Lock-free but for the sleep.
 #pragma once
 
 #include <array>
@@ -21,9 +23,11 @@ class FaultLine {
     // `channel`: the session's end of the pager channel.
     explicit FaultLine(int channel) : channel_(channel) {}
 
-    // Nothing when the daemon is gone. The ticket is filled in.
+    // Nothing when the session has ended. The ticket is filled in.
     std::optional<wire::Verdict> ask(wire::Fault fault) noexcept;
     void answer(const wire::Verdict& verdict) noexcept;
+    // Another daemon is at the other end of the channel now, and knows of no question.
+    void renewed() noexcept;
     // No answers come any more.
     void end() noexcept;
 
@@ -35,9 +39,11 @@ class FaultLine {
         wire::Verdict verdict;
     };
     Waiter& take(std::uint32_t& index) noexcept;
+    void ask_one(Waiter& waiter, const wire::Fault& fault) noexcept;
 
     const int channel_;
     std::atomic<bool> has_ended_{false};
+    std::atomic<std::uint32_t> daemon_{0};  // counts them
     std::array<Waiter, 64> waiters_;
 };
 

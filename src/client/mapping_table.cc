@@ -86,6 +86,61 @@ Status MappingTable::identify(std::uint64_t address, MappingId id) {
     return Error(Code::Corrupt, "the daemon gave a mapping two numbers");
 }
 
+void MappingTable::set_origin(std::uint64_t address, std::string ticket, std::uint64_t file_offset,
+                              Access access) {
+    SignalBlock signals;
+    MutexLock lock(mutex_);
+    Mapping* const mapping = find_locked(address);
+    CHECK(mapping != nullptr);
+    mapping->ticket.swap(ticket);  // what is freed is freed without the lock
+    mapping->file_offset = file_offset;
+    mapping->access = access;
+}
+
+std::optional<MappingId> MappingTable::id(std::uint64_t address) const {
+    SignalBlock signals;
+    MutexLock lock(mutex_);
+    const Mapping* const mapping = find_locked(address);
+    return mapping != nullptr ? mapping->id : std::nullopt;
+}
+
+std::vector<wire::Remap> MappingTable::remaps() const {
+    std::vector<wire::Remap> all;
+    MutexLock lock(mutex_);
+    for (const auto& [address, mapping] : mappings_) {
+        if (!mapping.id) continue;
+        wire::Remap remap{mapping.ticket, mapping.file_offset, mapping.addresses.length(),
+                          address,        mapping.access,      {}};
+        if (mapping.mirrors) remap.held = mapping.mirrors->held_parts(wire::kHeldPartsMax);
+        all.push_back(std::move(remap));
+    }
+    return all;
+}
+
+void MappingTable::renew(std::uint64_t address, MappingId id) {
+    MutexLock lock(mutex_);
+    Mapping* const mapping = find_locked(address);
+    CHECK(mapping != nullptr);
+    mapping->id = id;
+    last_id_ = id;
+    for (auto& [other, unknown] : mappings_) unknown.later_than = MappingId();
+}
+
+Status MappingTable::withdraw(std::uint64_t address) {
+    MutexLock lock(mutex_);
+    Mapping* const mapping = find_locked(address);
+    CHECK(mapping != nullptr);
+    mapping->id = std::nullopt;
+    wire::Place nothing;
+    nothing.address = address;
+    nothing.length = mapping->addresses.length();
+    nothing.kind = wire::PlaceKind::Lost;
+    nothing.access = mapping->access;
+    RETURN_IF_ERROR(map_over_locked(nothing, -1));
+    if (mapping->mirrors) mapping->mirrors->note_primary(mapping->addresses, nothing.kind);
+    return sys::userfaultfd_wake(userfaultfd_, mapping->addresses);
+}
+
 void MappingTable::remove(std::uint64_t address) {
     decltype(mappings_)::node_type removed;
     SignalBlock signals;

@@ -12,6 +12,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/range.h"
@@ -46,6 +48,17 @@ class MappingTable {
     // Gives the mapping the identity that the daemon answered with. Corrupt when places came under
     // another.
     Status identify(std::uint64_t address, MappingId id);
+    // What a later daemon is to be told of the mapping: set before it is identified.
+    void set_origin(std::uint64_t address, std::string ticket, std::uint64_t file_offset,
+                    Access access);
+    std::optional<MappingId> id(std::uint64_t address) const;
+    // Every mapping that an earlier daemon knew of, for one that knows of none.
+    std::vector<wire::Remap> remaps() const;
+    // The later daemon's number of it: places come under this one from now on. No more places come
+    // from the earlier daemon.
+    void renew(std::uint64_t address, MappingId id);
+    // No daemon has it any more: a touch is SIGBUS from now on.
+    Status withdraw(std::uint64_t address);
     // Unmaps and forgets.
     void remove(std::uint64_t address);
     void remove_all();
@@ -73,6 +86,9 @@ class MappingTable {
         // this one.
         MappingId later_than;
         PageSet unplaced;
+        std::string ticket = {};
+        std::uint64_t file_offset = 0;
+        Access access = Access::Read;
     };
 
     // The mapping whose addresses, or whose copies', these are.

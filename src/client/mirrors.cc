@@ -98,6 +98,23 @@ void Mirrors::note_primary(base::AddressRange at, wire::PlaceKind kind) {
     note(stale_, kind == wire::PlaceKind::Stale);
 }
 
+std::vector<wire::Remap::Part> Mirrors::held_parts(std::size_t max) const {
+    std::vector<wire::Remap::Part> parts;
+    if (withheld_pages_.load() == 0) return parts;
+    for (std::uint64_t page = 0; page * kPageBytes < length_; ++page) {
+        if ((stale_[page / 64].load() >> (page % 64) & 1) == 0) continue;
+        const auto offset = page * kPageBytes;
+        if (!parts.empty() && parts.back().offset + parts.back().length == offset)
+            parts.back().length += kPageBytes;
+        else if (parts.size() < max)
+            parts.push_back({offset, kPageBytes});
+        else
+            // Held back too much rather than too little.
+            parts.back().length = offset + kPageBytes - parts.back().offset;
+    }
+    return parts;
+}
+
 bool Mirrors::has_page(std::uint32_t replica, std::uint64_t page) const noexcept {
     return (present_[replica - 1][page / 64].load() >> (page % 64) & 1) != 0;
 }

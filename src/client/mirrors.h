@@ -36,6 +36,10 @@ class Mirrors {
     void note_primary(base::AddressRange at, wire::PlaceKind kind);
     void note_sync_needed() noexcept { needs_sync_.store(true, std::memory_order_relaxed); }
 
+    // What note_primary said is held back, in bytes from the beginning of the mapping; the first
+    // `max` parts.
+    std::vector<wire::Remap::Part> held_parts(std::size_t max) const;
+
     // Copies [offset, offset + length) to every copy that is there and makes it durable. Io, or
     // Stale (as Busy with ESTALE), when the primary itself is lost or held back there.
     base::Status persist(std::uint64_t offset, std::uint64_t length);

@@ -16,6 +16,7 @@ class NoticeBox {
   public:
     enum class Mode { Late, Signal, Descriptor };
     void set_mode(Mode mode) noexcept { mode_.store(mode); }
+    Mode mode() const noexcept { return mode_.load(); }
     // Readable while notices wait; opened on the first call, ours.
     base::Result<int> descriptor();
     // The oldest that waits; false when there is none.

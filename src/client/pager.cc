@@ -37,8 +37,13 @@ bool wait_or_hang_up(int channel) {
 
 }  // namespace
 
-Pager::Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices)
-    : channel_(std::move(channel)), mappings_(mappings), line_(line), notices_(notices) {
+Pager::Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices,
+             std::function<bool()> come_back)
+    : channel_(std::move(channel)),
+      mappings_(mappings),
+      line_(line),
+      notices_(notices),
+      come_back_(std::move(come_back)) {
     message_.places.places.reserve(wire::kPlacesMax);
 }
 
@@ -60,6 +65,10 @@ Status Pager::start() {
 
 void Pager::run() noexcept {
     auto ended = serve();
+    while ((ended || ended.error().code() == Code::Gone) && come_back_()) {
+        line_.renewed();
+        ended = serve();
+    }
     if (ended || ended.error().code() == Code::Gone)
         end(Error(Code::Gone,
                   "the daemon is gone: what is mapped keeps working, for the rest start it and "

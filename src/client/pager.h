@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 
 #include "base/result.h"
 #include "base/thread.h"
@@ -28,8 +29,10 @@ namespace refault::client {
 
 class Pager {
   public:
-    // `line` answers the SIGBUS handler through the same channel.
-    Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices);
+    // `line` answers the SIGBUS handler through the same channel. `come_back`: called when the
+    // daemon has hung up; true when another one is at the other end of the channel.
+    Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices,
+          std::function<bool()> come_back);
     // Hangs up and joins the thread.
     ~Pager();
     Pager(const Pager&) = delete;
@@ -53,6 +56,7 @@ class Pager {
     MappingTable& mappings_;
     FaultLine& line_;
     NoticeBox& notices_;
+    const std::function<bool()> come_back_;
     // The thread's own.
     std::array<std::uint8_t, wire::kMessageBytesMax> bytes_;
     std::array<base::UniqueFd, sys::kDescriptorsMax> descriptors_;

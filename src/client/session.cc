@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 
 #include "client/fork_gate.h"
 #include "sys/socket.h"
@@ -20,6 +21,9 @@ namespace {
 
 // Memory on the move is handed out again within seconds; after this long something is wrong.
 constexpr std::chrono::seconds kPlacePatience{60};
+
+// A daemon that is restarted, or replaced, is there again within seconds.
+constexpr std::chrono::seconds kReturnPatience{30};
 
 constexpr const char* kChildRefused =
     "a child process cannot use its parent's session: connect anew in the child";
@@ -43,44 +47,61 @@ Error no_daemon(const Error& error, const std::string& socket_path) {
         error.sys_errno());
 }
 
+// What gives the same when it is done twice.
+bool is_repeatable(const wire::Request& request) {
+    if (const auto* create = std::get_if<wire::CreateFile>(&request)) return !create->exclusive;
+    return !std::holds_alternative<wire::Unlink>(request) &&
+           !std::holds_alternative<wire::MakeDirectory>(request) &&
+           !std::holds_alternative<wire::RemoveDirectory>(request) &&
+           !std::holds_alternative<wire::Rename>(request);
+}
+
 }  // namespace
 
-Session::Session(UniqueFd channel, UniqueFd userfaultfd, bool handles_kernel_faults,
-                 int pager_channel)
-    : process_(::getpid()),
-      channel_(std::move(channel)),
+Session::Session(std::string socket_path, Channels channels, UniqueFd userfaultfd,
+                 bool handles_kernel_faults)
+    : socket_path_(std::move(socket_path)),
+      process_(::getpid()),
+      channel_(std::move(channels.session)),
       userfaultfd_(std::move(userfaultfd)),
       handles_kernel_faults_(handles_kernel_faults),
       mappings_(userfaultfd_.get()),
-      line_(pager_channel) {}
+      line_(channels.pager.get()),
+      patience_(kReturnPatience),
+      pager_channel_(channels.pager.get()) {
+    pager_ = std::make_unique<Pager>(std::move(channels.pager), mappings_, line_, notices_,
+                                     [this] { return come_back(); });
+}
 
 Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path) {
     RETURN_IF_ERROR(install_fork_gate());
     auto userfaultfd = sys::create_userfaultfd();
     if (!userfaultfd) return userfaultfd.error();
-    auto channel = sys::connect_seqpacket(socket_path);
-    if (!channel) return no_daemon(channel.error(), socket_path);
-    auto pager = sys::seqpacket_pair();
-    if (!pager) return pager.error();
-    std::unique_ptr<Session> session(new Session(std::move(*channel), std::move(userfaultfd->fd),
-                                                 userfaultfd->handles_kernel_faults,
-                                                 pager->first.get()));
-    RETURN_IF_ERROR(session->mappings_.prepare());
     RETURN_IF_ERROR(install_sigbus_handler());
+    std::string pool;
+    auto channels = shake_hands(socket_path, userfaultfd->fd.get(),
+                                wire::Hello{userfaultfd->handles_kernel_faults}, pool);
+    if (!channels) return channels.error();
+    std::unique_ptr<Session> session(new Session(socket_path, std::move(*channels),
+                                                 std::move(userfaultfd->fd),
+                                                 userfaultfd->handles_kernel_faults));
+    session->pool_ = pool;
+    RETURN_IF_ERROR(session->mappings_.prepare());
     session->sigbus_ = std::make_unique<SigbusEntry>(session->mappings_, session->line_);
-    RETURN_IF_ERROR(session->shake_hands(pager->second));
-    pager->second.reset();  // or the end of the daemon could not be seen
-    session->pager_ = std::make_unique<Pager>(std::move(pager->first), session->mappings_,
-                                              session->line_, session->notices_);
     RETURN_IF_ERROR(session->pager_->start());
     return session;
 }
 
-Status Session::shake_hands(const UniqueFd& daemons_end) {
-    const std::array descriptors{userfaultfd_.get(), daemons_end.get()};
-    RETURN_IF_ERROR(sys::send_message(
-        channel_.get(), wire::encode(wire::Hello{handles_kernel_faults_}), descriptors));
-    auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
+Result<Session::Channels> Session::shake_hands(const std::string& socket_path, int userfaultfd,
+                                               const wire::Hello& hello, std::string& pool) {
+    auto channel = sys::connect_seqpacket(socket_path);
+    if (!channel) return no_daemon(channel.error(), socket_path);
+    auto pager = sys::seqpacket_pair();
+    if (!pager) return pager.error();
+    const std::array descriptors{userfaultfd, pager->second.get()};
+    RETURN_IF_ERROR(sys::send_message(channel->get(), wire::encode(hello), descriptors));
+    pager->second.reset();  // or the end of the daemon could not be seen
+    auto answer = sys::receive_message(channel->get(), wire::kMessageBytesMax);
     if (!answer && answer.error().code() == Code::Gone)
         return Error(
             Code::Gone,
@@ -89,14 +110,15 @@ Status Session::shake_hands(const UniqueFd& daemons_end) {
     auto reply = wire::decode_reply(answer->bytes);
     if (!reply) return reply.error();
     if (reply->error != 0) return refusal(*reply);
-    pool_ = reply->pool;
-    return {};
+    pool = reply->pool;
+    return Channels{std::move(*channel), std::move(pager->first)};
 }
 
 Session::~Session() {
     // The pager first, so that nothing is placed at addresses that the program may use anew. Then
     // the mappings, and the channel last: as long as something is mapped the daemon must know of
     // it.
+    end_link();
     pager_.reset();
     sigbus_.reset();
     mappings_.remove_all();
@@ -107,28 +129,80 @@ bool Session::is_in_its_process() const noexcept {
 }
 
 Result<wire::Reply> Session::request(const wire::Request& request) {
+    return this->request([&] { return request; }, {});
+}
+
+Result<wire::Reply> Session::request(const Make& make, const Take& take) {
     if (!is_in_its_process()) return Error(Code::Gone, kChildRefused);
-    // Taking back still reaches the daemon after the pager has stopped: it must not keep what is
-    // not there any more.
+    for (;;) {
+        std::uint64_t daemon = 0;
+        {
+            MutexLock lock(link_mutex_);
+            daemon = daemon_;
+        }
+        bool was_sent = false;
+        bool may_repeat = true;
+        // Taking back still reaches the daemon after the pager has stopped: it must not keep what
+        // is not there any more.
+        bool takes_back = false;
+        const auto look = [&] {
+            auto made = make();
+            may_repeat = is_repeatable(made);
+            takes_back = std::holds_alternative<wire::Unmap>(made) ||
+                         std::holds_alternative<wire::CloseFile>(made);
+            return made;
+        };
+        auto reply = exchange(look, take, was_sent);
+        if (reply || reply.error().code() != Code::Gone) {
+            if (reply && reply->error != 0) return refusal(*reply);
+            return reply;
+        }
+        if (takes_back)
+            if (MutexLock lock(link_mutex_); has_ended_) return daemon_gone();
+        if (!wait_for_return(daemon)) {
+            if (auto reason = mappings_.end_reason()) return *reason;
+            return daemon_gone();
+        }
+        if (was_sent && !may_repeat)
+            return Error(Code::Io,
+                         "the daemon ended before it answered, so this may have been done or not; "
+                         "look, and try again",
+                         ECONNRESET);
+    }
+}
+
+Result<wire::Reply> Session::exchange(const Make& make, const Take& take, bool& was_sent) {
+    MutexLock lock(exchange_mutex_);
+    const auto request = make();
     const bool takes_back = std::holds_alternative<wire::Unmap>(request) ||
                             std::holds_alternative<wire::CloseFile>(request);
     if (!takes_back)
         if (auto reason = mappings_.end_reason()) return *reason;
-    auto reply = exchange(wire::encode(request));
-    if (!reply) return reply.error().code() == Code::Gone ? daemon_gone() : reply.error();
-    if (reply->error != 0) return refusal(*reply);
+    if (is_out_of_step_) return daemon_gone();
+    if (const auto sent = sys::send_message(channel_.get(), wire::encode(request)); !sent) {
+        if (sent.error().code() == Code::Gone) is_out_of_step_ = true;
+        return sent.error();
+    }
+    was_sent = true;
+    auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
+    if (!answer) {
+        // The reply may come yet, and would be taken for that to a later request.
+        is_out_of_step_ = true;
+        return answer.error();
+    }
+    auto reply = wire::decode_reply(answer->bytes);
+    if (!reply || reply->error != 0) return reply;
+    note_open(request, *reply);
+    if (take)
+        if (const auto taken = take(*reply); !taken) return taken.error();
     return reply;
 }
 
-Result<wire::Reply> Session::exchange(std::span<const std::uint8_t> message) {
-    MutexLock lock(exchange_mutex_);
-    if (is_out_of_step_) return daemon_gone();
-    RETURN_IF_ERROR(sys::send_message(channel_.get(), message));
-    auto answer = sys::receive_message(channel_.get(), wire::kMessageBytesMax);
-    if (answer) return wire::decode_reply(answer->bytes);
-    // The reply may come yet, and would be taken for that to a later request.
-    is_out_of_step_ = true;
-    return answer.error();
+void Session::note_open(const wire::Request& request, const wire::Reply& reply) {
+    if (std::holds_alternative<wire::CreateFile>(request) ||
+        std::holds_alternative<wire::OpenFile>(request))
+        tickets_[reply.handle] = reply.ticket;
+    if (const auto* closed = std::get_if<wire::CloseFile>(&request)) tickets_.erase(closed->handle);
 }
 
 Result<Session::Mapped> Session::map(wire::Map map) {
@@ -136,30 +210,62 @@ Result<Session::Mapped> Session::map(wire::Map map) {
     auto address = mappings_.reserve(map.length, map.access);
     if (!address) return address.error();
     map.address = *address;
-    auto reply = request(map);
+    const auto reply = request(
+        [&]() -> wire::Request {
+            // Under exchange_mutex_, as Make says.
+            exchange_mutex_.assert_held();
+            const auto ticket = tickets_.find(map.handle);
+            mappings_.set_origin(*address,
+                                 ticket == tickets_.end() ? std::string() : ticket->second,
+                                 map.offset, map.access);
+            return map;
+        },
+        [&](const wire::Reply& answer) { return mappings_.identify(*address, answer.mapping); });
     if (!reply) {
-        mappings_.remove(*address);
+        base::discard(unmap({*address, nullptr}), "what was said to the request is told");
         return reply.error();
     }
-    const Mapped mapped{*address, reply->mapping, mappings_.mirrors(*address)};
-    auto placed = mappings_.identify(*address, reply->mapping);
-    if (placed)
-        placed = mappings_.wait_until_placed(*address,
-                                             std::chrono::steady_clock::now() + kPlacePatience);
+    const Mapped mapped{*address, mappings_.mirrors(*address)};
+    const auto placed =
+        mappings_.wait_until_placed(*address, std::chrono::steady_clock::now() + kPlacePatience);
     if (placed) return mapped;
     base::discard(unmap(mapped), "the reason is that it could not be placed");
     return placed.error();
 }
 
 Status Session::unmap(const Mapped& mapped) {
-    // In a child the addresses are free, or used for something else.
-    auto reply = request(wire::Unmap{mapped.id});
-    if (!is_in_its_process()) return reply.error();
     // After the daemon's answer no fence acts on the addresses any more; without a daemon none does
     // either.
-    mappings_.remove(mapped.address);
+    if (is_in_its_process() && !mappings_.id(mapped.address)) {
+        // No daemon has it any more.
+        mappings_.remove(mapped.address);
+        return {};
+    }
+    bool is_removed = false;
+    const auto remove = [&](const wire::Reply&) {
+        mappings_.remove(mapped.address);
+        is_removed = true;
+        return Status();
+    };
+    const auto reply = request(
+        [&]() -> wire::Request {
+            return wire::Unmap{mappings_.id(mapped.address).value_or(MappingId())};
+        },
+        remove);
+    // In a child the addresses are free, or used for something else.
+    if (!is_in_its_process()) return reply.error();
+    if (!is_removed) mappings_.remove(mapped.address);
     if (!reply && reply.error().code() != Code::Gone) return reply.error();
     return {};
+}
+
+Status Session::accept(const Mapped& mapped, std::uint64_t offset, std::uint64_t length) {
+    const auto reply = request(
+        [&]() -> wire::Request {
+            return wire::Accept{mappings_.id(mapped.address).value_or(MappingId()), offset, length};
+        },
+        {});
+    return reply ? Status() : reply.error();
 }
 
 // In a child the mutex may be held by a thread that was not inherited.

@@ -1,13 +1,25 @@
 // A connection to the daemon: the session channel for the program's threads, one request at a time,
 // and the pager beside it. Thread-safe, but destroyed by one thread when no other uses it.
 //
+// A daemon that is gone is waited for (session_return.cc): the pager connects to the next one,
+// which is shown what the session had open and mapped, and is put in the place of the old one.
+// Requests wait meanwhile.
+//
+//   up --the daemon hangs up--> away --another one has taken the session--> up
+//                                    --patience is over, or disconnecting--> ended
+//
 // The session channel's mutex is held while the daemon thinks, and never while pool memory is
-// touched; the pager does not take it. A child process after fork has the object and the channels,
-// but no pager: it can use none of it.
+// touched; the pager takes it only when no daemon is there. A child process after fork has the
+// object and the channels, but no pager: it can use none of it.
+//
+// Locks: exchange_mutex_ > the mapping table's, link_mutex_.
 #pragma once
 
 #include <sys/types.h>
 
+#include <chrono>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -30,17 +42,25 @@ class Session {
     ~Session();
 
     // One exchange; the daemon's refusal comes back as an Error. Gone, with the reason, when the
-    // session has ended.
+    // session has ended; Io (ECONNRESET) when a daemon ended while it did something that cannot
+    // simply be asked for twice.
     Result<wire::Reply> request(const wire::Request& request);
+    // The same for what depends on the daemon that is asked: `make` gives the request when its turn
+    // has come, `take` what follows from the answer before another daemon could be told otherwise.
+    using Make = std::function<wire::Request()>;
+    using Take = std::function<Status(const wire::Reply&)>;
+    Result<wire::Reply> request(const Make& make, const Take& take);
+    // How long a daemon that is gone is waited for; negative: for ever.
+    void set_patience(std::chrono::milliseconds patience);
 
     struct Mapped {
         std::uint64_t address = 0;
-        MappingId id;
         std::shared_ptr<Mirrors> mirrors;  // of a writable mapping
     };
     // Returns when all of it has been placed; `map.address` is filled in. Nothing stays mapped on
     // failure.
     Result<Mapped> map(wire::Map map);
+    Status accept(const Mapped& mapped, std::uint64_t offset, std::uint64_t length);
     NoticeBox& notices() noexcept { return notices_; }
     // Unmaps whatever the daemon says, and returns that.
     Status unmap(const Mapped& mapped);
@@ -55,12 +75,32 @@ class Session {
     std::string last_failure() const;
 
   private:
-    Session(base::UniqueFd channel, base::UniqueFd userfaultfd, bool handles_kernel_faults,
-            int pager_channel);
-    Status shake_hands(const base::UniqueFd& daemons_end);
-    Result<wire::Reply> exchange(std::span<const std::uint8_t> message);
+    // Both ends of a channel to a daemon that knows the session.
+    struct Channels {
+        base::UniqueFd session;
+        base::UniqueFd pager;
+    };
 
+    Session(std::string socket_path, Channels channels, base::UniqueFd userfaultfd,
+            bool handles_kernel_faults);
+    static Result<Channels> shake_hands(const std::string& socket_path, int userfaultfd,
+                                        const wire::Hello& hello, std::string& pool);
+    // `was_sent`: a daemon may have done it, whatever comes back.
+    Result<wire::Reply> exchange(const Make& make, const Take& take, bool& was_sent);
+    // Until another daemon than the last one asked is there; false when the session has ended.
+    bool wait_for_return(std::uint64_t daemon);
+    void note_open(const wire::Request& request, const wire::Reply& reply)
+        REQUIRES(exchange_mutex_);
+
+    // The pager's, when the daemon has hung up.
+    bool come_back();
+    Status try_to_come_back();
+    Status take_up(const Channels& channels) REQUIRES(exchange_mutex_);
+    void end_link();
+
+    const std::string socket_path_;
     const pid_t process_;
+    // Its number stays the same when the daemon changes.
     const base::UniqueFd channel_;
     // Kept open until the end: if the daemon dies, faults in a fenced range wait instead of falling
     // through.
@@ -72,6 +112,13 @@ class Session {
     NoticeBox notices_;
     base::Mutex exchange_mutex_;  // a request and its reply on channel_
     bool is_out_of_step_ GUARDED_BY(exchange_mutex_) = false;
+    std::map<std::uint32_t, std::string> tickets_ GUARDED_BY(exchange_mutex_);  // by handle
+    base::Mutex link_mutex_;
+    base::CondVar link_changed_;
+    std::uint64_t daemon_ GUARDED_BY(link_mutex_) = 0;  // counts those that had the session
+    bool has_ended_ GUARDED_BY(link_mutex_) = false;
+    std::chrono::milliseconds patience_ GUARDED_BY(link_mutex_);
+    const int pager_channel_;  // the pager's descriptor
     mutable base::Mutex failure_mutex_;
     std::string last_failure_ GUARDED_BY(failure_mutex_);
     std::unique_ptr<SigbusEntry> sigbus_;

@@ -207,6 +207,7 @@ void ControlApi::add_failure_routes(std::map<std::string, Handler>& routes) {
         return json;
     });
     routes["POST /v1/scrub"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        RETURN_IF_ERROR(pool.check_nobody_is_absent());
         RETURN_IF_ERROR(pool.scrub().start());
         return Json{{"accepted", "scrub"}};
     });

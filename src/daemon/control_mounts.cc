@@ -54,6 +54,8 @@ void ControlApi::add_mount_routes(std::map<std::string, Handler>& routes) {
         }
         auto options = mount::parse_mount_options(*directory, text, ::geteuid() == 0);
         if (!options) return options.error();
+        // Or programs could have files open through the cache that a client comes back to.
+        RETURN_IF_ERROR((*open)->check_nobody_is_absent());
         RETURN_IF_ERROR((*open)->mounts().mount(*options));
         const auto info = (*open)->mounts().info();
         if (!info) return Error(Code::Gone, "it was unmounted at once");

@@ -53,10 +53,14 @@ int run(const Options& options) {
     auto run_dir = refault::daemon::take_run_dir(options.run_dir);
     if (!run_dir) return fail(run_dir.error());
 
+    const auto ticket_key = refault::daemon::take_ticket_key(run_dir->get());
+    if (!ticket_key) return fail(ticket_key.error());
+
     refault::daemon::EventLog events;
     refault::session::ServerOptions server;
     server.socket_path = options.run_dir + "/session.sock";
     server.socket_mode = static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
+    server.ticket_key = *ticket_key;
     using Debugging = refault::daemon::ControlApi::Debugging;
     refault::daemon::ControlApi api(
         events, server, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off);

@@ -46,7 +46,7 @@ Result<std::unique_ptr<Pool>> Pool::create(const std::string& name,
     auto store = store::Store::create(name, devices, base::Cred{::geteuid(), ::getegid(), {}, 0});
     if (!store) return store.error();
     pool->store_ = std::move(*store);
-    RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
+    RETURN_IF_ERROR(pool->assemble(std::move(devices), server, {}));
     events.publish({"pool-created", {{"pool", name}, {"devices", std::uint64_t(specs.size())}}});
     return pool;
 }
@@ -62,17 +62,34 @@ Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
         devices.push_back(std::move(*device));
     }
     std::unique_ptr<Pool> pool(new Pool(events));
-    auto store = store::Store::open(devices, is_degraded);
+    auto predecessors = find_predecessors(devices);
+    using LeftOvers = store::Store::LeftOvers;
+    auto store = store::Store::open(devices, is_degraded,
+                                    predecessors.pids.empty() ? LeftOvers::Clear : LeftOvers::Keep);
     if (!store) return store.error();
     pool->store_ = std::move(*store);
     for (const auto& device : devices) pool->set_held_segments_aside(*device);
-    RETURN_IF_ERROR(pool->assemble(std::move(devices), server));
+    RETURN_IF_ERROR(pool->assemble(std::move(devices), server, std::move(predecessors)));
     events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
     pool->list_absent_devices();
     return pool;
 }
 
-Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptions& server) {
+Pool::Predecessors Pool::find_predecessors(const std::vector<DevicePtr>& devices) {
+    Predecessors found;
+    for (const auto& device : devices) {
+        auto target = failure::proof_target(*device);
+        if (!target) continue;
+        if (const auto report = failure::prove(*target))
+            for (const auto& holder : report->holders)
+                if (holder.kind == failure::Holder::Kind::Mapping) found.pids.insert(holder.pid);
+        found.segments.push_back(std::move(target->files));
+    }
+    return found;
+}
+
+Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptions& server,
+                      Predecessors predecessors) {
     {
         MutexLock lock(mutex_);
         for (auto& device : devices) {
@@ -116,19 +133,32 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
                                                 server);
     detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_, faults_,
                                                 [this](const std::string& name) { forget(name); });
+    tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_, faults_);
+    absent_ = std::make_unique<failure::AbsentClients>(std::move(predecessors.segments),
+                                                       std::move(predecessors.pids), *registry_);
+    files_->set_move_gate([this] { return check_nobody_is_absent(); });
     loss_proof_->start();
+    RETURN_IF_ERROR(watch_->start());
+    RETURN_IF_ERROR(server_->start());
+    if (const auto back = check_nobody_is_absent(); !back)
+        events_.publish({"clients-absent", {{"reason", back.error().message()}}});
+    absent_->when_all_are_back([this] { begin_to_repair(); });
+    return {};
+}
+
+void Pool::begin_to_repair() {
+    store_->clear_left_overs();
     failures_->start();
     resync_->start();
-    tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_, faults_);
     tracker_->start();
-    RETURN_IF_ERROR(watch_->start());
-    return server_->start();
+    events_.publish({"clients-back", {}});
 }
 
 // Clients and operators first, then who works on their behalf, then what that works with. The mount
 // while all else still runs: what programs have stored through it is written back, from where it
 // is.
 Pool::~Pool() {
+    if (absent_) absent_->stop();
     if (mounts_) mounts_->stop();
     removals_.reset();
     detach_.reset();
@@ -149,6 +179,7 @@ Result<std::uint64_t> Pool::notify_failure(const std::string& name, base::Device
         RETURN_IF_ERROR(pull({name}, {}));
         return std::uint64_t{0};
     }
+    RETURN_IF_ERROR(check_nobody_is_absent());
     return failures_->fail(devices->front().id, range, kind);
 }
 
@@ -257,6 +288,7 @@ Status Pool::pull(const std::vector<std::string>& names, const failure::RemovalO
     auto devices = find_all(names);
     if (!devices) return devices.error();
     RETURN_IF_ERROR(check_some_stay(*devices));
+    RETURN_IF_ERROR(check_nobody_is_absent());
     return removals_->start(*devices, options);
 }
 
@@ -274,6 +306,7 @@ Status Pool::detach(const std::vector<std::string>& names, failure::DetachOption
     if (!devices) return devices.error();
     RETURN_IF_ERROR(check_some_stay(*devices));
     if (options.pool_name.empty()) options.pool_name = store_->pool_name() + "-" + names.front();
+    RETURN_IF_ERROR(check_nobody_is_absent());
     return detach_->start(*devices, options);
 }
 

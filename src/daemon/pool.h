@@ -7,11 +7,13 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/event.h"
 #include "base/mutex.h"
+#include "failure/absent_clients.h"
 #include "failure/detach.h"
 #include "failure/device_watch.h"
 #include "failure/failure_book.h"
@@ -103,12 +105,23 @@ class Pool {
     bool is_worn_out(base::DeviceId device, base::DeviceRange range) const {
         return recovery_->is_worn_out(device, range);
     }
+    // Busy while a program of an earlier daemon has not come back: see failure/absent_clients.h.
+    Status check_nobody_is_absent() { return absent_->check(); }
     // Reads the kernel's tables now; changes nothing.
     Result<failure::ProofReport> prove(const std::string& name);
 
   private:
     explicit Pool(base::EventSink& events) : events_(events) {}
-    Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server);
+    // Who has memory of devices mapped that are about to be opened.
+    struct Predecessors {
+        std::vector<failure::SegmentFiles> segments;
+        std::set<pid_t> pids;
+    };
+    static Predecessors find_predecessors(const std::vector<store::DevicePtr>& devices);
+    Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server,
+                    Predecessors predecessors);
+    // What may only be done when nobody maps memory that we do not know of.
+    void begin_to_repair();
     Result<std::vector<failure::ManagedDevice>> find_all(
         const std::vector<std::string>& names) const;
     Error no_device(const std::string& name) const REQUIRES(mutex_);
@@ -147,6 +160,7 @@ class Pool {
     std::unique_ptr<mount::MountService> mounts_;
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;
+    std::unique_ptr<failure::AbsentClients> absent_;
     mutable base::Mutex mutex_;
     std::map<std::string, failure::ManagedDevice> devices_ GUARDED_BY(mutex_);
     std::map<std::string, DeviceView> pulled_ GUARDED_BY(mutex_);

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "sys/file.h"
+
 namespace refault::daemon {
 
 using base::Code;
@@ -39,6 +41,42 @@ Result<UniqueFd> take_run_dir(const std::string& path) {
         return Error(Code::Busy,
                      "another daemon uses " + path + "; stop it, or choose another with --run-dir");
     return directory;
+}
+
+namespace {
+
+constexpr const char* kKeyFile = "session.key";
+
+Result<session::TicketKey> read_key(const UniqueFd& file) {
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) return base::sys_error(kKeyFile);
+    session::TicketKey key{};
+    if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() || (status.st_mode & 077) != 0 ||
+        status.st_size != static_cast<off_t>(key.size()))
+        return Error(Code::Denied,
+                     "session.key in the run directory is not the daemon's own; remove it (clients "
+                     "of the last daemon cannot come back then)");
+    RETURN_IF_ERROR(sys::read_fully(file.get(), 0, key));
+    return key;
+}
+
+}  // namespace
+
+// Made under another name: a daemon that dies here leaves no half of a key.
+Result<session::TicketKey> take_ticket_key(int run_dir) {
+    auto file = sys::open_at(run_dir, kKeyFile, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (file) return read_key(*file);
+    if (file.error().code() != Code::NotFound) return file.error();
+    const auto key = session::make_ticket_key();
+    if (!key) return key.error();
+    const std::string fresh = std::string(kKeyFile) + ".new";
+    (void)::unlinkat(run_dir, fresh.c_str(), 0);
+    file = sys::open_at(run_dir, fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    if (!file) return file.error();
+    RETURN_IF_ERROR(sys::write_fully(file->get(), 0, *key));
+    if (::renameat(run_dir, fresh.c_str(), run_dir, kKeyFile) != 0)
+        return base::sys_error(kKeyFile);
+    return *key;
 }
 
 }  // namespace refault::daemon

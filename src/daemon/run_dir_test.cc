@@ -34,6 +34,29 @@ TEST_F(RunDir, ASecondDaemonIsRefusedUntilTheFirstHasGone) {
     EXPECT_TRUE(take_run_dir(top_ + "/run"));
 }
 
+TEST_F(RunDir, TheKeyOutlivesItsDaemonAndIsNobodyElses) {
+    auto directory = take_run_dir(top_ + "/run");
+    ASSERT_TRUE(directory);
+    const auto first = take_ticket_key(directory->get());
+    ASSERT_TRUE(first) << first.error().message();
+    const auto file = top_ + "/run/session.key";
+    struct stat status {};
+    ASSERT_EQ(::stat(file.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0600u);
+    EXPECT_EQ(*take_ticket_key(directory->get()), *first);
+    // What others could have read, or written, signs nothing.
+    ASSERT_EQ(::chmod(file.c_str(), 0644), 0);
+    EXPECT_EQ(take_ticket_key(directory->get()).error().code(), base::Code::Denied);
+    ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
+    ASSERT_EQ(::truncate(file.c_str(), 31), 0);
+    EXPECT_FALSE(take_ticket_key(directory->get()));
+    ASSERT_EQ(::unlink(file.c_str()), 0);
+    ASSERT_EQ(::symlink("/dev/zero", file.c_str()), 0);
+    EXPECT_FALSE(take_ticket_key(directory->get()));
+    ASSERT_EQ(::unlink(file.c_str()), 0);
+    EXPECT_NE(*take_ticket_key(directory->get()), *first);
+}
+
 TEST_F(RunDir, TheEnvironmentSaysWhereItIs) {
     ASSERT_EQ(::setenv("REFAULT_RUN_DIR", "/tmp/elsewhere", 1), 0);
     EXPECT_EQ(default_run_dir(), "/tmp/elsewhere");

@@ -122,9 +122,13 @@ Result<std::size_t> read_persevering(const Context& context, InodeNo inode, Open
 
 Result<std::size_t> write_persevering(const Context& context, InodeNo inode, OpenMode mode,
                                       std::uint64_t offset, std::span<const std::uint8_t> from) {
-    return persevere(context, inode, FileRange::of_length(offset, from.size()), [&] {
+    const auto range = FileRange::of_length(offset, from.size());
+    const WritesUnderWay::Write write(context.writes, inode);
+    auto written = persevere(context, inode, range, [&] {
         return context.files.write(inode, offset, from, context.caller(mode));
     });
+    if (write.has_met_a_drop()) context.notifier->drop(inode, range);
+    return written;
 }
 
 // What was stored behind the end in its last page is cleared on the device.

@@ -13,9 +13,11 @@
 
 #include "base/result.h"
 #include "mount/kernel_channel.h"
+#include "mount/notifier.h"
 #include "mount/open_inodes.h"
 #include "mount/options.h"
 #include "mount/remembered.h"
+#include "mount/writes_under_way.h"
 #include "session/file_service.h"
 #include "store/store.h"
 #include "store/tree.h"
@@ -30,6 +32,8 @@ struct Context {
     Remembered& remembered;
     const MountOptions& options;
     KernelChannel& channel;
+    WritesUnderWay& writes;
+    Notifier* notifier = nullptr;  // there before the first request
 
     // Where clients may map the file directly it has no holes.
     session::Caller caller(OpenMode mode) const {

@@ -93,7 +93,7 @@ Mount::Mount(store::Store& store, store::Tree& tree, session::FileService& files
       on_end_(std::move(on_end)),
       opens_(opens),
       remembered_(tree),
-      context_{store, tree, files, opens_, remembered_, options_, channel_},
+      context_{store, tree, files, opens_, remembered_, options_, channel_, writes_},
       readers_(kThreads) {}
 
 Status Mount::connect() {
@@ -124,7 +124,8 @@ Status Mount::connect() {
     }
     device_ = sys::mounted_device(options_.directory);
     install_wake_signal();
-    notifier_ = std::make_unique<Notifier>(session_);
+    notifier_ = std::make_unique<Notifier>(session_, writes_);
+    context_.notifier = notifier_.get();
     notifier_->start();
     for (std::size_t i = 0; i < kThreads; ++i)
         threads_.emplace_back("mount-" + std::to_string(i), [this, i] { serve(i); });

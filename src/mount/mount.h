@@ -71,6 +71,7 @@ class Mount {
     OpenInodes& opens_;
     Remembered remembered_;
     KernelChannel channel_;
+    WritesUnderWay writes_;
     Context context_;
     fuse_session* session_ = nullptr;
     std::uint64_t device_ = 0;  // st_dev of what is mounted

@@ -13,6 +13,12 @@ using base::FileRange;
 using base::InodeNo;
 using base::MutexLock;
 
+namespace {
+// Of all writes that a batch of drops waits for.
+constexpr std::chrono::milliseconds kWritesPatience{50};
+constexpr std::chrono::microseconds kLookAgain{50};
+}  // namespace
+
 void Notifier::start() {
     thread_ = base::NamedThread("mount-notify", [this] { run(); });
 }
@@ -75,10 +81,19 @@ void Notifier::run() {
     }
 }
 
+// There may be a writer for ever.
+void Notifier::wait_for_writes(InodeNo inode, Deadline deadline) const {
+    while (writes_.is_written(inode) && std::chrono::steady_clock::now() < deadline)
+        std::this_thread::sleep_for(kLookAgain);
+}
+
 // An inode or a name that the kernel does not know any more is an error here and none to us, and so
 // is a connection that has ended.
 void Notifier::tell(const Work& work) const {
-    for (const auto& [inode, ranges] : work.ranges)
+    const auto deadline = std::chrono::steady_clock::now() + kWritesPatience;
+    for (const auto& [inode, ranges] : work.ranges) {
+        wait_for_writes(inode, deadline);
+        writes_.begin_drop(inode);
         for (const auto& range : ranges.parts()) {
             const auto begin = std::min<std::uint64_t>(range.begin(), LLONG_MAX);
             const auto length = std::min<std::uint64_t>(range.end(), LLONG_MAX) - begin;
@@ -87,6 +102,8 @@ void Notifier::tell(const Work& work) const {
                 session_, inode.raw(), static_cast<off_t>(begin),
                 range.end() >= LLONG_MAX ? 0 : static_cast<off_t>(length));
         }
+        writes_.end_drop(inode);
+    }
     for (const auto inode : work.attributes)
         (void)fuse_lowlevel_notify_inval_inode(session_, inode.raw(), -1, 0);
     for (const auto& [directory, name] : work.names) {

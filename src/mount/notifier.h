@@ -18,6 +18,7 @@
 #include "base/mutex.h"
 #include "base/range_set.h"
 #include "base/thread.h"
+#include "mount/writes_under_way.h"
 
 struct fuse_session;
 
@@ -27,7 +28,7 @@ class Notifier {
   public:
     using Deadline = std::chrono::steady_clock::time_point;
 
-    explicit Notifier(fuse_session* session) : session_(session) {}
+    Notifier(fuse_session* session, WritesUnderWay& writes) : session_(session), writes_(writes) {}
     // Ends after the notification under way.
     ~Notifier() { stop(); }
 
@@ -49,9 +50,11 @@ class Notifier {
     };
     void run();
     void tell(const Work& work) const;
+    void wait_for_writes(base::InodeNo inode, Deadline deadline) const;
     std::uint64_t noted_locked() REQUIRES(mutex_);
 
     fuse_session* const session_;
+    WritesUnderWay& writes_;
     base::Mutex mutex_;
     base::CondVar changed_;
     Work work_ GUARDED_BY(mutex_);

@@ -53,7 +53,9 @@ Status Connection::shake_hands() {
     else if (!sys::is_seqpacket(message->descriptors[1].get()))
         accepted = Error(Code::Corrupt, "the pager channel is no local SOCK_SEQPACKET socket");
     else
-        accepted = sys::userfaultfd_handshake(message->descriptors[0].get());
+        accepted = sys::userfaultfd_handshake(
+            message->descriptors[0].get(),
+            hello->returns ? sys::Handshake::MayBeMade : sys::Handshake::New);
     if (accepted) {
         session_ = std::make_shared<Session>(id_, *cred, std::move(message->descriptors[0]),
                                              std::move(message->descriptors[1]),

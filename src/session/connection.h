@@ -12,6 +12,7 @@
 #include "session/file_service.h"
 #include "session/registry.h"
 #include "session/server.h"
+#include "session/ticket.h"
 #include "wire/message.h"
 
 namespace refault::session {
@@ -24,6 +25,7 @@ struct ConnectionContext {
     FaultDesk& faults;
     base::EventSink& events;
     const ServerOptions& options;
+    const Tickets& tickets;
     int stop_event;                                             // readable: the server ends
     std::function<void(std::shared_ptr<Session>)> watch_pager;  // from now on answer its fetches
     std::function<void(base::SessionId)> forget_pager;
@@ -65,10 +67,24 @@ class Connection {
     Result<wire::Reply> handle(const wire::Accept& request);
     Result<wire::Reply> handle(const wire::SetNotice& request);
     Result<wire::Reply> handle(const wire::Punch& request);
+    Result<wire::Reply> handle(const wire::Reopen& request);
+    Result<wire::Reply> handle(const wire::Remap& request);
 
     Result<OpenFile> file_of(std::uint32_t handle) const;
+    Status check_room_for_file() const;
     Result<wire::Reply> opened(const std::string& path, base::Access access);
-    Status check_map(const wire::Map& request, const OpenFile& file) const;
+    // What the client has reserved for a mapping.
+    struct Wanted {
+        FileRange range;
+        AddressRange addresses;  // with the room for the copies
+        base::Access access = base::Access::Read;
+    };
+    static Result<Wanted> check_bounds(std::uint64_t offset, std::uint64_t length,
+                                       std::uint64_t address, base::Access access);
+    Status check_map(const Wanted& wanted, const OpenFile& file) const;
+    enum class Populate { No, Yes };
+    Result<wire::Reply> map(const Wanted& wanted, const OpenFile& file, Populate populate,
+                            RangeSet held);
 
     const ConnectionContext& context_;
     const base::SessionId id_;

@@ -178,8 +178,10 @@ Status FileService::make_mappable(InodeNo inode, const base::Cred& who) {
         auto owner =
             store_.segment_owner(extent.device, (*device)->segment_at(extent.device_offset));
         if (!owner) return owner.error();
-        if (owner->kind == store::SegmentOwner::Kind::SharedByUser && owner->uid != who.uid)
+        if (owner->kind == store::SegmentOwner::Kind::SharedByUser && owner->uid != who.uid) {
+            if (move_gate_) RETURN_IF_ERROR(move_gate_());
             return isolator_.isolate(inode);
+        }
     }
     return {};
 }

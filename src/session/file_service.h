@@ -41,6 +41,9 @@ class FileService {
     // is used again. Set before the first request.
     void set_copies_missing_sink(std::function<void()> sink) { copies_missing_ = std::move(sink); }
 
+    // Asked before bytes of a file are moved for a mapping; its error is the answer. Set likewise.
+    void set_move_gate(std::function<Status()> gate) { move_gate_ = std::move(gate); }
+
     // Sees to it that the file has no holes (NoSpace), and that descriptors of its segments may go
     // to this user: moves it to segments of its own when they hold other files of another user.
     Status make_mappable(InodeNo inode, const base::Cred& who);
@@ -93,6 +96,7 @@ class FileService {
     Registry& registry_;
     Isolator& isolator_;
     std::function<void()> copies_missing_;
+    std::function<Status()> move_gate_;
 
     // False, and nothing done, when the size is not old_size_bytes any more.
     Result<bool> shrink(InodeNo inode, std::uint64_t old_size_bytes, std::uint64_t size_bytes,

@@ -31,7 +31,8 @@ void Registry::remove_session(SessionId session) {
 }
 
 MappingId Registry::add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
-                                FileRange file_range, std::uint64_t address, base::Access access) {
+                                FileRange file_range, std::uint64_t address, base::Access access,
+                                RangeSet held) {
     // Those of the file's own wish: what the resync makes later is told when it is there.
     const auto attributes = store_.stat(inode);
     const auto replicas = attributes ? attributes->replicas : 1;
@@ -41,7 +42,7 @@ MappingId Registry::add_mapping(const std::shared_ptr<Session>& session, InodeNo
         MutexLock lock(mutex_);
         id = MappingId(next_mapping_++);
         auto mapping = std::make_unique<Mapping>(
-            Mapping{id, session, inode, file_range, address, access, {}, {}, {}});
+            Mapping{id, session, inode, file_range, address, access, {}, {}, std::move(held)});
         const bool has_mirrors = access == base::Access::ReadWrite;
         mapping->layers.resize(has_mirrors ? wire::kReplicasMax : 1);
         mapping->mark_stale(file_range, known_layers);

@@ -100,9 +100,11 @@ class Registry {
     // Forgets the session and its mappings.
     void remove_session(SessionId session);
 
-    // All of it stale at first; rings the session's doorbell.
+    // All of it stale at first; rings the session's doorbell. `held` is suspended from the
+    // beginning.
     MappingId add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
-                          FileRange file_range, std::uint64_t address, base::Access access);
+                          FileRange file_range, std::uint64_t address, base::Access access,
+                          RangeSet held = {});
     // Waits (bounded by the fences' short life) until no fence overlaps the mapping, then forgets
     // it.
     Status remove_mapping(SessionId session, MappingId mapping);

@@ -1,4 +1,6 @@
 // The requests of a session, each checked against the client's own credentials.
+#include <algorithm>
+
 #include "session/connection.h"
 
 namespace refault::session {
@@ -24,11 +26,9 @@ wire::FileInfo info_of(const store::Attributes& attributes) {
             attributes.changed_ns};
 }
 
-// What the client has reserved: room for the copies behind what the program sees.
-std::uint64_t reserved_bytes(const wire::Map& request) {
-    return request.access == Access::ReadWrite
-               ? wire::mirror_stride(request.length) * wire::kReplicasMax
-               : request.length;
+// Room for the copies behind what the program sees.
+std::uint64_t reserved_bytes(std::uint64_t length, Access access) {
+    return access == Access::ReadWrite ? wire::mirror_stride(length) * wire::kReplicasMax : length;
 }
 
 Result<Reply> done(const Status& status) {
@@ -44,14 +44,19 @@ Result<Connection::OpenFile> Connection::file_of(std::uint32_t handle) const {
     return at->second;
 }
 
+Status Connection::check_room_for_file() const {
+    if (files_.size() < context_.options.files_per_session_max) return {};
+    return Error(Code::NoSpace, "this session has too many open files; close some", EMFILE);
+}
+
 Result<Reply> Connection::opened(const std::string& path, Access access) {
-    if (files_.size() >= context_.options.files_per_session_max)
-        return Error(Code::NoSpace, "this session has too many open files; close some", EMFILE);
+    RETURN_IF_ERROR(check_room_for_file());
     auto attributes = context_.store.open_file(path, access, session_->cred());
     if (!attributes) return attributes.error();
     Reply reply;
     reply.handle = next_handle_++;
     reply.info = info_of(*attributes);
+    reply.ticket = context_.tickets.issue(session_->cred().uid, {attributes->inode, access});
     files_.emplace(reply.handle, OpenFile{attributes->inode, access});
     return reply;
 }
@@ -102,25 +107,29 @@ Result<Reply> Connection::handle(const wire::StatPath& request) {
     return reply;
 }
 
-Status Connection::check_map(const wire::Map& request, const OpenFile& file) const {
-    if (request.access == Access::ReadWrite && file.access != Access::ReadWrite)
-        return Error(Code::Denied,
-                     "the file is open for reading only; open it for writing to map it so");
-    for (const auto value : {request.offset, request.length, request.address})
+Result<Connection::Wanted> Connection::check_bounds(std::uint64_t offset, std::uint64_t length,
+                                                    std::uint64_t address, Access access) {
+    for (const auto value : {offset, length, address})
         if (value % kPageBytes != 0)
             return Error(Code::Invalid, "offset, length and address are whole pages of 4096");
-    if (request.length == 0 || request.length > kAddressEnd / (2 * wire::kReplicasMax) ||
-        request.address > kAddressEnd - request.length || request.offset > UINT64_MAX / 2)
+    if (length == 0 || length > kAddressEnd / (2 * wire::kReplicasMax) ||
+        address > kAddressEnd - length || offset > UINT64_MAX / 2)
         return Error(Code::Invalid, "the range to map is empty or out of bounds");
+    const auto addresses = AddressRange::of_length(address, reserved_bytes(length, access));
+    if (addresses.end() > kAddressEnd)
+        return Error(Code::Invalid,
+                     "the addresses behind the mapping, for its copies, are out of bounds");
+    return Wanted{FileRange::of_length(offset, length), addresses, access};
+}
+
+Status Connection::check_map(const Wanted& wanted, const OpenFile& file) const {
+    if (wanted.access == Access::ReadWrite && file.access != Access::ReadWrite)
+        return Error(Code::Denied,
+                     "the file is open for reading only; open it for writing to map it so");
     if (mapped_.size() >= context_.options.mappings_per_session_max)
         return Error(Code::NoSpace, "this session has too many mappings; unmap some", ENOMEM);
-    const auto wanted = AddressRange::of_length(request.address, reserved_bytes(request));
-    if (wanted.end() > kAddressEnd)
-        return Error(Code::Invalid,
-                     "the addresses behind the mapping, for its copies, are out of "
-                     "bounds");
     for (const auto& [id, mapped] : mapped_)
-        if (mapped.addresses.overlaps(wanted))
+        if (mapped.addresses.overlaps(wanted.addresses))
             return Error(Code::Invalid,
                          "the addresses overlap those of another mapping of this session");
     return {};
@@ -129,29 +138,66 @@ Status Connection::check_map(const wire::Map& request, const OpenFile& file) con
 Result<Reply> Connection::handle(const wire::Map& request) {
     auto file = file_of(request.handle);
     if (!file) return file.error();
-    RETURN_IF_ERROR(check_map(request, *file));
-    const auto claim = context_.files.claim(file->inode);
+    const auto wanted =
+        check_bounds(request.offset, request.length, request.address, request.access);
+    if (!wanted) return wanted.error();
+    return map(*wanted, *file, request.populate ? Populate::Yes : Populate::No, {});
+}
+
+Result<Reply> Connection::map(const Wanted& wanted, const OpenFile& file, Populate populate,
+                              RangeSet held) {
+    RETURN_IF_ERROR(check_map(wanted, file));
+    const auto claim = context_.files.claim(file.inode);
     if (!claim) return claim.error();
-    RETURN_IF_ERROR(context_.files.make_mappable(file->inode, session_->cred()));
-    const auto range = FileRange::of_length(request.offset, request.length);
-    if (request.populate) {
-        auto layout = context_.store.lock_layout(file->inode);
-        RETURN_IF_ERROR(context_.store.populate(file->inode, range));
+    RETURN_IF_ERROR(context_.files.make_mappable(file.inode, session_->cred()));
+    if (populate == Populate::Yes) {
+        auto layout = context_.store.lock_layout(file.inode);
+        RETURN_IF_ERROR(context_.store.populate(file.inode, wanted.range));
     }
-    RETURN_IF_ERROR(context_.store.pin(file->inode));  // the mapping outlives the handle
+    RETURN_IF_ERROR(context_.store.pin(file.inode));  // the mapping outlives the handle
     // Before the first store: a daemon that is restarted must know that the copies may differ.
-    if (request.access == Access::ReadWrite) {
-        const auto attributes = context_.store.stat(file->inode);
+    if (wanted.access == Access::ReadWrite) {
+        const auto attributes = context_.store.stat(file.inode);
         if (attributes && attributes->replicas > 1)
-            RETURN_IF_ERROR(context_.store.set_unsynced(file->inode, true));
+            RETURN_IF_ERROR(context_.store.set_unsynced(file.inode, true));
     }
     Reply reply;
-    reply.mapping = context_.registry.add_mapping(session_, file->inode, range, request.address,
-                                                  request.access);
-    mapped_.emplace(reply.mapping,
-                    Mapped{AddressRange::of_length(request.address, reserved_bytes(request)),
-                           file->inode, request.access});
+    reply.mapping =
+        context_.registry.add_mapping(session_, file.inode, wanted.range, wanted.addresses.begin(),
+                                      wanted.access, std::move(held));
+    mapped_.emplace(reply.mapping, Mapped{wanted.addresses, file.inode, wanted.access});
     return reply;
+}
+
+// The client keeps the number: one that is taken again is a client that has lost count.
+Result<Reply> Connection::handle(const wire::Reopen& request) {
+    RETURN_IF_ERROR(check_room_for_file());
+    const auto opened = context_.tickets.check(session_->cred().uid, request.ticket);
+    if (!opened) return opened.error();
+    if (request.handle == 0 || request.handle == UINT32_MAX || files_.contains(request.handle))
+        return Error(Code::Invalid, "no new file can have this handle", EBADF);
+    RETURN_IF_ERROR(context_.store.pin(opened->inode));
+    files_.emplace(request.handle, OpenFile{opened->inode, opened->access});
+    next_handle_ = std::max(next_handle_, request.handle + 1);
+    Reply reply;
+    reply.handle = request.handle;
+    return reply;
+}
+
+Result<Reply> Connection::handle(const wire::Remap& request) {
+    const auto opened = context_.tickets.check(session_->cred().uid, request.ticket);
+    if (!opened) return opened.error();
+    const auto wanted =
+        check_bounds(request.offset, request.length, request.address, request.access);
+    if (!wanted) return wanted.error();
+    RangeSet held;
+    for (const auto& part : request.held) {
+        if (part.offset % kPageBytes != 0 || part.length % kPageBytes != 0 ||
+            part.length > request.length || part.offset > request.length - part.length)
+            return Error(Code::Invalid, "a part that is held back lies outside of the mapping");
+        held.add(FileRange::of_length(request.offset + part.offset, part.length));
+    }
+    return map(*wanted, {opened->inode, opened->access}, Populate::No, std::move(held));
 }
 
 Result<Reply> Connection::handle(const wire::Unmap& request) {

@@ -44,8 +44,11 @@ Status Server::start() {
     (void)::fcntl(listener_.get(), F_SETFL, O_RDWR | O_NONBLOCK);
     pagers_ = std::make_unique<PagerLoop>(registry_, faults_);
     RETURN_IF_ERROR(pagers_->start());
+    auto key = options_.ticket_key ? Result<TicketKey>(*options_.ticket_key) : make_ticket_key();
+    if (!key) return key.error();
+    tickets_ = std::make_unique<Tickets>(*key, store_.pool_uuid());
     context_.reset(new ConnectionContext{
-        store_, registry_, files_, faults_, events_, options_, stop_event_.get(),
+        store_, registry_, files_, faults_, events_, options_, *tickets_, stop_event_.get(),
         [this](std::shared_ptr<Session> session) { pagers_->watch(std::move(session)); },
         [this](base::SessionId session) { pagers_->forget(session); }});
     accept_thread_ = base::NamedThread("sessions", [this] { accept_loop(); });

@@ -7,6 +7,7 @@
 
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/event.h"
@@ -15,6 +16,7 @@
 #include "session/fault_desk.h"
 #include "session/file_service.h"
 #include "session/registry.h"
+#include "session/ticket.h"
 #include "store/store.h"
 
 namespace refault::session {
@@ -30,6 +32,8 @@ struct ServerOptions {
     std::uint32_t sessions_per_user_max = 256;  // so that no user takes them all; root may
     std::uint32_t files_per_session_max = 4096;
     std::uint32_t mappings_per_session_max = 4096;
+    // What tickets are signed with; without one, with a key that no later daemon knows.
+    std::optional<TicketKey> ticket_key;
 };
 
 class Server {
@@ -57,6 +61,7 @@ class Server {
     base::UniqueFd stop_event_;  // stays readable once the server ends
     base::UniqueFd reap_event_;  // a connection has ended
     std::unique_ptr<PagerLoop> pagers_;
+    std::unique_ptr<Tickets> tickets_;
     std::unique_ptr<ConnectionContext> context_;
     // Touched by the accept thread alone, and by the destructor after it.
     std::list<Running> running_;

@@ -184,7 +184,8 @@ void check_segments(const State& state, const Allocator& allocator, const MoveBo
 
 void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
                     const device::Device& device,
-                    const std::optional<std::vector<SegmentNo>>& log_segments, Report& report) {
+                    const std::optional<std::vector<SegmentNo>>& log_segments,
+                    bool keeps_left_overs, Report& report) {
     const auto& map = state.device(id)->map;
     const auto files = device.list_segments();
     if (!files) {
@@ -197,7 +198,7 @@ void check_files_of(const State& state, const Allocator& allocator, DeviceId id,
         const auto& owner = map.owner(segment);
         if (owner && !there.contains(segment))
             report.add(text_of(device.name(), segment) + " has an owner but no file");
-        if (!allocator.owner({id, segment}) && there.contains(segment))
+        if (!keeps_left_overs && !allocator.owner({id, segment}) && there.contains(segment))
             report.add(text_of(device.name(), segment) + " has a file but no owner");
         if (!log_segments) continue;
         const bool is_listed =
@@ -213,9 +214,10 @@ std::vector<std::string> Store::check() const {
     MutexLock lock(mutex_);
     Report report;
     // What waits for its layout lock to be freed holds itself.
-    const auto is_held = [&pins = pins_, &remembered = remembered_,
-                          &layouts = *layouts_](InodeNo inode) {
-        return pins.contains(inode) || remembered.contains(inode) || layouts.wants_idle(inode);
+    const auto is_held = [&pins = pins_, &remembered = remembered_, &layouts = *layouts_,
+                          keeps = keeps_left_overs_](InodeNo inode) {
+        return keeps || pins.contains(inode) || remembered.contains(inode) ||
+               layouts.wants_idle(inode);
     };
     check_inodes(*state_, is_held, report);
     check_segments(*state_, *allocator_, *moves_, report);
@@ -229,7 +231,7 @@ std::vector<std::string> Store::check() const {
             log_segments = device->label().metadata_segments;
         else if (std::find(failed.begin(), failed.end(), id) == failed.end())
             log_segments.emplace();
-        check_files_of(*state_, *allocator_, id, *device, log_segments, report);
+        check_files_of(*state_, *allocator_, id, *device, log_segments, keeps_left_overs_, report);
     }
     return report.take();
 }

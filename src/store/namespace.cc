@@ -160,11 +160,12 @@ bool Store::is_open(InodeNo inode) const {
 
 Status Store::pin(InodeNo inode) {
     MutexLock lock(mutex_);
-    const auto pinned = pins_.find(inode);
-    if (pinned == pins_.end())
-        return Error(Code::NotFound,
-                     "inode " + std::to_string(inode.raw()) + " is not open any more");
-    ++pinned->second;
+    const auto* node = state_->inode(inode);
+    if (node == nullptr || !node->has_bytes())
+        return Error(Code::NotFound, "the file is gone", ESTALE);
+    if (detaching_.contains(inode))
+        return Error(Code::Busy, "the file is being detached with its device");
+    ++pins_[inode];
     return {};
 }
 

@@ -122,7 +122,7 @@ Status Store::remove_directory(const std::string& path, const Cred& who) {
 }
 
 bool Store::is_held_locked(InodeNo inode) const {
-    return pins_.contains(inode) || remembered_.contains(inode);
+    return keeps_left_overs_ || pins_.contains(inode) || remembered_.contains(inode);
 }
 
 void Store::take_off_locked(InodeNo inode, Hold hold, std::uint64_t count) {

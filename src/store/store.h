@@ -69,8 +69,13 @@ class Store {
     // when no member has a readable history.
     // allow_missing: members that are not given are taken for lost; what has another copy goes on
     // from that, the rest is recorded as lost until they come back.
+    // LeftOvers::Keep: programs of an earlier daemon may map what that has left: files without
+    // names, and files of segments that have no owner any more. They stay until clear_left_overs().
+    enum class LeftOvers { Clear, Keep };
     static Result<std::unique_ptr<Store>> open(std::vector<DevicePtr> devices,
-                                               bool allow_missing = false);
+                                               bool allow_missing = false,
+                                               LeftOvers left_overs = LeftOvers::Clear);
+    void clear_left_overs();
     // Writes nothing: every change is in the log already.
     ~Store();
 
@@ -101,7 +106,8 @@ class Store {
     // its last name until unpin. Every successful call is paired with one unpin.
     Result<Attributes> open_file(const std::string& path, base::Access access, const Cred& who);
     void unpin(InodeNo inode);
-    // One more pin of an inode that is pinned already (by the caller); paired with one unpin.
+    // One more pin, for a caller who has the file open already or shows a ticket of it; paired with
+    // one unpin. NotFound (ESTALE) when it is gone.
     Status pin(InodeNo inode);
     // Whether anybody has it open or mapped.
     bool is_open(InodeNo inode) const;
@@ -330,6 +336,7 @@ class Store {
     Status remove_orphans_locked() REQUIRES(mutex_);
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
+    Status release_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
     // ---- namespace (namespace*.cc, tree*.cc). What is done with names is the same for paths and
     // for inode numbers. They differ in how a name is found and what is asked of who wants it; that
@@ -463,6 +470,8 @@ class Store {
     // No device is left that has or could take a copy; the state is in memory alone.
     bool is_metadata_lost_ GUARDED_BY(mutex_) = false;
     std::set<InodeNo> detaching_ GUARDED_BY(mutex_);
+    // Until clear_left_overs() everything is held.
+    bool keeps_left_overs_ GUARDED_BY(mutex_) = false;
     MediaErrorSink media_error_sink_ GUARDED_BY(mutex_);
 };
 

@@ -11,6 +11,7 @@
 #include "store/change.h"
 #include "store/clock.h"
 #include "store/fresh_label.h"
+#include "store/layout_table.h"
 #include "store/metadata_segments.h"
 #include "store/move_book.h"
 #include "store/store.h"
@@ -94,13 +95,15 @@ Result<std::unique_ptr<Store>> Store::create(const std::string& pool_name,
     return store;
 }
 
-Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool allow_missing) {
+Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool allow_missing,
+                                           LeftOvers left_overs) {
     RETURN_IF_ERROR(check_names(devices));
     auto history = MetadataLog::read_longest(devices);
     if (!history) return history.error();
     if (!history->notes.empty()) log_line(LogLevel::Warning, history->notes);
     std::unique_ptr<Store> store(new Store);
     MutexLock lock(store->mutex_);
+    store->keeps_left_overs_ = left_overs == LeftOvers::Keep;
     store->state_ = std::make_unique<State>();
     for (const auto& record : history->checkpoint)
         RETURN_IF_ERROR(store->state_->apply_record(record));
@@ -215,6 +218,7 @@ Status Store::settle_books_locked() {
 }
 
 Status Store::remove_orphans_locked() {
+    if (keeps_left_overs_) return {};
     std::vector<InodeNo> orphans;
     for (const auto& [number, node] : state_->inodes())
         if (!node.is_named()) orphans.push_back(number);
@@ -267,12 +271,35 @@ Status Store::clean_device_locked(DeviceId id, device::Device& device) {
         for (const auto& [offset, length] : allocator_->space(key)->runs())
             RETURN_IF_ERROR(device.punch(DeviceRange::of_length(base + offset, length)));
     }
+    return keeps_left_overs_ ? Status() : release_unowned_locked(id, device);
+}
+
+Status Store::release_unowned_locked(DeviceId id, device::Device& device) {
     auto files = device.list_segments();
     if (!files) return files.error();
     for (const auto segment : *files)
         if (segment.raw() >= device.segment_count() || !allocator_->owner({id, segment}))
             RETURN_IF_ERROR(device.release_segment(segment));
     return {};
+}
+
+void Store::clear_left_overs() {
+    std::vector<InodeNo> files;
+    {
+        MutexLock lock(mutex_);
+        if (!keeps_left_overs_) return;
+        keeps_left_overs_ = false;
+        for (const auto& [number, node] : state_->inodes()) {
+            if (node.is_named() || is_held_locked(number)) continue;
+            files.push_back(number);
+            layouts_->want_idle(number);
+        }
+        for (const auto& [id, device] : devices_)
+            if (!failed_devices_.contains(id))
+                base::discard(release_unowned_locked(id, *device),
+                              "a file that stays is removed when its segment is used again");
+    }
+    for (const auto inode : files) layouts_->call_if_idle(inode);
 }
 
 }  // namespace refault::store

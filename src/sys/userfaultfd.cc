@@ -55,7 +55,7 @@ Result<Userfaultfd> create_userfaultfd() {
         errno);
 }
 
-Status userfaultfd_handshake(int fd) {
+Status userfaultfd_handshake(int fd, Handshake handshake) {
     // Another kind of file could answer the ioctl as it likes, or never (a file of a FUSE mount).
     char target[64];
     const auto length =
@@ -68,7 +68,11 @@ Status userfaultfd_handshake(int fd) {
     uffdio_api api{};
     api.api = UFFD_API;
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
-    if (::ioctl(fd, UFFDIO_API, &api) != 0) return sys_error("userfaultfd handshake");
+    if (::ioctl(fd, UFFDIO_API, &api) != 0) {
+        // It is made once in the life of a descriptor (fs/userfaultfd.c, userfaultfd_api).
+        if (errno == EINVAL && handshake == Handshake::MayBeMade) return {};
+        return sys_error("userfaultfd handshake");
+    }
     if ((api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) == 0 ||
         (api.features & UFFD_FEATURE_MISSING_SHMEM) == 0)
         return Error(Code::NotSupported,

@@ -29,8 +29,9 @@ struct Userfaultfd {
 // NotSupported, with what to do, when none is allowed.
 Result<Userfaultfd> create_userfaultfd();
 // The handshake (UFFDIO_API), once a descriptor. NotSupported when the kernel lacks write
-// protection of shared memory.
-Status userfaultfd_handshake(int fd);
+// protection of shared memory. MayBeMade: one on which it was made before is fine.
+enum class Handshake { New, MayBeMade };
+Status userfaultfd_handshake(int fd, Handshake handshake = Handshake::New);
 
 // missing: a touch of a page that the file does not have waits. minor: so does one of a page that
 // the file has and the page table has not. write_protect: so does a write to a page marked by

@@ -30,6 +30,8 @@ enum class Type : std::uint16_t {
     Accept = 29,
     SetNotice = 30,
     Punch = 31,
+    Reopen = 32,
+    Remap = 33,
     Doorbell = 64,
     Fetch = 65,
     Places = 66,

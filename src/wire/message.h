@@ -35,11 +35,14 @@ using base::MappingId;
 using base::Result;
 using base::Status;
 
-inline constexpr std::uint16_t kProtocolVersion = 2;
+inline constexpr std::uint16_t kProtocolVersion = 3;
 inline constexpr std::size_t kMessageBytesMax = 64 * 1024;
 inline constexpr std::uint32_t kPathBytesMax = 4096;
 // Places in one message; each may need a descriptor, of which 253 fit in one message.
 inline constexpr std::size_t kPlacesMax = 128;
+inline constexpr std::uint32_t kTicketBytesMax = 64;
+// Parts of one mapping that were held back when its daemon ended.
+inline constexpr std::uint32_t kHeldPartsMax = 1024;
 
 // ---- session channel
 
@@ -47,6 +50,8 @@ inline constexpr std::size_t kPlacesMax = 128;
 // pager channel.
 struct Hello {
     bool handles_kernel_faults = false;
+    // The session's earlier daemon is gone, and has made the handshake on the userfaultfd.
+    bool returns = false;
     bool operator==(const Hello&) const = default;
 };
 
@@ -139,9 +144,33 @@ struct Punch {
     bool operator==(const Punch&) const = default;
 };
 
-using Request =
-    std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map, Unmap, List,
-                 Unlink, MakeDirectory, RemoveDirectory, Rename, Accept, SetNotice, Punch>;
+// ---- after a return. The ticket is what an earlier daemon gave for an open file; it opens the
+// same inode again, under the number that the client still has for it.
+struct Reopen {
+    std::string ticket;
+    std::uint32_t handle = 0;
+    bool operator==(const Reopen&) const = default;
+};
+// What is mapped at the address stays there until its places come anew. `held`: parts of the
+// mapping that are held back still (see Accept), in bytes from its beginning.
+struct Remap {
+    struct Part {
+        std::uint64_t offset = 0;
+        std::uint64_t length = 0;
+        bool operator==(const Part&) const = default;
+    };
+    std::string ticket;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+    std::uint64_t address = 0;
+    Access access = Access::Read;
+    std::vector<Part> held;
+    bool operator==(const Remap&) const = default;
+};
+
+using Request = std::variant<CreateFile, OpenFile, CloseFile, Resize, StatHandle, StatPath, Map,
+                             Unmap, List, Unlink, MakeDirectory, RemoveDirectory, Rename, Accept,
+                             SetNotice, Punch, Reopen, Remap>;
 
 struct FileInfo {
     std::uint64_t inode = 0;
@@ -173,6 +202,7 @@ struct Reply {
     bool has_more = false;  // List: ask again after the last name
     std::string pool;       // reply to Hello
     std::uint64_t session = 0;
+    std::string ticket;  // with a handle: see Reopen
     bool operator==(const Reply&) const = default;
 };
 

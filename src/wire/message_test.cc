@@ -35,8 +35,10 @@ const std::vector<Request>& every_request() {
         Accept{MappingId(7), 4096, 8192},
         SetNotice{true},
         Punch{9, 4096, 8192},
+        Reopen{std::string(kTicketBytesMax, 't'), 9},
+        Remap{"ticket", 4096, 16384, 0x7f0000200000, Access::ReadWrite, {{0, 4096}, {8192, 4096}}},
     };
-    static_assert(std::variant_size_v<Request> == 16);
+    static_assert(std::variant_size_v<Request> == 18);
     return requests;
 }
 
@@ -47,9 +49,9 @@ FileInfo some_info(std::uint64_t salt) {
 const std::vector<Reply>& every_reply() {
     static const std::vector<Reply> replies{
         Reply{},
-        Reply{28, "no space: free some", 0, {}, {}, {}, false, "", 0},
-        Reply{0, "", 77, MappingId(78), some_info(5), {}, false, "pool", 79},
-        Reply{0, "", 0, {}, {}, {{"a", some_info(1)}, {"b", some_info(2)}}, true, "", 0},
+        Reply{28, "no space: free some", 0, {}, {}, {}, false, "", 0, ""},
+        Reply{0, "", 77, MappingId(78), some_info(5), {}, false, "pool", 79, "ticket"},
+        Reply{0, "", 0, {}, {}, {{"a", some_info(1)}, {"b", some_info(2)}}, true, "", 0, ""},
     };
     return replies;
 }
@@ -87,7 +89,8 @@ const std::vector<PagerMessage>& every_pager_message() {
 
 // All of them, encoded.
 std::vector<Bytes> every_message() {
-    std::vector<Bytes> messages{encode(Hello{false}), encode(Hello{true})};
+    std::vector<Bytes> messages{encode(Hello{false}), encode(Hello{true}),
+                                encode(Hello{true, true})};
     for (const auto& request : every_request()) messages.push_back(encode(request));
     for (const auto& reply : every_reply()) messages.push_back(encode(reply));
     for (const auto& message : every_pager_message()) messages.push_back(encode(message));
@@ -208,11 +211,11 @@ TEST(Message, EveryTruncationAndEveryExcessIsCorrupt) {
 
 TEST(Message, AnotherVersionIsNamedAsSuch) {
     auto bytes = encode(Hello{true});
-    bytes[4] = 3;
+    bytes[4] = 4;
     auto decoded = decode_hello(bytes);
     ASSERT_FALSE(decoded);
     EXPECT_EQ(decoded.error().code(), Code::NotSupported);
-    EXPECT_NE(decoded.error().message().find("version 3"), std::string::npos);
+    EXPECT_NE(decoded.error().message().find("version 4"), std::string::npos);
 }
 
 TEST(Message, PathBeyondTheLimitIsCorrupt) {
@@ -234,7 +237,7 @@ TEST(Message, CountsThatTheBytesCannotHoldAreCorruptAndCheap) {
 }
 
 TEST(Message, NegativeErrorInAReplyIsCorrupt) {
-    EXPECT_EQ(decode_reply(encode(Reply{-1, "", 0, {}, {}, {}, false, "", 0})).error().code(),
+    EXPECT_EQ(decode_reply(encode(Reply{-1, "", 0, {}, {}, {}, false, "", 0, ""})).error().code(),
               Code::Corrupt);
 }
 

@@ -46,7 +46,7 @@ Bytes encode(const Reply& reply) {
         put(out, entry.info);
     }
     encode_bool(out, reply.has_more);
-    out.text(reply.pool).u64(reply.session);
+    out.text(reply.pool).u64(reply.session).text(reply.ticket);
     return out.take();
 }
 
@@ -71,6 +71,7 @@ Result<Reply> decode_reply(std::span<const std::uint8_t> bytes) {
     reply.has_more = decode_bool(in);
     reply.pool = in.text(kPathBytesMax);
     reply.session = in.u64();
+    reply.ticket = in.text(kTicketBytesMax);
     if (reply.error < 0) in.fail();
     RETURN_IF_ERROR(in.finish("a reply"));
     return reply;

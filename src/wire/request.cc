@@ -61,6 +61,15 @@ void put(Encoder& out, const SetNotice& m) {
 void put(Encoder& out, const Punch& m) {
     out.u32(m.handle).u64(m.offset).u64(m.length);
 }
+void put(Encoder& out, const Reopen& m) {
+    out.text(m.ticket).u32(m.handle);
+}
+void put(Encoder& out, const Remap& m) {
+    out.text(m.ticket).u64(m.offset).u64(m.length).u64(m.address);
+    encode_access(out, m.access);
+    out.u32(static_cast<std::uint32_t>(m.held.size()));
+    for (const auto& part : m.held) out.u64(part.offset).u64(part.length);
+}
 
 Type type_of(const CreateFile&) {
     return Type::CreateFile;
@@ -110,6 +119,12 @@ Type type_of(const SetNotice&) {
 Type type_of(const Punch&) {
     return Type::Punch;
 }
+Type type_of(const Reopen&) {
+    return Type::Reopen;
+}
+Type type_of(const Remap&) {
+    return Type::Remap;
+}
 
 Map take_map(Decoder& in) {
     Map m;
@@ -119,6 +134,19 @@ Map take_map(Decoder& in) {
     m.address = in.u64();
     m.access = decode_access(in);
     m.populate = decode_bool(in);
+    return m;
+}
+
+Remap take_remap(Decoder& in) {
+    Remap m;
+    m.ticket = in.text(kTicketBytesMax);
+    m.offset = in.u64();
+    m.length = in.u64();
+    m.address = in.u64();
+    m.access = decode_access(in);
+    const auto count = in.u32();
+    if (count > kHeldPartsMax) in.fail();
+    for (std::uint32_t i = 0; in.ok() && i < count; ++i) m.held.push_back({in.u64(), in.u64()});
     return m;
 }
 
@@ -158,6 +186,10 @@ Result<Request> take_request(Type type, Decoder& in) {
             return Request(SetNotice{decode_bool(in)});
         case Type::Punch:
             return Request(Punch{in.u32(), in.u64(), in.u64()});
+        case Type::Reopen:
+            return Request(Reopen{in.text(kTicketBytesMax), in.u32()});
+        case Type::Remap:
+            return Request(take_remap(in));
         default:
             return Error(Code::Corrupt, "a message of an unknown type where a request was due");
     }
@@ -168,6 +200,7 @@ Result<Request> take_request(Type type, Decoder& in) {
 Bytes encode(const Hello& hello) {
     auto out = begin_message(Type::Hello);
     encode_bool(out, hello.handles_kernel_faults);
+    encode_bool(out, hello.returns);
     return out.take();
 }
 
@@ -176,7 +209,7 @@ Result<Hello> decode_hello(std::span<const std::uint8_t> bytes) {
     auto type = take_header(in, bytes);
     if (!type) return type.error();
     if (*type != Type::Hello) return Error(Code::Corrupt, "the first message is not Hello");
-    Hello hello{decode_bool(in)};
+    Hello hello{decode_bool(in), decode_bool(in)};
     RETURN_IF_ERROR(in.finish("Hello"));
     return hello;
 }

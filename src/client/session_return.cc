@@ -1,0 +1,140 @@
+// Coming back after the end of a daemon. All of it but the waiting is done by the pager's thread,
+// which has nothing else to do then. It allocates, unlike the pager's work: a thread that waits in
+// a fault while it holds the heap's lock would wait for ever, but nothing of the heap lies in a
+// pool.
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <random>
+
+#include "base/log.h"
+#include "client/fork_gate.h"
+#include "client/session.h"
+#include "sys/socket.h"
+
+namespace refault::client {
+
+using base::Code;
+using base::MutexLock;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+namespace {
+
+constexpr milliseconds kFirstPause{10};
+constexpr milliseconds kLongestPause{1000};
+// The two channels of a daemon that ends are not closed at the same moment.
+constexpr int kHangUpMs = 1000;
+
+// Another of the same length: of many clients not all come at once.
+milliseconds jittered(milliseconds pause, std::minstd_rand& random) {
+    return milliseconds(std::uniform_int_distribution<long>(
+        pause.count() / 2, pause.count() + pause.count() / 2)(random));
+}
+
+Result<wire::Reply> ask(const base::UniqueFd& channel, const wire::Request& request) {
+    RETURN_IF_ERROR(sys::send_message(channel.get(), wire::encode(request)));
+    auto answer = sys::receive_message(channel.get(), wire::kMessageBytesMax);
+    if (!answer) return answer.error();
+    return wire::decode_reply(answer->bytes);
+}
+
+}  // namespace
+
+void Session::set_patience(milliseconds patience) {
+    MutexLock lock(link_mutex_);
+    patience_ = patience;
+    link_changed_.notify_all();
+}
+
+void Session::end_link() {
+    MutexLock lock(link_mutex_);
+    has_ended_ = true;
+    link_changed_.notify_all();
+}
+
+bool Session::wait_for_return(std::uint64_t daemon) {
+    MutexLock lock(link_mutex_);
+    while (daemon_ == daemon && !has_ended_) {
+        // The pager may have ended for a reason of its own.
+        if (mappings_.end_reason()) return false;
+        (void)link_changed_.wait_until(link_mutex_, steady_clock::now() + kLongestPause);
+    }
+    return !has_ended_;
+}
+
+// A daemon that is there still and has dropped this pager alone is not come back to.
+bool Session::come_back() {
+    pollfd hang_up{channel_.get(), POLLRDHUP, 0};
+    bool may_return = ::poll(&hang_up, 1, kHangUpMs) > 0;
+    const auto since = steady_clock::now();
+    std::minstd_rand random(static_cast<unsigned>(::getpid()) ^
+                            static_cast<unsigned>(since.time_since_epoch().count()));
+    auto pause = kFirstPause;
+    while (may_return) {
+        {
+            MutexLock lock(link_mutex_);
+            if (has_ended_) return false;
+            const auto over = since + std::max(patience_, milliseconds(0));
+            const auto now = steady_clock::now();
+            may_return = patience_ < milliseconds(0) || now < over;
+            if (!may_return) break;
+            auto until = now + jittered(pause, random);
+            if (patience_ >= milliseconds(0)) until = std::min(until, over);
+            (void)link_changed_.wait_until(link_mutex_, until);
+            if (has_ended_) return false;
+        }
+        if (try_to_come_back()) return true;
+        pause = std::min(2 * pause, kLongestPause);
+    }
+    end_link();
+    return false;
+}
+
+// Requests wait for the lock, or for the return, and then go to the new daemon.
+Status Session::try_to_come_back() {
+    std::string pool;
+    auto channels = shake_hands(socket_path_, userfaultfd_.get(),
+                                wire::Hello{handles_kernel_faults_, /*returns=*/true}, pool);
+    if (!channels) return channels.error();
+    if (pool != pool_) return Error(Code::NotFound, "another pool is open there now");
+    MutexLock exchange_lock(exchange_mutex_);
+    RETURN_IF_ERROR(take_up(*channels));
+    {
+        ForkGate gate;
+        if (::dup3(channels->session.get(), channel_.get(), O_CLOEXEC) < 0 ||
+            ::dup3(channels->pager.get(), pager_channel_, O_CLOEXEC) < 0)
+            return base::sys_error("dup3");
+    }
+    is_out_of_step_ = false;
+    MutexLock lock(link_mutex_);
+    ++daemon_;
+    link_changed_.notify_all();
+    return {};
+}
+
+// What the daemon refuses is gone for this session: the number of a file means nothing any more,
+// and a mapping shows nothing rather than memory that is not fenced.
+Status Session::take_up(const Channels& channels) {
+    for (const auto& [handle, ticket] : tickets_) {
+        const auto reply = ask(channels.session, wire::Reopen{ticket, handle});
+        if (!reply) return reply.error();
+    }
+    for (const auto& remap : mappings_.remaps()) {
+        const auto reply = ask(channels.session, remap);
+        if (!reply) return reply.error();
+        if (reply->error == 0) {
+            mappings_.renew(remap.address, reply->mapping);
+            continue;
+        }
+        base::log_line(base::LogLevel::Warning, "a mapping did not come back: " + reply->message);
+        RETURN_IF_ERROR(mappings_.withdraw(remap.address));
+    }
+    if (notices_.mode() == NoticeBox::Mode::Late) return {};
+    const auto reply = ask(channels.session, wire::SetNotice{true});
+    return reply ? Status() : reply.error();
+}
+
+}  // namespace refault::client

@@ -1,0 +1,205 @@
+// The daemon is killed while programs use its memory, and another one takes the pool: programs go
+// on with what they have mapped, what was shut stays shut, they come back by themselves, and the
+// next daemon can move their memory again.
+#include <signal.h>
+
+#include <random>
+
+#include "tests/loss_support.h"
+#include "tests/mapper_process.h"
+#include "tests/shelf.h"
+
+namespace refault::tests {
+namespace {
+
+using Access = Mapper::Access;
+
+class DaemonDeath : public ::testing::Test {
+  protected:
+    void SetUp() override {
+        std::vector<std::string> devices;
+        for (const char* name : {"a", "b", "c", "d"}) {
+            open_.insert(open_.end(), {"--open", "dir:" + shelf_.make(name)});
+            devices.push_back(shelf_.spec(name));
+        }
+        open_.push_back("--fault-points");
+        pool_ = std::make_unique<Pool>(devices, std::vector<std::string>{"--fault-points"});
+    }
+    void start_again() {
+        const auto started = pool_->daemon().start_again(open_);
+        ASSERT_TRUE(started) << started.error().message();
+    }
+    void wait_until_back() {
+        EXPECT_TRUE(eventually([&] {
+            const auto events = pool_->get("/v1/events/list");
+            for (const auto& event : events["events"])
+                if (event["kind"] == "clients-back") return true;
+            return false;
+        }));
+    }
+    // Away from the device; whether it may be said to be safe, other processes here decide.
+    void move_away_from(const std::string& device) {
+        pool_->pull({device});
+        EXPECT_TRUE(eventually([&] {
+            const auto phase = pool_->get("/v1/removals/" + device).value("phase", "");
+            return phase == "unproven" || phase == "safe";
+        }));
+    }
+    std::string fullest() {
+        std::string name;
+        std::uint64_t most = 0;
+        const auto devices = pool_->get("/v1/devices");
+        for (const auto& device : devices["devices"]) {
+            const auto bytes = device.value("data_bytes", std::uint64_t{0});
+            if (bytes >= most) name = device.value("name", "");
+            most = std::max(most, bytes);
+        }
+        return name;
+    }
+    std::size_t mappings() { return pool_->get("/v1/maps")["mappings"].size(); }
+
+    Shelf shelf_;
+    std::vector<std::string> open_;
+    std::unique_ptr<Pool> pool_;
+};
+
+TEST_F(DaemonDeath, ProgramsGoOnAndComeBack) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/one", 1);
+    make_file(*pool_, "/two", 2);
+    Mapper one(*pool_, "/one", Access::Write), two(*pool_, "/two", Access::Write);
+    Mapper reader(*pool_, "/two", Access::Read);
+    ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(two.store(0, 2, kFileBytes), "ok");
+    ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    pool_->daemon().kill();
+    EXPECT_EQ(one.load(0, kFileBytes), "ok 1");
+    ASSERT_EQ(one.store(kPage, 3), "ok");
+    ASSERT_EQ(two.store(kPage, 4), "ok");
+    EXPECT_EQ(two.persist(kPage), "ok");
+    EXPECT_EQ(reader.load(kPage), "ok 4");
+    start_again();
+    wait_until_back();
+    EXPECT_EQ(mappings(), 3u);
+    EXPECT_EQ(one.load(kPage), "ok 3");
+    EXPECT_EQ(reader.load(kPage), "ok 4");
+    // Every device is moved once, and one of the file with a copy is lost.
+    for (const char* device : {"a", "b"}) move_away_from(device);
+    EXPECT_EQ(one.load(0), "ok 1");
+    EXPECT_EQ(one.load(kPage), "ok 3");
+    EXPECT_EQ(one.store(2 * kPage, 5), "ok");
+    EXPECT_EQ(two.persist(0, kFileBytes), "ok");
+    EXPECT_EQ(two.load(kPage), "ok 4");
+    pool_->expect_sound();
+}
+
+// Between the journal and the hole, before the journal, in the middle of the copy ...
+class DaemonDeathAt : public DaemonDeath, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(DaemonDeathAt, WhatWasUnderWayIsFinishedOrUndone) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/one", 1);
+    make_file(*pool_, "/two", 2);
+    Mapper one(*pool_, "/one", Access::Write), two(*pool_, "/two", Access::Write);
+    ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(two.store(0, 2, kFileBytes), "ok");
+    ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    for (int round = 0; round < 2; ++round) {
+        const auto device = place_of(*pool_, "/one", 0).device;
+        pool_->post("/v1/debug/fault-points",
+                    {{"name", GetParam()}, {"times", 1}, {"action", "kill"}});
+        (void)pool_->control().post("/v1/pull", {{"devices", {device}}});
+        EXPECT_TRUE(eventually([&] { return !pool_->control().get("/v1/status"); }));
+        pool_->daemon().kill();
+        // A store may have to wait for the next daemon, and is not lost.
+        one.begin("store 8192 " + std::to_string(10 + round) + " 4096");
+        two.begin("store 8192 " + std::to_string(20 + round) + " 4096");
+        start_again();
+        EXPECT_EQ(one.answer(), "ok");
+        EXPECT_EQ(two.answer(), "ok");
+        EXPECT_EQ(two.persist(8192), "ok");
+        wait_until_back();
+        EXPECT_EQ(one.load(8192), "ok " + std::to_string(10 + round));
+        EXPECT_EQ(two.load(8192), "ok " + std::to_string(20 + round));
+        EXPECT_EQ(one.load(0, 8192), "ok 1");
+        EXPECT_EQ(one.load(12288, kFileBytes - 12288), "ok 1");
+        EXPECT_EQ(two.load(12288, kFileBytes - 12288), "ok 2");
+        pool_->expect_sound();
+    }
+    // The copies are known to be equal again, and one is enough.
+    EXPECT_TRUE(eventually([&] {
+        const auto maps = pool_->get("/v1/maps");
+        for (const auto& mapping : maps["mappings"])
+            if (mapping["path"] == "/two") return mapping["clean_bytes"] == kFileBytes;
+        return false;
+    }));
+    const auto device = place_of(*pool_, "/two", 0).device;
+    pool_->post("/v1/devices/" + device + "/fail", {{"all", true}});
+    EXPECT_EQ(two.load(8192), "ok 21");
+    EXPECT_EQ(two.load(12288, kFileBytes - 12288), "ok 2");
+}
+
+INSTANTIATE_TEST_SUITE_P(Points, DaemonDeathAt,
+                         ::testing::Values("move-fence", "move-copy", "move-journal", "move-punch",
+                                           "move-release"),
+                         [](const auto& tested) {
+                             std::string name(tested.param);
+                             std::replace(name.begin(), name.end(), '-', '_');
+                             return name;
+                         });
+
+// Who has not come back is not moved under his feet, and his memory is nobody else's.
+TEST_F(DaemonDeath, WhoIsStoppedIsWaitedFor) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/one", 1);
+    auto one = std::make_unique<Mapper>(*pool_, "/one", Access::Write);
+    ASSERT_EQ(one->store(0, 1, kFileBytes), "ok");
+    const auto device = place_of(*pool_, "/one", 0).device;
+    one->stop();
+    pool_->daemon().kill();
+    start_again();
+    const auto refused = pool_->control().post("/v1/pull", {{"devices", {device}}});
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message().find("pid " + std::to_string(one->pid())),
+              std::string::npos)
+        << refused.error().message();
+    // Its name goes, and not its bytes.
+    pool_->post("/v1/files/remove", {{"path", "/one"}});
+    one->go_on();
+    EXPECT_EQ(one->load(0, kFileBytes), "ok 1");
+    one->kill();
+    wait_until_back();
+    move_away_from(device);
+    pool_->expect_sound();
+}
+
+// Writers that check every record, while the daemon is killed at any moment of pulls.
+TEST_F(DaemonDeath, AtAnyMomentNoRecordIsLost) {
+    NEEDS_PROOF();
+    const auto seed = test_seed();
+    std::mt19937_64 random(seed);
+    Writers writers(*pool_, 3, 8ull << 20);
+    for (int round = 0; round < 6; ++round) {
+        // So slow that it does not end before the daemon does.
+        const auto device = fullest();
+        const auto pull = [&] {
+            (void)pool_->control().post("/v1/pull",
+                                        {{"devices", {device}}, {"rate_bytes_per_s", 2u << 20}});
+        };
+        pull();
+        writers.let_run(random() % 400);
+        if (random() % 2 == 0) {
+            (void)pool_->control().post("/v1/devices/" + device + "/cancel", Json::object());
+            pull();
+        }
+        pool_->daemon().kill();
+        start_again();
+        wait_until_back();
+        writers.let_run(100);
+    }
+    writers.finish();
+    pool_->expect_sound();
+}
+
+}  // namespace
+}  // namespace refault::tests
