@@ -129,6 +129,9 @@ void Registry::stored(const std::shared_ptr<Session>& session, std::uint64_t add
         const auto page =
             FileRange::of_length(base::align_down(offset, base::kPageBytes), base::kPageBytes);
         if (is_fenced_locked(mapping->inode, page) || is_held_locked(mapping->inode, page)) return;
+        // What is mapped there may be an old place, shut by a daemon that is gone. Who waits is
+        // woken when it is placed anew.
+        if (mapping->layers[0].lags(page)) return;
         const auto region = region_at(mapping->file_range, offset);
         const bool was_clean = mapping->clean.overlaps(region);
         mapping->clean.subtract(region);

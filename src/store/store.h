@@ -337,6 +337,7 @@ class Store {
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
     Status release_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
+    Status punch_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
     // ---- namespace (namespace*.cc, tree*.cc). What is done with names is the same for paths and
     // for inode numbers. They differ in how a name is found and what is asked of who wants it; that

@@ -271,7 +271,19 @@ Status Store::clean_device_locked(DeviceId id, device::Device& device) {
         for (const auto& [offset, length] : allocator_->space(key)->runs())
             RETURN_IF_ERROR(device.punch(DeviceRange::of_length(base + offset, length)));
     }
-    return keeps_left_overs_ ? Status() : release_unowned_locked(id, device);
+    return keeps_left_overs_ ? punch_unowned_locked(id, device)
+                             : release_unowned_locked(id, device);
+}
+
+// What moved away from there was shut in every program before the journal said so: a touch waits. A
+// file that is cut would be SIGBUS, and one that stays older bytes.
+Status Store::punch_unowned_locked(DeviceId id, device::Device& device) {
+    auto files = device.list_segments();
+    if (!files) return files.error();
+    for (const auto segment : *files)
+        if (segment.raw() < device.segment_count() && !allocator_->owner({id, segment}))
+            RETURN_IF_ERROR(device.punch(device.segment_range(segment)));
+    return {};
 }
 
 Status Store::release_unowned_locked(DeviceId id, device::Device& device) {
