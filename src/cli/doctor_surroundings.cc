@@ -18,16 +18,14 @@ Check check_fuse(const DoctorFacts& facts) {
     if (!facts.has_fuse_device)
         return {name, CheckState::Limited, "there is no /dev/fuse", effect,
                 "modprobe fuse; in a container, pass the device in"};
-    // fusermount3 opens the device for an ordinary user.
-    if (facts.is_root) {
-        if (!facts.can_open_fuse_device)
-            return {name, CheckState::Limited, "/dev/fuse may not be opened", effect,
-                    "in a container, allow the device"};
-        if (!facts.can_mount)
-            return {name, CheckState::Limited, "no right to mount (CAP_SYS_ADMIN)", effect,
-                    "in a container, add the capability SYS_ADMIN"};
-        return {name, CheckState::Ok, "/dev/fuse", "", ""};
-    }
+    // fusermount3, though it is root's, opens the device as who calls it.
+    if (!facts.can_open_fuse_device)
+        return {name, CheckState::Limited, "/dev/fuse may not be opened", effect,
+                facts.is_root ? "in a container, allow the device" : "chmod 666 /dev/fuse"};
+    if (facts.is_root && !facts.can_mount)
+        return {name, CheckState::Limited, "no right to mount (CAP_SYS_ADMIN)", effect,
+                "in a container, add the capability SYS_ADMIN"};
+    if (facts.is_root) return {name, CheckState::Ok, "/dev/fuse", "", ""};
     if (facts.fusermount.empty())
         return {name, CheckState::Limited, "fusermount3 is not installed", effect,
                 "install fuse3 (Debian: apt-get install fuse3)"};

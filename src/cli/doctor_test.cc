@@ -25,7 +25,6 @@ DoctorFacts ordinary_user() {
     DoctorFacts facts;
     facts.is_root = false;
     facts.can_mount = false;
-    facts.can_open_fuse_device = false;
     facts.counts_pinned_pages = false;
     facts.userfaultfd = UserfaultfdRight::UserMode;
     facts.run_dir = "/tmp/refault-1000";
@@ -132,6 +131,8 @@ TEST(Doctor, EachThingThatIsNotThereIsNamedWithItsRemedy) {
 TEST(Doctor, WhatAnOrdinaryUserLacksIsNamedWithItsRemedy) {
     using F = DoctorFacts;
     const Case cases[] = {
+        {"mount", [](F& f) { f.can_open_fuse_device = false; }, CheckState::Limited,
+         "chmod 666 /dev/fuse"},
         {"mount", [](F& f) { f.fusermount.clear(); }, CheckState::Limited, "install fuse3"},
         {"mount", [](F& f) { f.is_fusermount_setuid = false; }, CheckState::Limited, "4755"},
         {"mount for others", [](F& f) { f.has_user_allow_other = false; }, CheckState::Limited,
