@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "daemon/control_api.h"
@@ -221,6 +222,25 @@ TEST_F(MonitorTest, LostMetadataIsNotReady) {
     ASSERT_FALSE(health.reasons.empty());
     EXPECT_EQ(health.reasons.front().code, "metadata-lost");
     EXPECT_EQ(metrics().value("refault_ready"), 0);
+}
+
+TEST_F(MonitorTest, ADeviceOfWhichFilesAreGoneIsDamaged) {
+    create({"a", "b"});
+    create_file("/one", 16 << 20);
+    const auto directory = top_ + "/" + place_of("/one")["device"].get<std::string>();
+    // One segment of several: the device is still there.
+    std::filesystem::path segment;
+    for (const auto& entry : std::filesystem::directory_iterator(directory))
+        if (entry.path().filename().string().starts_with("seg-")) segment = entry.path();
+    ASSERT_TRUE(std::filesystem::remove(segment));
+    const auto is_said = [&] {
+        const auto codes = codes_of(api_->health());
+        return std::find(codes.begin(), codes.end(), "device-damaged") != codes.end();
+    };
+    // The limit only bounds a failing test.
+    for (int ms = 0; !is_said() && ms < 60'000; ++ms) ::poll(nullptr, 0, 1);
+    EXPECT_TRUE(is_said()) << to_json(api_->health());
+    EXPECT_TRUE(api_->health().is_ready);
 }
 
 TEST_F(MonitorTest, APlanAndAPulledDeviceAreNoTrouble) {

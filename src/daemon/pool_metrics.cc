@@ -168,6 +168,10 @@ void write_background(MetricsText& out, Pool& pool) {
     out.gauge("refault_mounts", "Mounts of the pool: none or one.", is_mounted ? 1 : 0);
     out.gauge("refault_mount_open_files", "Files that are open on the mount.",
               is_mounted ? static_cast<double>(mount->open_files) : 0);
+    out.counter("refault_mount_requests_total", "Requests of the kernel since the pool is mounted.",
+                is_mounted ? static_cast<double>(mount->requests) : 0);
+    out.gauge("refault_mount_requests_running", "Of these, what is not answered yet.",
+              is_mounted ? static_cast<double>(mount->requests_running) : 0);
 }
 
 void write_metadata(MetricsText& out, const store::Store::LogStatus& log) {
