@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <span>
 
 namespace refault::cli {
 namespace {
@@ -71,10 +72,22 @@ struct Case {
     const char* remedy;  // a part of it
 };
 
-TEST(Doctor, EachThingThatIsNotThereIsNamedWithItsRemedy) {
-    using F = DoctorFacts;
-    constexpr auto kLimited = CheckState::Limited;
-    constexpr auto kMissing = CheckState::Missing;
+using F = DoctorFacts;
+constexpr auto kLimited = CheckState::Limited;
+constexpr auto kMissing = CheckState::Missing;
+
+void expect_each(std::span<const Case> cases, const DoctorFacts& good) {
+    for (const auto& one : cases) {
+        auto facts = good;
+        one.change(facts);
+        const auto check = of(facts, one.check);
+        EXPECT_EQ(check.state, one.state) << one.check << ": " << check.found;
+        EXPECT_TRUE(has(check.remedy, one.remedy)) << one.check << ": " << check.remedy;
+        expect_well_formed(facts);
+    }
+}
+
+TEST(Doctor, WhatTheKernelLacksIsNamedWithItsRemedy) {
     const Case cases[] = {
         {"kernel", [](F& f) { f.kernel_release = "5.15.0-91-generic"; }, kMissing, "5.19"},
         {"kernel", [](F& f) { f.kernel_release = "4.18"; }, kMissing, "5.19"},
@@ -95,6 +108,12 @@ TEST(Doctor, EachThingThatIsNotThereIsNamedWithItsRemedy) {
         {"bad memory", [](F& f) { f.memory_failure_recovery = 0; }, kLimited, "recovery=1"},
         {"file leases", [](F& f) { f.has_leases = false; }, kLimited, "leases-enable=1"},
         {"pinned pages", [](F& f) { f.counts_pinned_pages = false; }, kLimited, "nr_foll_pin"},
+    };
+    expect_each(cases, {});
+}
+
+TEST(Doctor, WhatIsMissingAroundTheKernelIsNamedWithItsRemedy) {
+    const Case cases[] = {
         {"mount", [](F& f) { f.has_fuse_device = false; }, kLimited, "modprobe fuse"},
         {"mount", [](F& f) { f.can_open_fuse_device = false; }, kLimited, "container"},
         {"mount", [](F& f) { f.can_mount = false; }, kLimited, "SYS_ADMIN"},
@@ -118,36 +137,20 @@ TEST(Doctor, EachThingThatIsNotThereIsNamedWithItsRemedy) {
         {"daemon", [](F& f) { f.daemon_version = ""; }, kLimited, "restart"},
         {"daemon", [](F& f) { f.daemon_refusal = "you may not use /x"; }, kLimited, "owner"},
     };
-    for (const auto& one : cases) {
-        DoctorFacts facts;
-        one.change(facts);
-        const auto check = of(facts, one.check);
-        EXPECT_EQ(check.state, one.state) << one.check << ": " << check.found;
-        EXPECT_TRUE(has(check.remedy, one.remedy)) << one.check << ": " << check.remedy;
-        expect_well_formed(facts);
-    }
+    expect_each(cases, {});
 }
 
 TEST(Doctor, WhatAnOrdinaryUserLacksIsNamedWithItsRemedy) {
-    using F = DoctorFacts;
     const Case cases[] = {
-        {"mount", [](F& f) { f.can_open_fuse_device = false; }, CheckState::Limited,
-         "chmod 666 /dev/fuse"},
-        {"mount", [](F& f) { f.fusermount.clear(); }, CheckState::Limited, "install fuse3"},
-        {"mount", [](F& f) { f.is_fusermount_setuid = false; }, CheckState::Limited, "4755"},
-        {"mount for others", [](F& f) { f.has_user_allow_other = false; }, CheckState::Limited,
+        {"mount", [](F& f) { f.can_open_fuse_device = false; }, kLimited, "chmod 666 /dev/fuse"},
+        {"mount", [](F& f) { f.fusermount.clear(); }, kLimited, "install fuse3"},
+        {"mount", [](F& f) { f.is_fusermount_setuid = false; }, kLimited, "4755"},
+        {"mount for others", [](F& f) { f.has_user_allow_other = false; }, kLimited,
          "/etc/fuse.conf"},
-        {"pinned pages", [](F&) {}, CheckState::Limited, "as root"},
-        {"proof", [](F& f) { f.unreadable_processes = 90; }, CheckState::Limited, "as root"},
+        {"pinned pages", [](F&) {}, kLimited, "as root"},
+        {"proof", [](F& f) { f.unreadable_processes = 90; }, kLimited, "as root"},
     };
-    for (const auto& one : cases) {
-        auto facts = ordinary_user();
-        one.change(facts);
-        const auto check = of(facts, one.check);
-        EXPECT_EQ(check.state, one.state) << one.check << ": " << check.found;
-        EXPECT_TRUE(has(check.remedy, one.remedy)) << one.check << ": " << check.remedy;
-        expect_well_formed(facts);
-    }
+    expect_each(cases, ordinary_user());
 }
 
 TEST(Doctor, WhatIsEnoughIsNotComplainedOf) {
