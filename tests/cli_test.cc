@@ -1,8 +1,10 @@
 // The command line as a person uses it: statuses, one-line reasons, --json and --help everywhere,
 // files in and out.
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sstream>
 
 #include "tests/support.h"
@@ -76,7 +78,9 @@ TEST(Cli, WithoutADaemonItSaysHowToStartOne) {
 TEST(Cli, EveryCommandAnswersInJson) {
     Pool pool({"a=ram:64M", "b=ram:64M"});
     Writers writers(pool, 1, 8ull << 20);
-    const std::vector<std::vector<std::string>> commands = {{"pool", "status"},
+    const std::vector<std::vector<std::string>> commands = {{"status"},
+                                                            {"doctor"},
+                                                            {"pool", "status"},
                                                             {"pool", "check"},
                                                             {"device", "list"},
                                                             {"device", "prove", "a"},
@@ -114,7 +118,7 @@ TEST(Cli, EveryCommandHasHelpWithAnExample) {
           "device list", "device pull", "device cancel", "device prove", "ls",         "cat",
           "cp",          "rm",          "mkdir",         "rmdir",        "mv",         "stat",
           "resize",      "create",      "locate",        "maps",         "sessions",   "events",
-          "demo"}) {
+          "demo",        "status",      "doctor"}) {
         std::vector<std::string> arguments;
         std::istringstream in(words);
         for (std::string word; in >> word;) arguments.push_back(word);
@@ -124,6 +128,48 @@ TEST(Cli, EveryCommandHasHelpWithAnExample) {
         EXPECT_NE(result.out.find("Examples:"), std::string::npos) << words;
         EXPECT_NE(result.out.find("--json"), std::string::npos) << words;
     }
+}
+
+TEST(Cli, TheDoctorNeedsNoDaemonAndTellsOfOne) {
+    Pool pool({"a=ram:64M"});
+    const auto of_daemon = [&] {
+        const auto result = run_refault(pool, {"doctor", "--json"});
+        EXPECT_EQ(result.status, 0) << result.out << result.err;
+        const auto answer = Json::parse(result.out, nullptr, false);
+        EXPECT_TRUE(answer.value("is_usable", false)) << result.out;
+        for (const auto& check : answer["checks"])
+            if (check["check"] == "daemon") return check.value("found", "");
+        return std::string();
+    };
+    EXPECT_NE(of_daemon().find("runs, version"), std::string::npos);
+    ASSERT_TRUE(pool.daemon().stop());
+    EXPECT_NE(of_daemon().find("none runs here"), std::string::npos);
+    // No daemon could start where a file is.
+    const auto run_dir = pool.daemon().run_dir();
+    std::filesystem::rename(run_dir, run_dir + "-aside");
+    std::ofstream(run_dir) << "in the way";
+    const auto text = run_refault(pool, {"doctor"});
+    std::filesystem::remove(run_dir);
+    std::filesystem::rename(run_dir + "-aside", run_dir);
+    EXPECT_EQ(text.status, 1) << text.out;
+    EXPECT_NE(text.out.find("mend:"), std::string::npos) << text.out;
+}
+
+TEST(Cli, StatusSaysNothingTwice) {
+    Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
+    EXPECT_NE(run_refault(pool, {"status"}).out.find("health    ok\n"), std::string::npos);
+    ASSERT_EQ(run_refault(pool, {"fail", "b", "--all", "--yes"}).status, 0);
+    const auto result = run_refault(pool, {"status"});
+    EXPECT_NE(result.out.find("health    degraded\n"), std::string::npos) << result.out;
+    std::istringstream in(result.out);
+    int lines_of_b = 0;
+    std::set<std::string> lines;
+    for (std::string line; std::getline(in, line);) {
+        EXPECT_TRUE(lines.insert(line).second) << "twice: " << line;
+        if (line.find(" b ") != std::string::npos) ++lines_of_b;
+    }
+    EXPECT_EQ(lines_of_b, 1) << result.out;
+    EXPECT_EQ(run_refault(pool, {"pool", "status"}).out, result.out);
 }
 
 TEST(Cli, LocateByPagesNamesTheProgramsAndTheSameFiles) {

@@ -51,6 +51,7 @@ void add_loss_commands(CLI::App& app, Context& context);
 void add_mount_commands(CLI::App& app, Context& context);
 void add_scrub_command(CLI::App& pool, Context& context);
 void add_view_commands(CLI::App& app, Context& context);
+void add_doctor_command(CLI::App& app, Context& context);
 void add_demo_commands(CLI::App& app, Context& context);
 
 // A subcommand with --json, --help with examples, and an action.

@@ -4,14 +4,12 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/version.h"
 #include "cli/command.h"
-
-namespace {
-constexpr const char* kVersion = "refault 0.1.0";
-}
 
 int main(int argc, char** argv) {
     using namespace refault::cli;
+    const std::string version = std::string("refault ") + refault::base::kVersion;
     Context context;
     CLI::App app(
         "refault: memory that can be pulled. Talks to the daemon, refaultd.\n\n"
@@ -23,7 +21,7 @@ int main(int argc, char** argv) {
         "  refault device pull b");
     app.require_subcommand(1);
     app.fallthrough();
-    app.set_version_flag("--version", kVersion);
+    app.set_version_flag("--version", version);
     context.run_dir = default_run_dir();
     app.add_option("--run-dir", context.run_dir, "The daemon's run directory (or REFAULT_RUN_DIR)")
         ->envname("REFAULT_RUN_DIR")
@@ -37,12 +35,13 @@ int main(int argc, char** argv) {
     add_loss_commands(app, context);
     add_mount_commands(app, context);
     add_view_commands(app, context);
+    add_doctor_command(app, context);
     add_demo_commands(app, context);
-    add_command(
-        app, context, "version", "Show the version of this program", "  refault version",
-        [&context] {
-            context.finish(Json{{"version", kVersion}}, [](const Json&) { std::puts(kVersion); });
-        });
+    add_command(app, context, "version", "Show the version of this program", "  refault version",
+                [&context, &version] {
+                    context.finish(Json{{"version", version}},
+                                   [&](const Json&) { std::puts(version.c_str()); });
+                });
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp& error) {

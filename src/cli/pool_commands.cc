@@ -1,5 +1,8 @@
 // refault pool ...
+#include <algorithm>
 #include <cstdio>
+#include <map>
+#include <string_view>
 
 #include "base/units.h"
 #include "cli/command.h"
@@ -34,6 +37,36 @@ void show_losses(const Json& losses) {
                     count_of(number("failures_not_repaired"), "failure").c_str());
 }
 
+// What the lines of show_losses() do not say.
+void show_health(const Json& health) {
+    constexpr std::string_view kSaidElsewhere[] = {"device-lost", "ranges-lost", "copies-unplaced",
+                                                   "pages-retired"};
+    std::printf("health    %s\n", health.value("status", "").c_str());
+    for (const auto& reason : health.value("reasons", Json::array()))
+        if (std::find(std::begin(kSaidElsewhere), std::end(kSaidElsewhere),
+                      reason.value("code", "")) == std::end(kSaidElsewhere))
+            std::printf("          %s\n", printable(reason.value("message", "")).c_str());
+}
+
+// One line a device: a lost one has its own already, and a removal under way belongs to its device.
+void show_devices(const Json& status) {
+    const auto& lost = status["losses"]["lost_devices"];
+    std::map<std::string, std::string> phases;
+    for (const auto& removal : status["removals"])
+        phases[removal.value("device", "")] = removal.value("phase", "");
+    for (const auto& device : status["devices"]) {
+        const auto name = device.value("name", "");
+        const auto state = device.value("state", "");
+        if (state == "lost" && std::find(lost.begin(), lost.end(), name) != lost.end()) continue;
+        const auto phase = phases.extract(name);
+        std::printf("device    %-12s %-10s power %s%s\n", name.c_str(), state.c_str(),
+                    device["slot"].value("power", "").c_str(),
+                    phase.empty() ? "" : (", " + phase.mapped()).c_str());
+    }
+    for (const auto& [name, phase] : phases)
+        std::printf("leaving   %-12s %s\n", name.c_str(), phase.c_str());
+}
+
 void show_status(const Json& status) {
     if (!status["kernel"].value("userfaultfd", true))
         std::printf("kernel    no program can map files: %s\n",
@@ -58,13 +91,9 @@ void show_status(const Json& status) {
                 metadata.value("epoch", 0ull), metadata.value("copies", 0),
                 base::format_size(metadata.value("checkpoint_bytes", 0ull)).c_str(),
                 base::format_size(metadata.value("log_bytes", 0ull)).c_str());
+    if (status.contains("health")) show_health(status["health"]);
     show_losses(status["losses"]);
-    for (const auto& device : status["devices"])
-        std::printf("device    %-12s %-10s power %s\n", device.value("name", "").c_str(),
-                    device.value("state", "").c_str(), device["slot"].value("power", "").c_str());
-    for (const auto& removal : status["removals"])
-        std::printf("leaving   %-12s %s\n", removal.value("device", "").c_str(),
-                    removal.value("phase", "").c_str());
+    show_devices(status);
 }
 
 void show_check(const Json& answer, Context& context) {
@@ -133,8 +162,13 @@ void add_pool_commands(CLI::App& app, Context& context) {
                     context.finish(context.client().post("/v1/pool/close", Json::object()),
                                    [](const Json&) { std::printf("closed\n"); });
                 });
-    add_command(*pool, context, "status", "Show the pool", "  refault pool status --json",
-                [&context] { context.finish(context.client().get("/v1/status"), show_status); });
+    const auto status = [&context] {
+        context.finish(context.client().get("/v1/status"), show_status);
+    };
+    add_command(*pool, context, "status", "Show the pool", "  refault pool status --json", status);
+    // What one types first; the same.
+    add_command(app, context, "status", "Show the pool, its health and its devices",
+                "  refault status", status);
     add_scrub_command(*pool, context);
     add_command(*pool, context, "check", "Check the pool's metadata for contradictions",
                 "  refault pool check", [&context] {

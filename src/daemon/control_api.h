@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "base/result.h"
 #include "daemon/event_log.h"
+#include "daemon/health.h"
 #include "daemon/pool.h"
 
 namespace refault::daemon {
@@ -62,6 +63,10 @@ class ControlApi {
     // it.
     bool is_open(const Pool* pool) const;
     EventLog& events() { return events_; }
+    // What probes and scrapes get; no route of the above, since the status or the type of their
+    // answers is another.
+    Health health() const;
+    std::string metrics() const;
 
     Status create_pool(const std::string& name, const std::vector<std::string>& specs);
     Status open_pool(const std::vector<std::string>& specs, bool is_degraded);

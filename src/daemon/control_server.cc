@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "daemon/metrics_text.h"
 #include "daemon/step_writer.h"
 
 namespace refault::daemon {
@@ -304,6 +305,32 @@ void ControlServer::add_event_stream() {
     });
 }
 
+// Answers that are no JSON, or a state rather than an error with another status than 200.
+void ControlServer::add_monitoring_routes() {
+    const auto answer = [](httplib::Response& response, bool is_fine, const Json& body) {
+        response.status = is_fine ? 200 : 503;
+        response.set_content(dump(body) + "\n", "application/json");
+    };
+    http_->server.Get("/v1/health",
+                      [this, answer](const httplib::Request&, httplib::Response& response) {
+                          const auto health = api_.health();
+                          answer(response, health.is_ok(), to_json(health));
+                      });
+    http_->server.Get("/v1/health/ready",
+                      [this, answer](const httplib::Request&, httplib::Response& response) {
+                          const auto health = api_.health();
+                          answer(response, health.is_ready, to_json(health));
+                      });
+    // Takes no lock of the pool: a slow disk must not get the daemon killed.
+    http_->server.Get("/v1/health/live",
+                      [answer](const httplib::Request&, httplib::Response& response) {
+                          answer(response, true, {{"status", "ok"}});
+                      });
+    http_->server.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
+        response.set_content(api_.metrics(), MetricsText::kContentType);
+    });
+}
+
 Status ControlServer::start() {
     if (socket_path_.size() >= sizeof(sockaddr_un::sun_path))
         return Error(Code::Invalid,
@@ -323,6 +350,7 @@ Status ControlServer::start() {
     add_routes();
     add_data_routes();
     add_event_stream();
+    add_monitoring_routes();
     {
         httplib::Client probe(socket_path_);
         probe.set_address_family(AF_UNIX);

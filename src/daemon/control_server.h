@@ -25,6 +25,7 @@ class ControlServer {
     void add_routes();
     void add_data_routes();
     void add_event_stream();
+    void add_monitoring_routes();
 
     ControlApi& api_;
     const std::string socket_path_;

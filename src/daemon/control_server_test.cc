@@ -151,6 +151,34 @@ TEST_F(ControlServerTest, ManyMayConnectAtOnce) {
     }
 }
 
+TEST_F(ControlServerTest, ProbesAndScrapesGetTheirOwnStatusAndType) {
+    const auto state_of = [](const std::string& answer) {
+        return Json::parse(body_of(answer), nullptr, false).value("status", "");
+    };
+    EXPECT_EQ(status_of(get("/v1/health/live")), 200);
+    for (const auto* target : {"/v1/health", "/v1/health/ready"}) {
+        EXPECT_EQ(status_of(get(target)), 503) << target;
+        EXPECT_EQ(state_of(get(target)), "not-ready") << target;
+    }
+    create_pool();
+    for (const auto* target : {"/v1/health", "/v1/health/ready", "/v1/health/live"}) {
+        EXPECT_EQ(status_of(get(target)), 200) << target;
+        EXPECT_EQ(body_of(get(target)), "{\"status\":\"ok\"}\n") << target;
+    }
+    auto lost = post("/v1/devices/b/fail", R"({"all": true})");
+    EXPECT_EQ(status_of(lost), 200) << lost;
+    // It serves, so that it is ready; somebody has to look, so that it is not well.
+    EXPECT_EQ(status_of(get("/v1/health")), 503);
+    EXPECT_EQ(state_of(get("/v1/health")), "degraded");
+    EXPECT_EQ(status_of(get("/v1/health/ready")), 200);
+    const auto metrics = get("/metrics");
+    EXPECT_EQ(status_of(metrics), 200);
+    EXPECT_NE(metrics.find("Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+              metrics.npos);
+    EXPECT_TRUE(body_of(metrics).starts_with("# HELP refault_")) << body_of(metrics);
+    EXPECT_EQ(status_of(ask("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n")), 200);
+}
+
 TEST_F(ControlServerTest, MalformedRequestsGetAnErrorEach) {
     create_pool();
     const std::string head = " HTTP/1.1\r\nHost: x\r\n";

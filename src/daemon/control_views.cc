@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/version.h"
 #include "daemon/control_api.h"
 #include "daemon/failure_views.h"
 #include "daemon/json_views.h"
@@ -39,8 +40,11 @@ bool lies_on(const Json& mapping, const std::string& device) {
 }  // namespace
 
 Result<Json> ControlApi::status() const {
-    Json facts = {
-        {"pid", ::getpid()}, {"kernel", kernel_facts()}, {"last_event", events_.last_sequence()}};
+    Json facts = {{"pid", ::getpid()},
+                  {"version", base::kVersion},
+                  {"kernel", kernel_facts()},
+                  {"health", to_json(health())},
+                  {"last_event", events_.last_sequence()}};
     auto open = pool();
     if (!open) {
         facts["pool"] = nullptr;

@@ -118,9 +118,7 @@ Json to_json(const failure::DetachPlan& plan) {
 Json to_json(const failure::DetachStatus& status) {
     const auto phase = status.phase;
     return {{"phase", std::string(failure::phase_name(phase))},
-            {"is_running", phase == failure::DetachPhase::Asking ||
-                               phase == failure::DetachPhase::Proving ||
-                               phase == failure::DetachPhase::Writing},
+            {"is_running", failure::is_running(phase)},
             {"devices", status.devices},
             {"reason", status.reason},
             {"asked_pids", status.asked},

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
@@ -99,7 +100,7 @@ int main(int argc, char** argv) {
         "  refaultd                                            then: refault pool create ...\n"
         "  refaultd --create scratch --device a=ram:1G --device b=ram:1G\n"
         "  refaultd --open dir:/mnt/pmem0 --open dir:/mnt/pmem1");
-    app.set_version_flag("--version", "refaultd 0.1.0");
+    app.set_version_flag("--version", std::string("refaultd ") + refault::base::kVersion);
     const auto octal = CLI::Validator(
         [](std::string& text) {
             return !text.empty() && text.size() <= 5 &&

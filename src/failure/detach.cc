@@ -49,6 +49,11 @@ std::string_view phase_name(DetachPhase phase) noexcept {
     return "unknown";
 }
 
+bool is_running(DetachPhase phase) noexcept {
+    return phase == DetachPhase::Asking || phase == DetachPhase::Proving ||
+           phase == DetachPhase::Writing;
+}
+
 Detach::Detach(store::Store& store, session::Registry& registry, base::EventSink& events,
                FaultPoints& faults, std::function<void(const std::string&)> on_detached)
     : store_(store),

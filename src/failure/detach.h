@@ -25,6 +25,7 @@ namespace refault::failure {
 
 enum class DetachPhase { None, Asking, Proving, Writing, Detached, Cancelled, Failed };
 std::string_view phase_name(DetachPhase phase) noexcept;
+bool is_running(DetachPhase phase) noexcept;
 
 struct DetachOptions {
     std::string pool_name;  // of the pool that the devices become

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 
@@ -156,7 +157,9 @@ void Mount::serve(std::size_t number) {
         // 0: unmounted; an error: the connection was cut.
         if (got <= 0) break;
         end_reading();
+        requests_.fetch_add(1, std::memory_order_relaxed);
         fuse_session_process_buf(session_, &buffer);
+        answered_.fetch_add(1, std::memory_order_relaxed);
     }
     end_reading();
     std::free(buffer.mem);
@@ -169,6 +172,10 @@ MountInfo Mount::info() const {
     info.directory = options_.directory;
     info.options = kernel_options(options_);
     info.open_files = opens_.count();
+    // In this order: what is answered was asked.
+    const auto answered = answered_.load();
+    info.requests = requests_.load();
+    info.requests_running = info.requests - std::min(answered, info.requests);
     info.has_ended = has_ended();
     return info;
 }

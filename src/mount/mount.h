@@ -28,6 +28,8 @@ struct MountInfo {
     std::string directory;
     std::string options;
     std::uint64_t open_files = 0;
+    std::uint64_t requests = 0;          // of the kernel, since it is mounted
+    std::uint64_t requests_running = 0;  // of which not answered yet
     bool has_ended = false;
 };
 
@@ -82,6 +84,9 @@ class Mount {
     base::CondVar turn_;
     std::size_t reading_ GUARDED_BY(turn_mutex_) = 0;
     std::vector<base::NamedThread> threads_;
+    // Only for people: nothing is ordered by them.
+    std::atomic<std::uint64_t> requests_{0};
+    std::atomic<std::uint64_t> answered_{0};
     std::atomic<bool> is_stopping_{false};
     std::atomic<bool> has_ended_{false};
 };

@@ -124,7 +124,8 @@ std::vector<DeviceUsage> Store::usage() const {
 
 Store::LogStatus Store::log_status() const {
     MutexLock lock(mutex_);
-    return {log_->epoch(), log_->log_bytes(), log_->checkpoint_bytes(), log_->copies()};
+    return {log_->epoch(),  log_->log_bytes(),           log_->checkpoint_bytes(),
+            log_->copies(), good_copies_locked().size(), is_metadata_lost_};
 }
 
 const std::string& Store::name_of_locked(DeviceId device) const {

@@ -288,12 +288,14 @@ class Store {
     // ---- checks.
     // Every violated invariant as one line; empty when all is well. Reads the metadata only.
     std::vector<std::string> check() const;
-    // Bytes of log since the last checkpoint, epoch, devices with a copy: for status.
+    // Bytes of log since the last checkpoint, epoch, devices with a copy: for status and probes.
     struct LogStatus {
         std::uint64_t epoch = 0;
         std::uint64_t log_bytes = 0;
         std::uint64_t checkpoint_bytes = 0;
         std::vector<DeviceId> devices;
+        std::size_t good_copies = 0;  // of which the last write has not failed
+        bool is_lost = false;         // no copy is left: nothing can be changed
     };
     LogStatus log_status() const;
 

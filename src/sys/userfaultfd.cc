@@ -81,6 +81,15 @@ Status userfaultfd_handshake(int fd, Handshake handshake) {
     return {};
 }
 
+Result<UserfaultfdFeatures> userfaultfd_features(int fd) {
+    uffdio_api api{};
+    api.api = UFFD_API;
+    if (::ioctl(fd, UFFDIO_API, &api) != 0) return sys_error("userfaultfd handshake");
+    return UserfaultfdFeatures{(api.features & UFFD_FEATURE_MISSING_SHMEM) != 0,
+                               (api.features & UFFD_FEATURE_MINOR_SHMEM) != 0,
+                               (api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) != 0};
+}
+
 Status userfaultfd_register(int fd, AddressRange range, FaultModes modes) {
     uffdio_register argument{};
     argument.range = kernel_range(range);

@@ -33,6 +33,15 @@ Result<Userfaultfd> create_userfaultfd();
 enum class Handshake { New, MayBeMade };
 Status userfaultfd_handshake(int fd, Handshake handshake = Handshake::New);
 
+// What the kernel can do with shared memory. Takes the place of the handshake, so the descriptor is
+// good for nothing else afterwards.
+struct UserfaultfdFeatures {
+    bool has_missing_shmem = false;
+    bool has_minor_shmem = false;
+    bool write_protects_shmem = false;
+};
+Result<UserfaultfdFeatures> userfaultfd_features(int fd);
+
 // missing: a touch of a page that the file does not have waits. minor: so does one of a page that
 // the file has and the page table has not. write_protect: so does a write to a page marked by
 // userfaultfd_write_protect. Ranges may span several mappings.
