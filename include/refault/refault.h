@@ -17,8 +17,8 @@
  * a child use its parent's session: calls fail with -EPIPE, rf_disconnect does nothing, and the
  * child connects for itself if it wants to.
  *
- * When the daemon is gone, calls fail with -EPIPE. What is mapped keeps working; what was just
- * being moved stays blocked.
+ * When the daemon is gone, what is mapped keeps working, what was just being moved stays shut, and
+ * the session waits for the next daemon, which gets it: see rf_set_patience.
  */
 #pragma once
 

@@ -9,6 +9,7 @@
 #include <refault/refault.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -227,6 +228,10 @@ class Session {
     }
 
     std::string pool_name() const { return rf_pool_name(session_.get()); }
+    // How long a daemon that is gone is waited for; negative: for ever.
+    void set_patience(std::chrono::milliseconds patience) {
+        (void)rf_set_patience(session_.get(), patience.count());
+    }
     // False: a system call that touches memory on the move fails with EFAULT instead of waiting.
     bool handles_kernel_faults() const { return rf_handles_kernel_faults(session_.get()) != 0; }
 

@@ -35,7 +35,8 @@ Error refusal(const wire::Reply& reply) {
 Error daemon_gone() {
     return Error(
         Code::Gone,
-        "the daemon is gone: what is mapped keeps working, for the rest start it and connect anew");
+        "the daemon is gone, and no other has come in time: what is mapped keeps working, for the "
+        "rest start it and connect anew");
 }
 
 Error no_daemon(const Error& error, const std::string& socket_path) {
