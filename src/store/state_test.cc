@@ -214,6 +214,23 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
     }
 }
 
+// A journal of some kilobytes must not ask for gigabytes of books.
+TEST(State, TheSegmentsOfAPoolAreLimited) {
+    State state;
+    std::uint32_t devices = 0;
+    const auto add = [&] {
+        ++devices;
+        base::Uuid uuid;
+        uuid.bytes.fill(static_cast<std::uint8_t>(devices));
+        return state.apply(
+            op::AddDevice{DeviceId(devices), uuid, std::to_string(devices), 4096, 1u << 18});
+    };
+    while (state.has_room_for(1u << 18)) ASSERT_TRUE(add().ok());
+    EXPECT_EQ(devices, kPoolSegmentsMax >> 18);
+    EXPECT_FALSE(add().ok());
+    EXPECT_FALSE(state.has_room_for(1));
+}
+
 TEST(State, NodesAreWholeBeforeTheyHaveNames) {
     auto state = state_of({inode_of(1, FileType::Directory), inode_of(2, FileType::Symlink),
                            inode_of(3, FileType::Fifo)});

@@ -191,22 +191,6 @@ TEST(StoreCopies, LosingADeviceLosesExactlyWhatHasNoOtherCopy) {
     EXPECT_EQ(pool->absent_devices().size(), 1u);
 }
 
-// The daemon may end between what is noted of a failing device and its loss, behind a checkpoint.
-TEST(StoreCopies, ACheckpointInTheMiddleOfALossCanBeOpened) {
-    TestPool pool;
-    pool.create(3, kShape);
-    const auto one = pool.make_file("/one", 150'000);
-    const auto extent = pool->extents(one, FileRange(0, UINT64_MAX)).front();
-    const auto name = (*pool->device(extent.device))->name();
-    pool->set_failed(extent.device);
-    ASSERT_TRUE(pool->evacuate_metadata(extent.device).ok());
-    ASSERT_TRUE(pool->drop_copies(std::span(&extent, 1), FailureKind::SurpriseRemoval).ok());
-    ASSERT_TRUE(pool->rewrite_metadata().ok());
-    pool.reopen();
-    EXPECT_TRUE(pool->find_device(name).ok());
-    pool.expect_sound();
-}
-
 TEST(StoreCopies, ALostDeviceIsKnownWhenItComesBackAlsoAfterARestart) {
     TestPool pool;
     pool.create(3, kShape);
