@@ -48,7 +48,7 @@ void run(Input input) {
     check_one(mended);
 }
 
-const Registration registered({"label", seeds, run, 60'000});
+const Registration registered({"label", seeds, run, 300'000});
 
 }  // namespace
 }  // namespace refault::fuzz

@@ -199,7 +199,7 @@ void run(Input input) {
     use(*store);
 }
 
-const Registration registered({"open", seeds, run, 150});
+const Registration registered({"open", seeds, run, 3'000});
 
 }  // namespace
 }  // namespace refault::fuzz

@@ -141,7 +141,7 @@ void run(Input input) {
     CHECK(image_of(again) == image);
 }
 
-const Registration registered({"operations", seeds, run, 4'000});
+const Registration registered({"operations", seeds, run, 20'000});
 
 }  // namespace
 }  // namespace refault::fuzz

@@ -28,7 +28,7 @@ void run(Input input) {
         CHECK(!option.empty() && option.find_first_of(",=\\") == option.npos);
 }
 
-const Registration registered({"options", seeds, run, 60'000});
+const Registration registered({"options", seeds, run, 300'000});
 
 }  // namespace
 }  // namespace refault::fuzz

@@ -68,7 +68,7 @@ void run(Input input) {
     if (is_from_daemon) CHECK(message_of(into) == *message);
 }
 
-const Registration registered({"pager", seeds, run, 60'000});
+const Registration registered({"pager", seeds, run, 300'000});
 
 }  // namespace
 }  // namespace refault::fuzz

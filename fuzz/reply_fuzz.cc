@@ -27,7 +27,7 @@ void run(Input input) {
         CHECK(same_bytes(wire::encode(*reply), input));
 }
 
-const Registration registered({"reply", seeds, run, 60'000});
+const Registration registered({"reply", seeds, run, 300'000});
 
 }  // namespace
 }  // namespace refault::fuzz

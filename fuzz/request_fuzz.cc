@@ -38,7 +38,7 @@ void run(Input input) {
         CHECK(same_bytes(wire::encode(*request), input));
 }
 
-const Registration registered({"request", seeds, run, 60'000});
+const Registration registered({"request", seeds, run, 300'000});
 
 }  // namespace
 }  // namespace refault::fuzz

@@ -39,7 +39,7 @@ void run(Input input) {
     if (const auto size = base::parse_size(text)) CHECK(!base::format_size(*size).empty());
 }
 
-const Registration registered({"spec", seeds, run, 60'000});
+const Registration registered({"spec", seeds, run, 300'000});
 
 }  // namespace
 }  // namespace refault::fuzz
