@@ -82,7 +82,7 @@ void run(Input input) {
     CHECK(answer.empty() || answer.starts_with("HTTP/1."));
 }
 
-const Registration registered({"http", seeds, run, 2'000});
+const Registration registered({"http", seeds, run, 300});
 
 }  // namespace
 }  // namespace refault::fuzz

@@ -187,7 +187,7 @@ void run(Input input) {
             if (!state.apply_record(record)) return;
 }
 
-const Registration registered({"log", seeds, run, 3'000});
+const Registration registered({"log", seeds, run, 1'000});
 
 }  // namespace
 }  // namespace refault::fuzz
