@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and testing need, if any is missing. Does nothing, quietly, when all are there,
-# so an ordinary user can run it without sudo on a prepared machine. --list prints the packages and installs nothing.
+# so an ordinary user can run it without sudo on a prepared machine. --fuzz also installs what tools/fuzz.sh needs. --list
+# prints the packages and installs nothing.
 set -euo pipefail
 
 packages=(
@@ -14,11 +15,15 @@ packages=(
     libpmemobj-dev                                  # refault-bench persist compares with it
 )
 
+if [[ ${1-} == --fuzz ]]; then
+    packages+=(clang libclang-rt-14-dev)            # libFuzzer
+    shift
+fi
 if [[ ${1-} == --list ]]; then
     printf '%s\n' "${packages[@]}"
     exit 0
 elif [[ $# -gt 0 ]]; then
-    echo "usage: tools/install-deps.sh [--list]" >&2
+    echo "usage: tools/install-deps.sh [--fuzz] [--list]" >&2
     exit 2
 fi
 

@@ -60,7 +60,7 @@ nlohmann::json to_json(const EventLog::Numbered& event) {
                   calendar.tm_sec, static_cast<int>(ms % 1000));
     nlohmann::json json = {{"seq", event.sequence}, {"time", time}, {"kind", event.event.kind}};
     for (const auto& [name, value] : event.event.fields)
-        std::visit([&](const auto& v) { json[name] = v; }, value);
+        std::visit([&into = json[name]](const auto& v) { into = v; }, value);
     return json;
 }
 

@@ -8,6 +8,11 @@ namespace refault::store {
 using base::DeviceId;
 using base::Result;
 
+base::Error too_many_segments(const device::Device& device) {
+    return {base::Code::Invalid, "with device " + device.name() +
+                                     " the pool has too many segments; give it larger ones"};
+}
+
 Result<device::Label> fresh_label(const device::Device& device, const base::Uuid& pool,
                                   DeviceId id) {
     if (!is_possible_shape(device.segment_bytes(), device.segment_count()))

@@ -81,6 +81,16 @@ TEST_F(Holes, GrowingTakesNoSpace) {
     EXPECT_TRUE(pool->files_that_need_attention().empty());
 }
 
+TEST_F(Holes, OnlyFilesAreWritten) {
+    const auto made =
+        Tree(*pool).make(base::kRootInode, "l", {FileType::Symlink, 0, 0, 0, 0, "/x"});
+    ASSERT_TRUE(made.ok());
+    EXPECT_EQ(errno_of(pool->write_growing(base::kRootInode, 0, Content(1))), EISDIR);
+    EXPECT_EQ(errno_of(pool->write_growing(made->inode, 0, Content(1))), EINVAL);
+    EXPECT_EQ(errno_of(pool->write(made->inode, 0, Content(1))), EINVAL);
+    pool.expect_sound();
+}
+
 TEST_F(Holes, AFileMayBeLargerThanThePool) {
     const auto file = make(0);
     {

@@ -32,6 +32,8 @@ Attributes get_attributes(Decoder& in) {
     a.uid = in.u32();
     a.gid = in.u32();
     a.size_bytes = in.u64();
+    // Sizes are rounded up to pages later.
+    if (a.size_bytes > kFileBytesMax) in.fail();
     a.modified_ns = in.u64();
     a.changed_ns = in.u64();
     a.created_ns = in.u64();

@@ -74,6 +74,17 @@ TEST(Operation, EveryKindSurvivesEncoding) {
     EXPECT_EQ(std::get<op::SetExtended>((*decoded)[23]), std::get<op::SetExtended>(operations[23]));
 }
 
+TEST(Operation, ASizeThatCannotBeRoundedUpIsRefused) {
+    Attributes attributes;
+    attributes.inode = InodeNo(7);
+    for (const auto& [size, is_good] :
+         {std::pair(kFileBytesMax, true), {kFileBytesMax + 1, false}, {UINT64_MAX, false}}) {
+        attributes.size_bytes = size;
+        const Operation operation = op::CreateInode{attributes};
+        EXPECT_EQ(decode_operations(encode_operations({&operation, 1})).ok(), is_good) << size;
+    }
+}
+
 TEST(Operation, CutShortIsCorrupt) {
     for (const auto& operation : one_of_each()) {
         const auto bytes = encode_operations({&operation, 1});

@@ -120,6 +120,15 @@ std::vector<Bytes> State::image() const {
     };
     put(op::SetPool{pool_uuid_, pool_name_});
     put(op::SetCounters{next_inode_, next_device_});
+    // Before the devices: of one that is about to be lost there are notes while it is still a
+    // member, and no name yet.
+    for (const auto& [id, absent] : absent_) {
+        for (const auto& extent : absent.extents) put(op::NoteAbsent{extent});
+        if (absent.name.empty()) continue;
+        put(op::LoseDevice{id, absent.uuid, absent.name, absent.segment_bytes,
+                           absent.segment_count});
+        if (absent.generation != 0) put(op::SetGeneration{id, absent.generation});
+    }
     for (const auto& [id, device] : devices_) {
         put(op::AddDevice{id, device.uuid, device.name, device.map.segment_bytes(),
                           device.map.segment_count()});
@@ -155,12 +164,6 @@ std::vector<Bytes> State::image() const {
     for (const auto& [number, node] : inodes_) {
         for (const auto& lost : node.lost.all()) put(op::MarkLost{number, lost});
         if (node.is_unsynced) put(op::SetUnsynced{number, true});
-    }
-    for (const auto& [id, absent] : absent_) {
-        for (const auto& extent : absent.extents) put(op::NoteAbsent{extent});
-        put(op::LoseDevice{id, absent.uuid, absent.name, absent.segment_bytes,
-                           absent.segment_count});
-        if (absent.generation != 0) put(op::SetGeneration{id, absent.generation});
     }
     if (!encoder.data().empty()) records.push_back(encoder.take());
     return records;

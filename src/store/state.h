@@ -91,6 +91,9 @@ class State {
     InodeNo next_inode() const noexcept { return next_inode_; }
     DeviceId next_device() const noexcept { return next_device_; }
 
+    // Whether a device of so many segments can join: the books of a pool have kPoolSegmentsMax.
+    bool has_room_for(std::uint32_t segment_count) const noexcept;
+
     // nullptr when there is none.
     const Inode* inode(InodeNo number) const;
     const std::unordered_map<InodeNo, Inode>& inodes() const noexcept { return inodes_; }
@@ -146,6 +149,9 @@ class State {
     std::map<DeviceId, Device> devices_;
     std::map<DeviceId, Absent> absent_;
 };
+
+// Of all devices together. Their books are in memory, some 64 bytes each, whatever a journal says.
+inline constexpr std::uint64_t kPoolSegmentsMax = 1ull << 22;
 
 // Segments from 4 KiB to 1 GiB, and not too many of them.
 bool is_possible_shape(std::uint64_t segment_bytes, std::uint32_t segment_count) noexcept;

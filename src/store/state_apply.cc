@@ -32,6 +32,12 @@ bool is_possible_shape(std::uint64_t segment_bytes, std::uint32_t segment_count)
            segment_bytes <= kSegmentBytesMax && segment_count > 0 && segment_count <= kSegmentsMax;
 }
 
+bool State::has_room_for(std::uint32_t segment_count) const noexcept {
+    std::uint64_t sum = segment_count;
+    for (const auto& [id, device] : devices_) sum += device.map.segment_count();
+    return sum <= kPoolSegmentsMax;
+}
+
 Status State::on(const op::SetPool& o) {
     if (pool_uuid_ != base::Uuid{}) return misfit("two pool records");
     pool_uuid_ = o.uuid;
@@ -55,6 +61,7 @@ Status State::on(const op::AddDevice& o) {
     for (const auto& [id, device] : devices_)
         if (id == o.id || device.name == o.name || device.uuid == o.uuid)
             return misfit("a device is there twice");
+    if (!has_room_for(o.segment_count)) return misfit("the devices have too many segments");
     devices_.try_emplace(
         o.id, Device{o.uuid, o.name, ReverseMap(o.id, o.segment_bytes, o.segment_count), 0});
     next_device_ = std::max(next_device_, DeviceId(o.id.raw() + 1));

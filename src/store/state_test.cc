@@ -110,6 +110,29 @@ TEST(State, ImageHasNamesNodesTimesAndAttributes) {
     EXPECT_EQ(again.inode(InodeNo(2))->rare->extended.at("user.x"), Bytes(70, 1));
 }
 
+// What is on a device that fails is noted before the device is lost: a checkpoint may come between.
+TEST(State, ImageHasNotesOfADeviceThatIsAboutToBeLost) {
+    const auto uuid = *base::Uuid::random();
+    auto operations = small_pool();
+    auto noted = extent_of(4, 0, 4, 2);
+    noted.device = DeviceId(2);
+    const op::AddDevice add{DeviceId(2), uuid, "b", kSegmentBytes, 8};
+    const op::LoseDevice lose{DeviceId(2), uuid, "b", kSegmentBytes, 8};
+    operations.insert(operations.end(), {add, op::NoteAbsent{noted}});
+    auto state = state_of(operations);
+    for (const bool comes_back : {false, true}) {
+        State again;
+        for (const auto& record : state.image()) ASSERT_TRUE(again.apply_record(record).ok());
+        EXPECT_EQ(image_of(again), image_of(state));
+        EXPECT_NE(again.device(DeviceId(2)), nullptr);
+        ASSERT_NE(again.absent(DeviceId(2)), nullptr);
+        EXPECT_EQ(again.absent(DeviceId(2))->extents, (std::vector<Extent>{noted}));
+        EXPECT_EQ(again.absent(DeviceId(2))->name, comes_back ? "b" : "");
+        ASSERT_TRUE(state.apply(lose).ok());
+        ASSERT_TRUE(state.apply(add).ok());
+    }
+}
+
 TEST(State, NumbersAreNotGivenTwiceAfterACheckpoint) {
     auto state = state_of(small_pool());
     ASSERT_TRUE(
@@ -189,6 +212,23 @@ TEST(State, WhatDoesNotFitIsCorruptAndChangesNothing) {
         EXPECT_EQ(applied.error().code(), base::Code::Corrupt) << "misfit " << i;
         ASSERT_EQ(image_of(state), before) << "misfit " << i;
     }
+}
+
+// A journal of some kilobytes must not ask for gigabytes of books.
+TEST(State, TheSegmentsOfAPoolAreLimited) {
+    State state;
+    std::uint32_t devices = 0;
+    const auto add = [&] {
+        ++devices;
+        base::Uuid uuid;
+        uuid.bytes.fill(static_cast<std::uint8_t>(devices));
+        return state.apply(
+            op::AddDevice{DeviceId(devices), uuid, std::to_string(devices), 4096, 1u << 18});
+    };
+    while (state.has_room_for(1u << 18)) ASSERT_TRUE(add().ok());
+    EXPECT_EQ(devices, kPoolSegmentsMax >> 18);
+    EXPECT_FALSE(add().ok());
+    EXPECT_FALSE(state.has_room_for(1));
 }
 
 TEST(State, NodesAreWholeBeforeTheyHaveNames) {

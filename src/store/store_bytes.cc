@@ -195,6 +195,9 @@ Result<Store::FilePart> Store::fill_part(InodeNo inode, FileRange range, std::ui
     MutexLock lock(mutex_);
     const auto* node = state_->inode(inode);
     if (node == nullptr) return no_inode(inode);
+    if (!node->has_bytes())
+        return Error(Code::Invalid, "only files have bytes to write",
+                     node->is_directory() ? EISDIR : EINVAL);
     if (!node->lost.empty() && !node->lost.overlapping(range).empty())
         return Error(
             Code::Io,

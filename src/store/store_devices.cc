@@ -30,6 +30,7 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
         if (other.name == device->name())
             return Error(Code::Exists, "the pool has a device " + device->name() +
                                            " already; choose another name");
+    if (!state_->has_room_for(device->segment_count())) return too_many_segments(*device);
     const auto id = state_->next_device();
     const auto label = fresh_label(*device, pool_uuid_, id);
     if (!label) return label.error();

@@ -208,5 +208,21 @@ TEST(StoreDevices, LogGoesOnForeverInASmallPool) {
     pool.expect_sound();
 }
 
+// The daemon may end between what is noted of a failing device and its loss, behind a checkpoint.
+TEST(StoreDevices, ACheckpointInTheMiddleOfALossCanBeOpened) {
+    TestPool pool;
+    pool.create(3);
+    const auto one = pool.make_file("/one", 150'000);
+    const auto extent = pool->extents(one, FileRange(0, UINT64_MAX)).front();
+    const auto name = (*pool->device(extent.device))->name();
+    pool->set_failed(extent.device);
+    ASSERT_TRUE(pool->evacuate_metadata(extent.device).ok());
+    ASSERT_TRUE(pool->drop_copies(std::span(&extent, 1), FailureKind::SurpriseRemoval).ok());
+    ASSERT_TRUE(pool->rewrite_metadata().ok());
+    pool.reopen();
+    EXPECT_TRUE(pool->find_device(name).ok());
+    pool.expect_sound();
+}
+
 }  // namespace
 }  // namespace refault::store

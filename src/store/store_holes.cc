@@ -103,15 +103,17 @@ Result<std::uint64_t> Store::next_hole(InodeNo inode, std::uint64_t offset) cons
     if (node == nullptr) return Error(Code::NotFound, "the file is gone", ESTALE);
     const auto size = node->attributes.size_bytes;
     if (offset >= size) return Error(Code::NotFound, "the offset lies behind the end", ENXIO);
+    // What is lost may be longer than the pool; it is passed over as a whole, as extents are.
+    const auto lost = node->lost.overlapping(FileRange(offset, size));
+    auto next = lost.begin();
     for (auto at = offset; at < size;) {
-        const auto end = node->extents.end_of(at);
-        if (end > at) {
+        while (next != lost.end() && next->range.end() <= at) ++next;
+        if (const auto end = node->extents.end_of(at); end > at)
             at = end;
-        } else if (const auto lost = node->lost.overlapping(FileRange(at, at + 1)); !lost.empty()) {
-            at = base::align_down(at, kPageBytes) + kPageBytes;
-        } else {
+        else if (next != lost.end() && next->range.begin() <= at)
+            at = next->range.end();
+        else
             return at;
-        }
     }
     return size;
 }

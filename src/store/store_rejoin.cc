@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/range_set.h"
 #include "store/change.h"
+#include "store/fresh_label.h"
 #include "store/move_book.h"
 #include "store/state.h"
 #include "store/store.h"
@@ -180,6 +181,7 @@ Result<Store::Rejoined> Store::rejoin_device(DevicePtr device) {
     if (absent.segment_bytes != device->segment_bytes() ||
         absent.segment_count != device->segment_count())
         return Error(Code::Corrupt, "device " + absent.name + " has another size than it had");
+    if (!state_->has_room_for(absent.segment_count)) return too_many_segments(*device);
     for (const auto& [other_id, other] : state_->devices())
         if (other.name == absent.name)
             return Error(Code::Exists, "the pool has another device " + absent.name +
