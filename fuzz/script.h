@@ -29,7 +29,8 @@ class Script {
     }
     // A length byte and so many bytes.
     Input bytes() {
-        const auto taken = rest_.first(std::min<std::size_t>(u8(), rest_.size()));
+        const std::size_t wanted = u8();
+        const auto taken = rest_.first(std::min(wanted, rest_.size()));
         rest_ = rest_.subspan(taken.size());
         return taken;
     }

@@ -134,6 +134,7 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_, faults_,
                                                 [this](const std::string& name) { forget(name); });
     tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_, faults_);
+    const bool has_predecessors = !predecessors.pids.empty();
     absent_ = std::make_unique<failure::AbsentClients>(std::move(predecessors.segments),
                                                        std::move(predecessors.pids), *registry_);
     files_->set_move_gate([this] { return check_nobody_is_absent(); });
@@ -142,7 +143,10 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
     RETURN_IF_ERROR(server_->start());
     if (const auto back = check_nobody_is_absent(); !back)
         events_.publish({"clients-absent", {{"reason", back.error().message()}}});
-    absent_->when_all_are_back([this] { begin_to_repair(); });
+    absent_->when_all_are_back([this, has_predecessors] {
+        begin_to_repair();
+        if (has_predecessors) events_.publish({"clients-back", {}});
+    });
     return {};
 }
 
@@ -151,7 +155,6 @@ void Pool::begin_to_repair() {
     failures_->start();
     resync_->start();
     tracker_->start();
-    events_.publish({"clients-back", {}});
 }
 
 // Clients and operators first, then who works on their behalf, then what that works with. The mount
