@@ -1,3 +1,4 @@
+// What a ticket opens, and for whom.
 #include "session/ticket.h"
 
 #include <gtest/gtest.h>
