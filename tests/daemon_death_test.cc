@@ -93,6 +93,31 @@ TEST_F(DaemonDeath, ProgramsGoOnAndComeBack) {
     pool_->expect_sound();
 }
 
+// What a program must not be shown before it has said so is not shown by the next daemon either.
+TEST_F(DaemonDeath, WhatIsHeldBackStaysHeldBack) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/two", 2);
+    Mapper two(*pool_, "/two", Access::Write);
+    ASSERT_EQ(two.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    // Not persisted: the copy lacks it.
+    ASSERT_EQ(two.store(8192, 2), "ok");
+    const auto place = place_of(*pool_, "/two", 8192);
+    pool_->post("/v1/devices/" + place.device + "/fail",
+                {{"offset", place.offset}, {"length", kPage}});
+    const auto held_back = two.load(8192);
+    ASSERT_TRUE(held_back.starts_with("sigbus ")) << held_back;
+    for (int round = 0; round < 2; ++round) {
+        pool_->daemon().kill();
+        start_again();
+        wait_until_back();
+        EXPECT_EQ(two.load(8192), held_back);
+        EXPECT_EQ(two.load(0, 8192), "ok 1");
+    }
+    EXPECT_EQ(two.say("accept 8192 4096"), "ok");
+    EXPECT_EQ(two.load(8192), "ok 1");
+}
+
 // Between the journal and the hole, before the journal, in the middle of the copy ...
 class DaemonDeathAt : public DaemonDeath, public ::testing::WithParamInterface<const char*> {};
 

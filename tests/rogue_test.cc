@@ -170,6 +170,60 @@ TEST(Rogue, DescriptorsOfAnotherKindAreRefused) {
     }
 }
 
+// Who says that he comes back gets what he has had open, and nothing else.
+TEST(Rogue, AReturnOpensNothingNew) {
+    Pool pool({"a=ram:64M", "b=ram:64M"});
+    pool.post("/v1/files/create", {{"path", "/secret"}, {"mode", 0600}});
+    const auto secret = pool.get("/v1/files/stat?path=/secret").value("inode", std::uint64_t{0});
+    ASSERT_NE(secret, 0u);
+    auto uffd = sys::create_userfaultfd();
+    auto pair = sys::seqpacket_pair();
+    ASSERT_TRUE(uffd && pair);
+    auto channel = sys::connect_seqpacket(pool.daemon().session_socket());
+    ASSERT_TRUE(channel);
+    const auto ask = [&](const auto& message, std::span<const int> descriptors = {}) {
+        wire::Reply none;
+        none.error = -1;
+        if (!sys::send_message(channel->get(), wire::encode(message), descriptors)) return none;
+        auto answer = sys::receive_message(channel->get(), wire::kMessageBytesMax);
+        auto reply =
+            answer ? wire::decode_reply(answer->bytes) : base::Result<wire::Reply>(answer.error());
+        return reply ? *reply : none;
+    };
+    const auto request = [&](wire::Request message) { return ask(message); };
+    // A handshake that was not made is no harm.
+    ASSERT_EQ(
+        ask(wire::Hello{true, /*returns=*/true}, std::array{uffd->fd.get(), pair->second.get()})
+            .error,
+        0);
+    const auto mine = request(wire::CreateFile{"/mine", 0600, true});
+    ASSERT_EQ(mine.error, 0) << mine.message;
+    ASSERT_EQ(request(wire::Resize{mine.handle, kFileBytes}).error, 0);
+    EXPECT_EQ(request(wire::Reopen{mine.ticket, 77}).error, 0);
+    EXPECT_EQ(request(wire::Reopen{mine.ticket, 77}).error, EBADF);
+    EXPECT_EQ(request(wire::Reopen{mine.ticket, 0}).error, EBADF);
+    auto forged = mine.ticket;
+    forged[0] = static_cast<char>(secret);
+    EXPECT_EQ(request(wire::Reopen{forged, 78}).error, EACCES);
+    EXPECT_EQ(request(wire::Reopen{"", 78}).error, EACCES);
+    EXPECT_EQ(request(wire::StatHandle{78}).error, EBADF);
+    constexpr std::uint64_t kAddress = 1ull << 40;
+    const auto remap = [&](const std::string& ticket, std::uint64_t address,
+                           std::vector<wire::Remap::Part> held) {
+        return request(wire::Remap{ticket, 0, 65536, address, base::Access::ReadWrite, held}).error;
+    };
+    EXPECT_EQ(remap(forged, kAddress, {}), EACCES);
+    EXPECT_EQ(remap(mine.ticket, kAddress + 1, {}), EINVAL);
+    EXPECT_EQ(remap(mine.ticket, ~std::uint64_t{4095}, {}), EINVAL);
+    EXPECT_EQ(remap(mine.ticket, kAddress, {{65536, 4096}}), EINVAL);
+    EXPECT_EQ(remap(mine.ticket, kAddress, {{~std::uint64_t{4095}, 8192}}), EINVAL);
+    EXPECT_EQ(remap(mine.ticket, kAddress, {{4096, 4096}}), 0);
+    EXPECT_EQ(remap(mine.ticket, kAddress, {}), EINVAL) << "over another of its mappings";
+    channel->reset();
+    EXPECT_TRUE(eventually([&] { return pool.get("/v1/maps")["mappings"].empty(); }));
+    pool.expect_sound();
+}
+
 TEST(Rogue, DescriptorsInFlightKeepTheLightAmber) {
     NEEDS_PROOF();
     Pool pool({"a=ram:64M", "b=ram:64M"});
