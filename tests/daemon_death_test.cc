@@ -118,6 +118,38 @@ TEST_F(DaemonDeath, WhatIsHeldBackStaysHeldBack) {
     EXPECT_EQ(two.load(8192), "ok 1");
 }
 
+// The primary goes while there is no daemon.
+TEST_F(DaemonDeath, WhatACopyTookOverMeanwhileIsHeldBackFromWriters) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/two", 2);
+    make_file(*pool_, "/back", 2);
+    pool_->post("/v1/files/set", {{"path", "/back"}, {"on_loss", "rollback"}});
+    Mapper two(*pool_, "/two", Access::Write), reader(*pool_, "/two", Access::Read);
+    Mapper back(*pool_, "/back", Access::Write);
+    for (auto* mapper : {&two, &back}) {
+        ASSERT_EQ(mapper->store(0, 1, kFileBytes), "ok");
+        ASSERT_EQ(mapper->persist(0, kFileBytes), "ok");
+        ASSERT_EQ(mapper->store(8192, 2), "ok");
+    }
+    const auto primary = place_of(*pool_, "/two", 0).device;
+    const bool is_same = place_of(*pool_, "/back", 0).device == primary;
+    pool_->daemon().kill();
+    shelf_.take(primary);
+    ASSERT_TRUE(pool_->daemon().start_again({}));
+    std::vector<std::string> left;
+    for (const char* name : {"a", "b", "c", "d"})
+        if (name != primary) left.push_back("dir:" + shelf_.path(name));
+    pool_->post("/v1/pool/open", {{"devices", left}, {"degraded", true}});
+    EXPECT_TRUE(eventually([&] { return mappings() == 3; }));
+    const auto held_back = two.load(8192);
+    EXPECT_TRUE(held_back.starts_with("sigbus ")) << held_back;
+    EXPECT_EQ(reader.load(8192), "ok 1") << "it has stored nothing";
+    EXPECT_EQ(back.load(8192), is_same ? "ok 1" : "ok 2");
+    EXPECT_EQ(two.say("accept 0 " + std::to_string(kFileBytes)), "ok");
+    EXPECT_EQ(two.load(0, kFileBytes), "ok 1");
+    EXPECT_TRUE(pool_->get("/v1/lost")["lost"].empty());
+}
+
 // Between the journal and the hole, before the journal, in the middle of the copy ...
 class DaemonDeathAt : public DaemonDeath, public ::testing::WithParamInterface<const char*> {};
 

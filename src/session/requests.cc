@@ -197,6 +197,10 @@ Result<Reply> Connection::handle(const wire::Remap& request) {
             return Error(Code::Invalid, "a part that is held back lies outside of the mapping");
         held.add(FileRange::of_length(request.offset + part.offset, part.length));
     }
+    if (wanted->access == Access::ReadWrite)
+        for (const auto part :
+             context_.store.taken_over_at_open(opened->inode).parts(wanted->range))
+            held.add(part);
     return map(*wanted, {opened->inode, opened->access}, Populate::No, std::move(held));
 }
 

@@ -29,6 +29,7 @@
 
 #include "base/cred.h"
 #include "base/mutex.h"
+#include "base/range_set.h"
 #include "base/result.h"
 #include "device/device.h"
 #include "store/layout_lock.h"
@@ -76,6 +77,9 @@ class Store {
                                                bool allow_missing = false,
                                                LeftOvers left_overs = LeftOvers::Clear);
     void clear_left_overs();
+    // Where another copy took over while the pool was opened: it may be older than what programs
+    // that come back have stored. Empty for files that roll back.
+    base::RangeSet taken_over_at_open(InodeNo inode) const;
     // Writes nothing: every change is in the log already.
     ~Store();
 
@@ -338,6 +342,7 @@ class Store {
     Status remove_orphans_locked() REQUIRES(mutex_);
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
+    void note_taken_over_locked(const Dropped& dropped) REQUIRES(mutex_);
     Status release_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
     Status punch_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 
@@ -475,6 +480,7 @@ class Store {
     std::set<InodeNo> detaching_ GUARDED_BY(mutex_);
     // Until clear_left_overs() everything is held.
     bool keeps_left_overs_ GUARDED_BY(mutex_) = false;
+    std::map<InodeNo, base::RangeSet> taken_over_at_open_ GUARDED_BY(mutex_);
     MediaErrorSink media_error_sink_ GUARDED_BY(mutex_);
 };
 

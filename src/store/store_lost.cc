@@ -86,8 +86,24 @@ Status Store::end_broken_repairs_locked() {
         Dropped dropped{primary, {}, {}};
         drop_copy_locked(primary, FailureKind::Poison, change, dropped);
         for (const auto& operation : change.operations) RETURN_IF_ERROR(state_->apply(operation));
+        note_taken_over_locked(dropped);
     }
     return {};
+}
+
+void Store::note_taken_over_locked(const Dropped& dropped) {
+    for (const auto& range : dropped.promoted) taken_over_at_open_[dropped.extent.inode].add(range);
+}
+
+// What is to roll back is nobody's concern.
+base::RangeSet Store::taken_over_at_open(InodeNo inode) const {
+    MutexLock lock(mutex_);
+    const auto at = taken_over_at_open_.find(inode);
+    const auto* node = state_->inode(inode);
+    if (at == taken_over_at_open_.end() || node == nullptr ||
+        node->attributes.on_loss == OnLoss::Rollback)
+        return {};
+    return at->second;
 }
 
 std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {

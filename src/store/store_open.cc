@@ -185,6 +185,7 @@ Status Store::lose_missing_locked(DeviceId id) {
             drop_copy_locked(extent, FailureKind::SurpriseRemoval, change, dropped);
             for (const auto& operation : change.operations)
                 RETURN_IF_ERROR(state_->apply(operation));
+            note_taken_over_locked(dropped);
         }
     }
     for (const auto segment : owned) RETURN_IF_ERROR(state_->apply(op::DisownSegment{id, segment}));
