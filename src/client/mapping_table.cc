@@ -42,8 +42,7 @@ Status MappingTable::prepare() {
 Result<std::uint64_t> MappingTable::reserve(std::uint64_t wanted, Access access) {
     CHECK(wanted > 0 && base::is_aligned(wanted, kPageBytes));
     const bool has_mirrors = access == Access::ReadWrite;
-    const auto copies = has_mirrors ? wire::kReplicasMax : 1;
-    const std::uint64_t length = has_mirrors ? wire::mirror_stride(wanted) * copies : wanted;
+    const std::uint64_t length = wire::reserved_bytes(wanted, access);
     const std::uint64_t padded = length + kHugePageBytes;
     if (wanted > UINT64_MAX / (2 * wire::kReplicasMax))
         return Error(Code::NoSpace, "no program has that many addresses; map less", ENOMEM);
@@ -86,15 +85,14 @@ Status MappingTable::identify(std::uint64_t address, MappingId id) {
     return Error(Code::Corrupt, "the daemon gave a mapping two numbers");
 }
 
-void MappingTable::set_origin(std::uint64_t address, std::string ticket, std::uint64_t file_offset,
-                              Access access) {
+void MappingTable::set_origin(std::uint64_t address, std::string ticket,
+                              std::uint64_t file_offset) {
     SignalBlock signals;
     MutexLock lock(mutex_);
     Mapping* const mapping = find_locked(address);
     CHECK(mapping != nullptr);
     mapping->ticket.swap(ticket);  // what is freed is freed without the lock
     mapping->file_offset = file_offset;
-    mapping->access = access;
 }
 
 std::optional<MappingId> MappingTable::id(std::uint64_t address) const {
@@ -110,7 +108,7 @@ std::vector<wire::Remap> MappingTable::remaps() const {
     for (const auto& [address, mapping] : mappings_) {
         if (!mapping.id) continue;
         wire::Remap remap{mapping.ticket, mapping.file_offset, mapping.addresses.length(),
-                          address,        mapping.access,      {}};
+                          address,        mapping.access(),    {}};
         if (mapping.mirrors) remap.held = mapping.mirrors->held_parts(wire::kHeldPartsMax);
         all.push_back(std::move(remap));
     }
@@ -135,7 +133,7 @@ Status MappingTable::withdraw(std::uint64_t address) {
     nothing.address = address;
     nothing.length = mapping->addresses.length();
     nothing.kind = wire::PlaceKind::Lost;
-    nothing.access = mapping->access;
+    nothing.access = mapping->access();
     RETURN_IF_ERROR(map_over_locked(nothing, -1));
     if (mapping->mirrors) mapping->mirrors->note_primary(mapping->addresses, nothing.kind);
     return sys::userfaultfd_wake(userfaultfd_, mapping->addresses);

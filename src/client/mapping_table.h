@@ -49,8 +49,7 @@ class MappingTable {
     // another.
     Status identify(std::uint64_t address, MappingId id);
     // What a later daemon is to be told of the mapping: set before it is identified.
-    void set_origin(std::uint64_t address, std::string ticket, std::uint64_t file_offset,
-                    Access access);
+    void set_origin(std::uint64_t address, std::string ticket, std::uint64_t file_offset);
     std::optional<MappingId> id(std::uint64_t address) const;
     // Every mapping that an earlier daemon knew of, for one that knows of none.
     std::vector<wire::Remap> remaps() const;
@@ -88,7 +87,8 @@ class MappingTable {
         PageSet unplaced;
         std::string ticket = {};
         std::uint64_t file_offset = 0;
-        Access access = Access::Read;
+
+        Access access() const { return mirrors ? Access::ReadWrite : Access::Read; }
     };
 
     // The mapping whose addresses, or whose copies', these are.

@@ -48,6 +48,13 @@ Error no_daemon(const Error& error, const std::string& socket_path) {
         error.sys_errno());
 }
 
+// Still reaches the daemon after the pager has stopped: it must not keep what is not there any
+// more.
+bool takes_back(const wire::Request& request) {
+    return std::holds_alternative<wire::Unmap>(request) ||
+           std::holds_alternative<wire::CloseFile>(request);
+}
+
 // What gives the same when it is done twice.
 bool is_repeatable(const wire::Request& request) {
     if (const auto* create = std::get_if<wire::CreateFile>(&request)) return !create->exclusive;
@@ -142,15 +149,11 @@ Result<wire::Reply> Session::request(const Make& make, const Take& take) {
             daemon = daemon_;
         }
         bool was_sent = false;
-        bool may_repeat = true;
-        // Taking back still reaches the daemon after the pager has stopped: it must not keep what
-        // is not there any more.
-        bool takes_back = false;
+        bool may_repeat = true, is_taking_back = false;
         const auto look = [&] {
             auto made = make();
             may_repeat = is_repeatable(made);
-            takes_back = std::holds_alternative<wire::Unmap>(made) ||
-                         std::holds_alternative<wire::CloseFile>(made);
+            is_taking_back = takes_back(made);
             return made;
         };
         auto reply = exchange(look, take, was_sent);
@@ -158,7 +161,7 @@ Result<wire::Reply> Session::request(const Make& make, const Take& take) {
             if (reply && reply->error != 0) return refusal(*reply);
             return reply;
         }
-        if (takes_back)
+        if (is_taking_back)
             if (MutexLock lock(link_mutex_); has_ended_) return daemon_gone();
         if (!wait_for_return(daemon)) {
             if (auto reason = mappings_.end_reason()) return *reason;
@@ -175,9 +178,7 @@ Result<wire::Reply> Session::request(const Make& make, const Take& take) {
 Result<wire::Reply> Session::exchange(const Make& make, const Take& take, bool& was_sent) {
     MutexLock lock(exchange_mutex_);
     const auto request = make();
-    const bool takes_back = std::holds_alternative<wire::Unmap>(request) ||
-                            std::holds_alternative<wire::CloseFile>(request);
-    if (!takes_back)
+    if (!takes_back(request))
         if (auto reason = mappings_.end_reason()) return *reason;
     if (is_out_of_step_) return daemon_gone();
     if (const auto sent = sys::send_message(channel_.get(), wire::encode(request)); !sent) {
@@ -216,9 +217,8 @@ Result<Session::Mapped> Session::map(wire::Map map) {
             // Under exchange_mutex_, as Make says.
             exchange_mutex_.assert_held();
             const auto ticket = tickets_.find(map.handle);
-            mappings_.set_origin(*address,
-                                 ticket == tickets_.end() ? std::string() : ticket->second,
-                                 map.offset, map.access);
+            mappings_.set_origin(
+                *address, ticket == tickets_.end() ? std::string() : ticket->second, map.offset);
             return map;
         },
         [&](const wire::Reply& answer) { return mappings_.identify(*address, answer.mapping); });

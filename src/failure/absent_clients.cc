@@ -22,11 +22,9 @@ base::RangeSet addresses_of(pid_t pid, const session::Registry& registry) {
     base::RangeSet known;
     for (const auto& mapping : registry.mappings()) {
         if (mapping.pid != pid) continue;
-        const auto length = mapping.addresses.length();
-        const auto reserved = mapping.access == base::Access::ReadWrite
-                                  ? wire::mirror_stride(length) * wire::kReplicasMax
-                                  : length;
-        known.add(base::FileRange::of_length(mapping.addresses.begin(), reserved));
+        known.add(base::FileRange::of_length(
+            mapping.addresses.begin(),
+            wire::reserved_bytes(mapping.addresses.length(), mapping.access)));
     }
     return known;
 }

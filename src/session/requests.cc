@@ -26,11 +26,6 @@ wire::FileInfo info_of(const store::Attributes& attributes) {
             attributes.changed_ns};
 }
 
-// Room for the copies behind what the program sees.
-std::uint64_t reserved_bytes(std::uint64_t length, Access access) {
-    return access == Access::ReadWrite ? wire::mirror_stride(length) * wire::kReplicasMax : length;
-}
-
 Result<Reply> done(const Status& status) {
     if (!status) return status.error();
     return Reply{};
@@ -115,7 +110,7 @@ Result<Connection::Wanted> Connection::check_bounds(std::uint64_t offset, std::u
     if (length == 0 || length > kAddressEnd / (2 * wire::kReplicasMax) ||
         address > kAddressEnd - length || offset > UINT64_MAX / 2)
         return Error(Code::Invalid, "the range to map is empty or out of bounds");
-    const auto addresses = AddressRange::of_length(address, reserved_bytes(length, access));
+    const auto addresses = AddressRange::of_length(address, wire::reserved_bytes(length, access));
     if (addresses.end() > kAddressEnd)
         return Error(Code::Invalid,
                      "the addresses behind the mapping, for its copies, are out of bounds");

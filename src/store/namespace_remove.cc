@@ -2,9 +2,9 @@
 //
 // A name goes at once. What frees a file's space holds its layout lock, so that no copy of its
 // bytes is under way: a file that has any is freed by a transaction of its own when its lock is
-// free, by whoever lets go of it last. Nobody waits for that. That one without space is gone
-// is written down by the next transaction. After a crash in between, the next opening of the pool
-// finds an inode without a name, as it does for files that were open.
+// free, by whoever lets go of it last. Nobody waits for that. One without space goes at once, and
+// the next transaction writes it down. After a crash in between, the next opening of the pool finds
+// an inode without a name, as it does for files that were open.
 #include <cerrno>
 
 #include "base/log.h"

@@ -34,15 +34,17 @@ Status Store::append_and_apply_locked(Change& change) {
         return Error(Code::Io,
                      "every copy of the pool's metadata is lost, so nothing can be changed; add a "
                      "device, and it is written anew from memory");
-    std::vector<Operation> written;
-    for (const auto inode : unsaved_removals_) written.push_back(op::RemoveInode{inode});
-    written.insert(written.end(), operations.begin(), operations.end());
-    const auto record = encode_operations(written);
-    auto appended = log_->append(record);
+    const auto record = [&] {
+        std::vector<Operation> written;
+        for (const auto inode : unsaved_removals_) written.push_back(op::RemoveInode{inode});
+        written.insert(written.end(), operations.begin(), operations.end());
+        return encode_operations(written);
+    };
+    auto appended = log_->append(record());
     if (!appended && appended.error().code() == Code::NoSpace) {
-        // A checkpoint is shorter than the history that it replaces.
+        // A checkpoint is shorter than the history that it replaces, and knows of the removals.
         RETURN_IF_ERROR(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true));
-        appended = log_->append(record);
+        appended = log_->append(record());
     }
     if (!appended) {
         // The record may lie on a device all the same. Another epoch makes sure that no open finds

@@ -272,6 +272,10 @@ inline constexpr std::uint32_t kReplicasMax = 4;
 constexpr std::uint64_t mirror_stride(std::uint64_t length) {
     return base::align_up(length, base::kHugePageBytes);
 }
+// What a client reserves for a mapping: room for the copies behind what the program sees.
+constexpr std::uint64_t reserved_bytes(std::uint64_t length, Access access) {
+    return access == Access::ReadWrite ? mirror_stride(length) * kReplicasMax : length;
+}
 
 // address, length and segment_offset are whole pages; a decoded place is not empty and does not
 // overflow.
