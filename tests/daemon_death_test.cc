@@ -3,10 +3,12 @@
 // next daemon can move their memory again.
 #include <signal.h>
 
+#include <cstdio>
 #include <random>
 
 #include "tests/loss_support.h"
 #include "tests/mapper_process.h"
+#include "tests/mount_support.h"
 #include "tests/shelf.h"
 
 namespace refault::tests {
@@ -149,6 +151,44 @@ TEST_F(DaemonDeath, WhatACopyTookOverMeanwhileIsHeldBackFromWriters) {
     EXPECT_EQ(two.load(0, kFileBytes), "ok 1");
     EXPECT_TRUE(pool_->get("/v1/lost")["lost"].empty());
 }
+
+// What fsync has answered for is on every copy, names and sizes included, whoever dies after that.
+class DaemonDeathUnderAMount : public DaemonDeath,
+                               public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(DaemonDeathUnderAMount, WhatWasSyncedIsThere) {
+    NEEDS_PROOF();
+    NEEDS_FUSE();
+    make_file(*pool_, "/f", 2);
+    {
+        Mounted mount(*pool_, GetParam());
+        Filer filer(mount / "f", "write");
+        ASSERT_EQ(filer.pwrite(0, 1, kFileBytes + 100), "ok");
+        ASSERT_EQ(filer.say("map shared"), "ok");
+        ASSERT_EQ(filer.store(8192, 2), "ok");
+        ASSERT_EQ(std::rename((mount / "f").c_str(), (mount / "g").c_str()), 0);
+        ASSERT_EQ(filer.say("fsync"), "ok");
+        pool_->daemon().kill();
+    }
+    start_again();
+    const auto device = place_of(*pool_, "/g", 8192).device;
+    for (int copies = 2; copies > 0; --copies) {
+        Mounted mount(*pool_);
+        EXPECT_NE(Filer(mount / "f", "read").greeting(), "ready");
+        Filer filer(mount / "g", "read");
+        EXPECT_EQ(filer.say("size"), "ok " + std::to_string(kFileBytes + 100));
+        EXPECT_EQ(filer.pread(0, 8192), "ok 1");
+        EXPECT_EQ(filer.pread(8192), "ok 2");
+        EXPECT_EQ(filer.pread(12288, kFileBytes + 100 - 12288), "ok 1");
+        if (copies == 2) pool_->post("/v1/devices/" + device + "/fail", {{"all", true}});
+    }
+    pool_->expect_sound();
+}
+
+INSTANTIATE_TEST_SUITE_P(Options, DaemonDeathUnderAMount, ::testing::Values("", "writeback"),
+                         [](const auto& tested) {
+                             return *tested.param == 0 ? "Plain" : std::string(tested.param);
+                         });
 
 // Between the journal and the hole, before the journal, in the middle of the copy ...
 class DaemonDeathAt : public DaemonDeath, public ::testing::WithParamInterface<const char*> {};
