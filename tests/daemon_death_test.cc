@@ -39,6 +39,15 @@ class DaemonDeath : public ::testing::Test {
             return false;
         }));
     }
+    // Of its writer.
+    void wait_until_clean(const std::string& path) {
+        EXPECT_TRUE(eventually([&] {
+            const auto maps = pool_->get("/v1/maps");
+            for (const auto& mapping : maps["mappings"])
+                if (mapping["path"] == path && mapping["clean_bytes"] == kFileBytes) return true;
+            return false;
+        }));
+    }
     // Away from the device; whether it may be said to be safe, other processes here decide.
     void move_away_from(const std::string& device) {
         pool_->pull({device});
@@ -74,6 +83,8 @@ TEST_F(DaemonDeath, ProgramsGoOnAndComeBack) {
     ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
     ASSERT_EQ(two.store(0, 2, kFileBytes), "ok");
     ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+    // Stores are tracked, which nobody is there to answer.
+    wait_until_clean("/two");
     pool_->daemon().kill();
     EXPECT_EQ(one.load(0, kFileBytes), "ok 1");
     ASSERT_EQ(one.store(kPage, 3), "ok");
@@ -224,12 +235,7 @@ TEST_P(DaemonDeathAt, WhatWasUnderWayIsFinishedOrUndone) {
         pool_->expect_sound();
     }
     // The copies are known to be equal again, and one is enough.
-    EXPECT_TRUE(eventually([&] {
-        const auto maps = pool_->get("/v1/maps");
-        for (const auto& mapping : maps["mappings"])
-            if (mapping["path"] == "/two") return mapping["clean_bytes"] == kFileBytes;
-        return false;
-    }));
+    wait_until_clean("/two");
     const auto device = place_of(*pool_, "/two", 0).device;
     pool_->post("/v1/devices/" + device + "/fail", {{"all", true}});
     EXPECT_EQ(two.load(8192), "ok 21");

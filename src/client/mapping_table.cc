@@ -124,6 +124,20 @@ void MappingTable::renew(std::uint64_t address, MappingId id) {
     for (auto& [other, unknown] : mappings_) unknown.later_than = MappingId();
 }
 
+Status MappingTable::let_stores_go() const {
+    const auto tracked = sys::ranges_registered_for_writes_only();
+    if (!tracked) return tracked.error();
+    MutexLock lock(mutex_);
+    for (const auto& [address, mapping] : mappings_)
+        for (const auto& range : *tracked) {
+            const auto part = mapping.addresses.intersect(range);
+            if (part.empty()) continue;
+            RETURN_IF_ERROR(sys::userfaultfd_lift_write_protect(userfaultfd_, part));
+            RETURN_IF_ERROR(sys::userfaultfd_unregister(userfaultfd_, part));
+        }
+    return {};
+}
+
 Status MappingTable::withdraw(std::uint64_t address) {
     MutexLock lock(mutex_);
     Mapping* const mapping = find_locked(address);

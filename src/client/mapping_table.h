@@ -56,6 +56,9 @@ class MappingTable {
     // The later daemon's number of it: places come under this one from now on. No more places come
     // from the earlier daemon.
     void renew(std::uint64_t address, MappingId id);
+    // There is no daemon that would let a store go on which is the first into a clean region: lifts
+    // that protection. What a fence has shut, for missing pages too, stays shut.
+    Status let_stores_go() const;
     // No daemon has it any more: a touch is SIGBUS from now on.
     Status withdraw(std::uint64_t address);
     // Unmaps and forgets.

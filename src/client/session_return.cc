@@ -69,6 +69,11 @@ bool Session::wait_for_return(std::uint64_t daemon) {
 bool Session::come_back() {
     pollfd hang_up{channel_.get(), POLLRDHUP, 0};
     bool may_return = ::poll(&hang_up, 1, kHangUpMs) > 0;
+    if (may_return)
+        if (const auto let_go = mappings_.let_stores_go(); !let_go)
+            base::log_line(
+                base::LogLevel::Warning,
+                "stores may have to wait for the next daemon: " + let_go.error().message());
     const auto since = steady_clock::now();
     std::minstd_rand random(static_cast<unsigned>(::getpid()) ^
                             static_cast<unsigned>(since.time_since_epoch().count()));

@@ -9,6 +9,8 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -135,6 +137,27 @@ Result<std::vector<FaultEvent>> userfaultfd_read(int fd) {
 Status userfaultfd_wake(int fd, AddressRange range) {
     auto argument = kernel_range(range);
     return request(fd, UFFDIO_WAKE, argument, "UFFDIO_WAKE");
+}
+
+//   7f12c0000000-7f12c0200000 rw-s 00000000 00:1b 42   /file
+//   ...
+//   VmFlags: rd wr sh mr mw me ms uw sd        um, ui: missing and minor faults; uw: marked pages
+Result<std::vector<AddressRange>> ranges_registered_for_writes_only() {
+    std::ifstream smaps("/proc/self/smaps");
+    if (!smaps) return sys_error("/proc/self/smaps");
+    std::vector<AddressRange> found;
+    unsigned long long begin = 0, end = 0;
+    for (std::string line; std::getline(smaps, line);) {
+        unsigned long long from = 0, to = 0;
+        if (std::sscanf(line.c_str(), "%llx-%llx ", &from, &to) == 2) {
+            begin = from;
+            end = to;
+        } else if (line.starts_with("VmFlags:")) {
+            const auto has = [&](const char* flag) { return line.find(flag) != line.npos; };
+            if (has(" uw") && !has(" um") && !has(" ui")) found.emplace_back(begin, end);
+        }
+    }
+    return found;
 }
 
 }  // namespace refault::sys

@@ -51,6 +51,9 @@ struct FaultModes {
     bool write_protect = false;
 };
 Status userfaultfd_register(int fd, AddressRange range, FaultModes modes);
+// Of the calling process: what is registered, by whatever descriptor, for writes to marked pages
+// and for nothing else. Reads /proc/self/smaps, which takes time with the number of pages.
+Result<std::vector<AddressRange>> ranges_registered_for_writes_only();
 // Lifts marks, drops the registration, wakes who waits.
 Status userfaultfd_unregister(int fd, AddressRange range);
 Status userfaultfd_write_protect(int fd, AddressRange range);
