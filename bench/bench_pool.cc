@@ -23,7 +23,7 @@ base::Result<std::unique_ptr<BenchPool>> BenchPool::create(const std::vector<std
     }
     session::ServerOptions server;
     server.socket_path = made->socket();
-    auto pool = daemon::Pool::create("bench", parsed, server, made->events_);
+    auto pool = daemon::Pool::create("bench", parsed, {server, ""}, made->events_);
     if (!pool) return pool.error();
     made->pool_ = std::move(*pool);
     return made;

@@ -28,7 +28,7 @@ const std::set<std::string> kDryRunOnly{"POST /v1/pull", "POST /v1/detach",
 
 class World {
   public:
-    World() : api_(events_, options()) {
+    World() : api_(events_, daemon::PoolOptions{options(), ""}) {
         for (const char* name : {"a", "b"})
             std::filesystem::create_directory(devices_.path() / name);
         std::vector<std::string> specs;

@@ -42,6 +42,7 @@ std::string all_paths(const Json& answer);
 std::string default_run_dir();
 
 void add_pool_commands(CLI::App& app, Context& context);
+void add_daemon_commands(CLI::App& app, Context& context);
 void add_device_commands(CLI::App& app, Context& context);
 void add_detach_command(CLI::App& device, Context& context);
 void add_pull_commands(CLI::App& device, Context& context);

@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
     ::signal(SIGPIPE, SIG_IGN);
     add_pool_commands(app, context);
     add_device_commands(app, context);
+    add_daemon_commands(app, context);
     add_file_commands(app, context);
     add_loss_commands(app, context);
     add_mount_commands(app, context);

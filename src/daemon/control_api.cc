@@ -134,7 +134,7 @@ Status ControlApi::create_pool(const std::string& name, const std::vector<std::s
         return Error(Code::Invalid, "the pool's name has 1 to 63 characters");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
-    auto made = Pool::create(name, *parsed, server_, events_);
+    auto made = Pool::create(name, *parsed, options_, events_);
     if (!made) return made.error();
     auto kept = shared(std::move(*made));
     MutexLock lock(mutex_);
@@ -149,7 +149,7 @@ Status ControlApi::open_pool(const std::vector<std::string>& specs, bool is_degr
                      "pool " + (*open)->store().pool_name() + " is open; close it first");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
-    auto opened = Pool::open(*parsed, server_, events_, is_degraded);
+    auto opened = Pool::open(*parsed, options_, events_, is_degraded);
     if (!opened) return opened.error();
     auto kept = shared(std::move(*opened));
     MutexLock lock(mutex_);
@@ -182,6 +182,7 @@ std::map<std::string, ControlApi::Handler> ControlApi::routes() {
     add_file_routes(routes);
     add_failure_routes(routes);
     add_mount_routes(routes);
+    add_upgrade_route(routes);
     add_view_routes(routes);
     if (debugging_ == Debugging::FaultPoints) add_fault_point_routes(routes);
     return routes;

@@ -17,6 +17,7 @@
 #include "daemon/event_log.h"
 #include "daemon/health.h"
 #include "daemon/pool.h"
+#include "daemon/upgrade_desk.h"
 
 namespace refault::daemon {
 
@@ -48,9 +49,10 @@ Json mounts_json(Pool& pool);
 class ControlApi {
   public:
     enum class Debugging { Off, FaultPoints };
-    ControlApi(EventLog& events, session::ServerOptions server,
-               Debugging debugging = Debugging::Off)
-        : events_(events), server_(std::move(server)), debugging_(debugging) {}
+    // `desk`: where to ask for being replaced; null when nobody listens there.
+    ControlApi(EventLog& events, PoolOptions options, Debugging debugging = Debugging::Off,
+               UpgradeDesk* desk = nullptr)
+        : events_(events), options_(std::move(options)), debugging_(debugging), desk_(desk) {}
     ~ControlApi();
 
     // Route "GET /v1/devices/" answers for any name behind it.
@@ -73,6 +75,12 @@ class ControlApi {
     // On return the devices are closed: it waits for requests under way.
     Status close_pool();
 
+    // For the main thread, which replaces the program. After begin_hand_over() clients wait, until
+    // it is called off or the next program answers them; hand_over() cannot be called off.
+    Status begin_hand_over();
+    Result<HandOver> hand_over();
+    Status take_over(HandOver& handed_over);
+
   private:
     std::shared_ptr<Pool> shared(std::unique_ptr<Pool> pool);
     void add_pool_routes(std::map<std::string, Handler>& routes);
@@ -81,13 +89,15 @@ class ControlApi {
     void add_failure_routes(std::map<std::string, Handler>& routes);
     void add_fault_point_routes(std::map<std::string, Handler>& routes);
     void add_mount_routes(std::map<std::string, Handler>& routes);
+    void add_upgrade_route(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
     Result<Json> locate(const ApiRequest& request) const;
 
     EventLog& events_;
-    const session::ServerOptions server_;
+    const PoolOptions options_;
     const Debugging debugging_;
+    UpgradeDesk* const desk_;
     base::Mutex change_mutex_;  // one create, open or close at a time; before mutex_
     mutable base::Mutex mutex_;
     // Shared with requests under way, which may still be answered while the pool is being closed.

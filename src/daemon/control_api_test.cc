@@ -32,7 +32,7 @@ class ControlApiTest : public ::testing::Test {
         ASSERT_NE(::mkdtemp(top_.data()), nullptr);
         for (const char* name : {"/a", "/b", "/c"}) std::filesystem::create_directory(top_ + name);
         server_.socket_path = top_ + "/session.sock";
-        api_ = std::make_unique<ControlApi>(events_, server_);
+        api_ = std::make_unique<ControlApi>(events_, PoolOptions{server_, ""});
         routes_ = api_->routes();
     }
     void TearDown() override {

@@ -19,7 +19,7 @@ class MonitorTest : public ::testing::Test {
         for (const char* name : {"/a", "/b"}) std::filesystem::create_directory(top_ + name);
         session::ServerOptions server;
         server.socket_path = top_ + "/session.sock";
-        api_ = std::make_unique<ControlApi>(events_, server);
+        api_ = std::make_unique<ControlApi>(events_, PoolOptions{server, ""});
         routes_ = api_->routes();
     }
     void TearDown() override {

@@ -84,7 +84,7 @@ class ControlServerTest : public ::testing::Test {
         socket_ = top_ + "/control.sock";
         session::ServerOptions options;
         options.socket_path = top_ + "/session.sock";
-        api_ = std::make_unique<ControlApi>(events_, options);
+        api_ = std::make_unique<ControlApi>(events_, PoolOptions{options, ""});
         server_ = std::make_unique<ControlServer>(*api_, socket_, 0600);
         auto started = server_->start();
         ASSERT_TRUE(started) << started.error().message();

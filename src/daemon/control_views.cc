@@ -45,6 +45,10 @@ Result<Json> ControlApi::status() const {
                   {"kernel", kernel_facts()},
                   {"health", to_json(health())},
                   {"last_event", events_.last_sequence()}};
+    if (desk_ != nullptr) {
+        const auto view = desk_->view();
+        facts["upgrades"] = {{"count", view.count}, {"error", view.error}};
+    }
     auto open = pool();
     if (!open) {
         facts["pool"] = nullptr;

@@ -10,6 +10,11 @@ namespace refault::daemon {
 using base::MutexLock;
 using std::chrono::steady_clock;
 
+void EventLog::go_on_after(std::uint64_t last) {
+    MutexLock lock(mutex_);
+    last_ = last;
+}
+
 void EventLog::publish(base::Event event) {
     MutexLock lock(mutex_);
     events_.push_back({++last_, std::chrono::system_clock::now(), std::move(event)});

@@ -22,6 +22,8 @@ class EventLog final : public base::EventSink {
         base::Event event;
     };
 
+    // The numbers go on behind `last`: those of the daemon before.
+    void go_on_after(std::uint64_t last);
     void publish(base::Event event) override;
     // Those behind `after`, oldest first, at most `limit`.
     std::vector<Numbered> events_after(std::uint64_t after, std::size_t limit) const;

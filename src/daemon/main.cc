@@ -5,19 +5,33 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
 
 #include "base/log.h"
 #include "base/version.h"
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
+#include "daemon/hand_over.h"
 #include "daemon/run_dir.h"
 #include "sys/userfaultfd.h"
 
 namespace {
 
 using refault::base::Error;
+using refault::base::log_line;
 using refault::base::LogLevel;
+using refault::base::Result;
+using refault::base::Status;
+using refault::base::UniqueFd;
+using refault::daemon::ControlApi;
+using refault::daemon::ControlServer;
+using refault::daemon::HandOver;
+using refault::daemon::Successor;
+using refault::daemon::UpgradeDesk;
 
 struct Options {
     std::string run_dir;
@@ -27,6 +41,8 @@ struct Options {
     std::string session_mode = "0666";
     std::string control_mode = "0600";
     bool has_fault_points = false;
+    int take_over = -1;  // descriptor
+    std::vector<std::string> arguments;
 };
 
 // Segment descriptors and sessions take many descriptors; the soft limit is a leftover from
@@ -43,49 +59,116 @@ int fail(const Error& error) {
     return 1;
 }
 
-int run(const Options& options) {
-    // All threads inherit the mask: signals are taken here and nowhere else.
+// Signals are taken by the main thread alone; SIGUSR2 is its own, for a wish at the desk.
+sigset_t block_signals() {
     sigset_t signals;
     ::sigemptyset(&signals);
-    for (const int signal_no : {SIGINT, SIGTERM, SIGHUP}) ::sigaddset(&signals, signal_no);
+    for (const int signal_no : {SIGINT, SIGTERM, SIGHUP, SIGUSR2}) ::sigaddset(&signals, signal_no);
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
+    return signals;
+}
+
+// The pool that the options name, or that of the daemon before.
+Status open_pool(const Options& options, HandOver* handed_over, ControlApi& api) {
+    if (handed_over != nullptr) return api.take_over(*handed_over);
+    if (!options.create_name.empty()) return api.create_pool(options.create_name, options.devices);
+    if (!options.open.empty()) return api.open_pool(options.open, /*is_degraded=*/false);
+    return {};
+}
+
+// Returns only when nothing was given away yet; from there on a failure ends the daemon, and its
+// clients wait for the next.
+Error upgrade(const Successor& successor, std::vector<std::string> arguments, UniqueFd& run_dir,
+              ControlApi& api, std::unique_ptr<ControlServer>& control) {
+    if (const auto begun = api.begin_hand_over(); !begun) return begun.error();
+    log_line(LogLevel::Info, "replaced by " + successor.path + " " + successor.version);
+    control.reset();
+    auto handed_over = api.hand_over();
+    if (!handed_over) std::_Exit(fail(handed_over.error()));
+    handed_over->run_dir = std::move(run_dir);
+    auto file = refault::daemon::write_hand_over(std::move(*handed_over));
+    if (!file) std::_Exit(fail(file.error()));
+    arguments[0] = successor.path;
+    arguments.insert(arguments.end(), {"--take-over", std::to_string(file->get())});
+    const auto failed = refault::daemon::execute(successor.path, arguments);
+    log_line(LogLevel::Error, failed.message() + "; the program of before goes on");
+    std::_Exit(fail(refault::daemon::execute("/proc/self/exe", arguments)));
+}
+
+// Until the daemon is to end.
+void wait_for_the_end(const sigset_t& signals, UpgradeDesk& desk,
+                      const std::function<Error(const Successor&)>& upgrade) {
+    for (;;) {
+        int signal_no = 0;
+        if (::sigwait(&signals, &signal_no) != 0) continue;
+        if (signal_no != SIGUSR2) return;
+        const auto wish = desk.take();
+        if (!wish) continue;
+        const auto failed = upgrade(*wish);
+        desk.refuse(failed);
+        log_line(LogLevel::Warning, "not replaced: " + failed.message());
+    }
+}
+
+int run(const Options& options) {
+    // All threads inherit the mask.
+    const auto signals = block_signals();
     raise_descriptor_limit();
-    auto run_dir = refault::daemon::take_run_dir(options.run_dir);
+    std::optional<HandOver> handed_over;
+    if (options.take_over >= 0) {
+        auto read = refault::daemon::read_hand_over(options.take_over);
+        if (!read) return fail(read.error());
+        handed_over = std::move(*read);
+    }
+    auto run_dir = handed_over ? Result<UniqueFd>(std::move(handed_over->run_dir))
+                               : refault::daemon::take_run_dir(options.run_dir);
     if (!run_dir) return fail(run_dir.error());
 
     const auto ticket_key = refault::daemon::take_ticket_key(run_dir->get());
     if (!ticket_key) return fail(ticket_key.error());
 
     refault::daemon::EventLog events;
-    refault::session::ServerOptions server;
-    server.socket_path = options.run_dir + "/session.sock";
-    server.socket_mode = static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
-    server.ticket_key = *ticket_key;
-    using Debugging = refault::daemon::ControlApi::Debugging;
-    refault::daemon::ControlApi api(
-        events, server, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off);
-    refault::daemon::ControlServer control(
+    if (handed_over) events.go_on_after(handed_over->last_event);
+    refault::daemon::PoolOptions pool;
+    pool.run_dir = options.run_dir;
+    pool.server.socket_path = options.run_dir + "/session.sock";
+    pool.server.socket_mode =
+        static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
+    pool.server.ticket_key = *ticket_key;
+    using Debugging = ControlApi::Debugging;
+    UpgradeDesk desk([] { (void)::kill(::getpid(), SIGUSR2); });
+    ControlApi api(events, pool, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off,
+                   &desk);
+    auto control = std::make_unique<ControlServer>(
         api, options.run_dir + "/control.sock",
         static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
-    if (auto started = control.start(); !started) return fail(started.error());
-    if (!options.create_name.empty())
-        if (auto made = api.create_pool(options.create_name, options.devices); !made)
-            return fail(made.error());
-    if (!options.open.empty())
-        if (auto opened = api.open_pool(options.open, /*is_degraded=*/false); !opened)
-            return fail(opened.error());
+    if (auto started = control->start(); !started) return fail(started.error());
+    if (auto opened = open_pool(options, handed_over ? &*handed_over : nullptr, api); !opened)
+        return fail(opened.error());
     if (auto probe = refault::sys::create_userfaultfd(); !probe)
-        refault::base::log_line(LogLevel::Warning, probe.error().message());
+        log_line(LogLevel::Warning, probe.error().message());
     std::printf("refaultd: ready at %s\n", options.run_dir.c_str());
     std::fflush(stdout);
 
-    int signal_no = 0;
-    while (::sigwait(&signals, &signal_no) != 0) {
-    }
-    refault::base::log_line(LogLevel::Info, "ending");
+    wait_for_the_end(signals, desk, [&](const Successor& successor) {
+        return upgrade(successor, options.arguments, *run_dir, api, control);
+    });
+    log_line(LogLevel::Info, "ending");
     refault::base::discard(api.close_pool(), "there may be none");
     return 0;
+}
+
+// What an upgraded daemon is started with: the same, but for what it takes over.
+std::vector<std::string> arguments_of(int argc, char** argv) {
+    std::vector<std::string> arguments;
+    for (int i = 0; i < argc; ++i) {
+        if (std::string_view(argv[i]) == "--take-over")
+            ++i;
+        else
+            arguments.emplace_back(argv[i]);
+    }
+    return arguments;
 }
 
 }  // namespace
@@ -126,10 +209,19 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_flag("--fault-points", options.has_fault_points,
                  "For tests: the control API can make steps of the failure pipeline fail");
+    app.add_option("--take-over", options.take_over)->group("");
+    bool is_asked_for_format = false;
+    app.add_flag("--hand-over-format", is_asked_for_format)->group("");
+    options.arguments = arguments_of(argc, argv);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
+    }
+    if (is_asked_for_format) {
+        std::printf("{\"version\": \"%s\", \"hand_over_format\": %d}\n", refault::base::kVersion,
+                    refault::daemon::kHandOverFormat);
+        return 0;
     }
     return run(options);
 }

@@ -31,8 +31,7 @@ Status check_names(const std::vector<DeviceSpec>& specs) {
 
 Result<std::unique_ptr<Pool>> Pool::create(const std::string& name,
                                            const std::vector<DeviceSpec>& specs,
-                                           const session::ServerOptions& server,
-                                           base::EventSink& events) {
+                                           const PoolOptions& options, base::EventSink& events) {
     RETURN_IF_ERROR(check_names(specs));
     auto uuid = base::Uuid::random();
     if (!uuid) return uuid.error();
@@ -46,14 +45,14 @@ Result<std::unique_ptr<Pool>> Pool::create(const std::string& name,
     auto store = store::Store::create(name, devices, base::Cred{::geteuid(), ::getegid(), {}, 0});
     if (!store) return store.error();
     pool->store_ = std::move(*store);
-    RETURN_IF_ERROR(pool->assemble(std::move(devices), server, {}));
+    RETURN_IF_ERROR(pool->assemble(std::move(devices), options, {}));
     events.publish({"pool-created", {{"pool", name}, {"devices", std::uint64_t(specs.size())}}});
     return pool;
 }
 
 Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
-                                         const session::ServerOptions& server,
-                                         base::EventSink& events, bool is_degraded) {
+                                         const PoolOptions& options, base::EventSink& events,
+                                         bool is_degraded) {
     if (specs.empty()) return Error(Code::Invalid, "name the devices of the pool to open");
     std::vector<DevicePtr> devices;
     for (const auto& spec : specs) {
@@ -61,15 +60,25 @@ Result<std::unique_ptr<Pool>> Pool::open(const std::vector<DeviceSpec>& specs,
         if (!device) return device.error();
         devices.push_back(std::move(*device));
     }
+    return open_devices(std::move(devices), options, events, is_degraded, nullptr);
+}
+
+Result<std::unique_ptr<Pool>> Pool::open_devices(std::vector<DevicePtr> devices,
+                                                 const PoolOptions& options,
+                                                 base::EventSink& events, bool is_degraded,
+                                                 HandOver* handed_over) {
     std::unique_ptr<Pool> pool(new Pool(events));
     auto predecessors = find_predecessors(devices);
+    // A mount that goes on keeps files without names as well.
+    const bool keeps = handed_over != nullptr || !predecessors.pids.empty();
     using LeftOvers = store::Store::LeftOvers;
-    auto store = store::Store::open(devices, is_degraded,
-                                    predecessors.pids.empty() ? LeftOvers::Clear : LeftOvers::Keep);
+    auto store =
+        store::Store::open(devices, is_degraded, keeps ? LeftOvers::Keep : LeftOvers::Clear);
     if (!store) return store.error();
     pool->store_ = std::move(*store);
     for (const auto& device : devices) pool->set_held_segments_aside(*device);
-    RETURN_IF_ERROR(pool->assemble(std::move(devices), server, std::move(predecessors)));
+    RETURN_IF_ERROR(
+        pool->assemble(std::move(devices), options, std::move(predecessors), handed_over));
     events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
     pool->list_absent_devices();
     return pool;
@@ -88,14 +97,17 @@ Pool::Predecessors Pool::find_predecessors(const std::vector<DevicePtr>& devices
     return found;
 }
 
-Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptions& server,
-                      Predecessors predecessors) {
+Status Pool::assemble(std::vector<DevicePtr> devices, const PoolOptions& options,
+                      Predecessors predecessors, HandOver* handed_over) {
+    run_dir_ = options.run_dir;
     {
         MutexLock lock(mutex_);
-        for (auto& device : devices) {
+        for (std::size_t i = 0; i < devices.size(); ++i) {
+            auto& device = devices[i];
             auto id = store_->find_device(device->name());
             if (!id) return id.error();
-            auto slot = slot::make_slot("emulated");
+            auto slot =
+                slot::make_slot(handed_over != nullptr ? handed_over->slots[i] : "emulated");
             if (!slot) return slot.error();
             const std::string name = device->name();
             devices_[name] = {*id, std::move(device),
@@ -124,13 +136,15 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
         });
     files_ = std::make_unique<session::FileService>(*store_, *registry_, *mover_);
     files_->set_copies_missing_sink([this] { resync_->kick(); });
-    mounts_ = std::make_unique<mount::MountService>(*store_, *registry_, *files_, events_);
+    mounts_ = std::make_unique<mount::MountService>(
+        *store_, *registry_, *files_, events_,
+        [this](const mount::MountOptions* what) { record_mount(what); });
     registry_->set_page_cache(*mounts_);
     removals_ = std::make_unique<failure::RemovalService>(
         *store_, *registry_, *mover_, *book_, events_, faults_,
         [this](const std::string& name) { forget(name); });
     server_ = std::make_unique<session::Server>(*store_, *registry_, *files_, *failures_, events_,
-                                                server);
+                                                options.server);
     detach_ = std::make_unique<failure::Detach>(*store_, *registry_, events_, faults_,
                                                 [this](const std::string& name) { forget(name); });
     tracker_ = std::make_unique<failure::StoreTracker>(*store_, *registry_, faults_);
@@ -139,12 +153,15 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const session::ServerOptio
                                                        std::move(predecessors.pids), *registry_);
     files_->set_move_gate([this] { return check_nobody_is_absent(); });
     loss_proof_->start();
+    if (handed_over != nullptr && handed_over->mount) resume_mount(std::move(*handed_over->mount));
     RETURN_IF_ERROR(watch_->start());
     RETURN_IF_ERROR(server_->start());
     if (const auto back = check_nobody_is_absent(); !back)
         events_.publish({"clients-absent", {{"reason", back.error().message()}}});
     absent_->when_all_are_back([this, has_predecessors] {
         begin_to_repair();
+        mounts_->release_claims();
+        mount_again();
         if (has_predecessors) events_.publish({"clients-back", {}});
     });
     return {};

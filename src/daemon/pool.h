@@ -4,6 +4,7 @@
 // safe.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "base/event.h"
 #include "base/mutex.h"
+#include "daemon/hand_over.h"
 #include "failure/absent_clients.h"
 #include "failure/detach.h"
 #include "failure/device_watch.h"
@@ -56,17 +58,36 @@ struct DeviceView {
     slot::Indicator attention = slot::Indicator::Off;
 };
 
+struct PoolOptions {
+    session::ServerOptions server;
+    // Where a word of the mount is left for a daemon after this one (mount_record.h); empty:
+    // nowhere.
+    std::string run_dir;
+};
+
 class Pool {
   public:
     static Result<std::unique_ptr<Pool>> create(const std::string& name,
                                                 const std::vector<device::DeviceSpec>& specs,
-                                                const session::ServerOptions& server,
+                                                const PoolOptions& options,
                                                 base::EventSink& events);
     static Result<std::unique_ptr<Pool>> open(const std::vector<device::DeviceSpec>& specs,
-                                              const session::ServerOptions& server,
-                                              base::EventSink& events, bool is_degraded = false);
+                                              const PoolOptions& options, base::EventSink& events,
+                                              bool is_degraded = false);
+    // The pool of a daemon that was replaced by this one.
+    static Result<std::unique_ptr<Pool>> take_over(HandOver& handed_over, PoolOptions options,
+                                                   base::EventSink& events);
     // Cancels removals, ends sessions (clients keep what they have mapped), closes the devices.
     ~Pool();
+
+    // For a daemon that is about to be replaced. Busy while data moves, or while a request is under
+    // way at the deadline; else no request is begun any more until release_requests().
+    Status check_may_hand_over();
+    Status hold_requests(std::chrono::steady_clock::time_point deadline);
+    void release_requests() { server_->release_requests(); }
+    // After that. The process ends without anything being closed: the store is left as a crash
+    // would leave it, and clients come back by themselves.
+    Result<HandOver> hand_over();
 
     store::Store& store() { return *store_; }
     const store::Store& store() const { return *store_; }
@@ -118,8 +139,17 @@ class Pool {
         std::set<pid_t> pids;
     };
     static Predecessors find_predecessors(const std::vector<store::DevicePtr>& devices);
-    Status assemble(std::vector<store::DevicePtr> devices, const session::ServerOptions& server,
-                    Predecessors predecessors);
+    // `handed_over`: by the daemon before, or null.
+    Status assemble(std::vector<store::DevicePtr> devices, const PoolOptions& options,
+                    Predecessors predecessors, HandOver* handed_over = nullptr);
+    static Result<std::unique_ptr<Pool>> open_devices(std::vector<store::DevicePtr> devices,
+                                                      const PoolOptions& options,
+                                                      base::EventSink& events, bool is_degraded,
+                                                      HandOver* handed_over);
+    void resume_mount(mount::HandedOver handed_over);
+    void record_mount(const mount::MountOptions* options) const;
+    // In the place of the mount of a daemon that has died.
+    void mount_again();
     // What may only be done when nobody maps memory that we do not know of.
     void begin_to_repair();
     Result<std::vector<failure::ManagedDevice>> find_all(
@@ -141,6 +171,7 @@ class Pool {
                     const std::vector<store::DeviceUsage>& usage) const;
 
     base::EventSink& events_;
+    std::string run_dir_;
     failure::FaultPoints faults_;
     // In the order in which they are made; ended the other way round.
     std::unique_ptr<store::Store> store_;

@@ -104,10 +104,34 @@ Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
     if (label->state == LabelState::Removed)
         return Error(Code::NotFound,
                      spec.path + " was pulled from its pool; add it as a new device");
-    device->segment_bytes_ = label->segment_bytes;
-    device->segment_count_ = label->segment_count;
-    device->spec_.name = label->name;
+    device->take_geometry(*label);
     return device;
+}
+
+Result<HandedOverDevice> Device::hand_over() const {
+    UniqueFd lock(::fcntl(lock_fd_.get(), F_DUPFD_CLOEXEC, 0));
+    if (!lock) return sys_error("keep the lock of " + directory_);
+    return HandedOverDevice{spec_, directory_, is_private_mount_, owns_directory_, std::move(lock)};
+}
+
+Result<std::unique_ptr<Device>> Device::take_over(HandedOverDevice handed_over) {
+    std::unique_ptr<Device> device(
+        new Device(std::move(handed_over.spec), std::move(handed_over.directory)));
+    device->lock_fd_ = std::move(handed_over.lock);
+    RETURN_IF_ERROR(device->open_directory());
+    auto label = device->read_label();
+    if (!label) return label.error().within(device->directory_);
+    device->take_geometry(*label);
+    // Not before: what cannot be read is left where it is.
+    device->is_private_mount_ = handed_over.is_private_mount;
+    device->owns_directory_ = handed_over.owns_directory;
+    return device;
+}
+
+void Device::take_geometry(const Label& label) {
+    segment_bytes_ = label.segment_bytes;
+    segment_count_ = label.segment_count;
+    spec_.name = label.name;
 }
 
 Result<Label> Device::peek_label(const DeviceSpec& spec) {
@@ -170,7 +194,7 @@ Status Device::open_directory() {
                          " is a hugetlbfs, whose files take no write(2); use a tmpfs "
                          "mounted with huge=always");
     memory_kind_ = *kind == sys::FilesystemKind::Tmpfs ? MemoryKind::Shmem : MemoryKind::Other;
-    return take_lock();
+    return lock_fd_ ? Status() : take_lock();
 }
 
 // A slip like dir:/dev or dir:/home must not become a device.

@@ -63,6 +63,15 @@ struct SegmentState {
 // By the name of its file, with directories or without; nothing when it is none, or removed.
 std::optional<SegmentNo> segment_of_path(std::string_view path);
 
+// A device on its way from one daemon to the next, with the lock that keeps all others away.
+struct HandedOverDevice {
+    DeviceSpec spec;
+    std::string directory;
+    bool is_private_mount = false;
+    bool owns_directory = false;
+    UniqueFd lock;
+};
+
 class Device {
   public:
     // Makes the directory (and, for ram:, the private tmpfs where it may mount) with no label yet.
@@ -73,6 +82,10 @@ class Device {
     // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer
     // version).
     static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec);
+    // What a daemon that is about to be replaced by another in the same process gives it; and the
+    // device there, ram: devices too. Of a device whose directory is gone: NotFound.
+    Result<HandedOverDevice> hand_over() const;
+    static Result<std::unique_ptr<Device>> take_over(HandedOverDevice handed_over);
     // The label of a dir: device, without taking the device.
     static Result<Label> peek_label(const DeviceSpec& spec);
     // Removes the label and the segment files of a dir: device of which a pool thinks it is a
@@ -177,6 +190,7 @@ class Device {
     Status open_directory();
     Status expect_nothing_foreign() const;
     Status take_lock();
+    void take_geometry(const Label& label);
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;
     void forget_fd(SegmentNo segment) const;

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "mount/kernel_channel.h"
+#include "mount/listings.h"
 #include "mount/notifier.h"
 #include "mount/open_inodes.h"
 #include "mount/options.h"
@@ -30,6 +31,7 @@ struct Context {
     session::FileService& files;
     OpenInodes& opens;
     Remembered& remembered;
+    Listings& listings;
     const MountOptions& options;
     KernelChannel& channel;
     WritesUnderWay& writes;

@@ -1,9 +1,6 @@
-// Listing directories. A listing goes by names, in parts: what is there all the time is seen
-// exactly once, however the directory changes, and a directory of a million names is never held as
-// a whole. An entry's offset is its number in the listing; 0 and 1 are "." and "..".
+// Listing directories (listings.h). An entry's offset is its number in the listing; 0 and 1 are "."
+// and "..".
 #include <cerrno>
-#include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -14,67 +11,21 @@ namespace refault::mount {
 namespace {
 
 using base::InodeNo;
-using base::Result;
 using store::Tree;
 
-constexpr std::size_t kPartNames = 1024;
 constexpr std::uint64_t kDots = 2;
 
-// One open directory. The kernel has one reader of it at a time.
-class Listing {
-  public:
-    // The name with this number (from 0); null behind the last one.
-    Result<const Tree::Name*> at(Tree& tree, InodeNo directory, std::uint64_t number) {
-        const auto part = number / kPartNames;
-        // From the beginning: as it is now.
-        if (number == 0) *this = Listing();
-        if (part != part_ || !is_read_) {
-            // The part before it says where it begins, as it was when it was listed.
-            while (starts_.size() <= part) {
-                const auto known = starts_.size() - 1;
-                if (part_ != known || !is_read_)
-                    if (const auto read = read_part(tree, directory, known); !read)
-                        return read.error();
-                if (names_.size() < kPartNames) return nullptr;
-                starts_.push_back(names_.back().name);
-            }
-            if (const auto read = read_part(tree, directory, part); !read) return read.error();
-        }
-        const auto index = number % kPartNames;
-        return index < names_.size() ? &names_[index] : nullptr;
-    }
-
-  private:
-    base::Status read_part(Tree& tree, InodeNo directory, std::uint64_t part) {
-        auto names = tree.names(directory, starts_[part], kPartNames);
-        if (!names) return names.error();
-        names_ = std::move(*names);
-        part_ = part;
-        is_read_ = true;
-        return {};
-    }
-
-    std::vector<std::string> starts_{""};  // of each part, the name before it
-    std::vector<Tree::Name> names_;
-    std::uint64_t part_ = 0;
-    bool is_read_ = false;
-};
-
-Listing& listing_of(const fuse_file_info* info) {
-    return *reinterpret_cast<Listing*>(info->fh);
-}
-
 void opendir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-    auto listing = std::make_unique<Listing>();
-    info->fh = reinterpret_cast<std::uint64_t>(listing.get());
+    auto& listings = context_of(request).listings;
+    info->fh = listings.open();
     // The kernel keeps no listing for others: the numbers in it are those of one open directory,
     // and who went on by the listing of another would miss names, or see them twice.
     info->cache_readdir = 0;
-    if (fuse_reply_open(request, info) == 0) (void)listing.release();
+    if (fuse_reply_open(request, info) != 0) listings.close(info->fh);
 }
 
 void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-    delete &listing_of(info);
+    context_of(request).listings.close(info->fh);
     fuse_reply_err(request, 0);
 }
 
@@ -140,6 +91,8 @@ void list(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
           fuse_file_info* info, bool has_attributes) {
     auto& tree = context_of(request).tree;
     const auto directory = inode_of(inode);
+    const auto listing = context_of(request).listings.find(info->fh);
+    if (!listing) return (void)fuse_reply_err(request, EBADF);
     Entries entries(request, size, has_attributes);
     for (auto number = static_cast<std::uint64_t>(offset);; ++number) {
         if (number < kDots) {
@@ -150,7 +103,7 @@ void list(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
                 break;
             continue;
         }
-        const auto name = listing_of(info).at(tree, directory, number - kDots);
+        const auto name = listing->at(tree, directory, number - kDots);
         if (!name) return reply_error(request, name.error());
         if (*name == nullptr || !entries.add(directory, **name, number + 1, false)) break;
     }

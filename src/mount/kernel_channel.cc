@@ -33,19 +33,45 @@ ssize_t read_request(int fd, void* buffer, std::size_t size, void* user) {
 }
 
 ssize_t write_reply(int fd, iovec* parts, int count, void* user) {
-    channel_of(user).translate_reply({parts, static_cast<std::size_t>(count)});
-    return ::writev(fd, parts, count);
+    const std::span reply(parts, static_cast<std::size_t>(count));
+    if (channel_of(user).translate_reply(reply)) return ::writev(fd, parts, count);
+    ssize_t length = 0;
+    for (const auto& part : reply) length += static_cast<ssize_t>(part.iov_len);
+    return length;
+}
+
+base::Status attach_to(fuse_session* session, int connection) {
+    fuse_custom_io io{};
+    io.read = read_request;
+    io.writev = write_reply;
+    const int failed = fuse_session_custom_io(session, &io, connection);
+    if (failed != 0) return base::Error(base::Code::Io, "libfuse takes no channel", -failed);
+    return {};
 }
 
 }  // namespace
 
 base::Status KernelChannel::attach(fuse_session* session) {
-    fuse_custom_io io{};
-    io.read = read_request;
-    io.writev = write_reply;
-    const int failed = fuse_session_custom_io(session, &io, fuse_session_fd(session));
-    if (failed != 0) return base::Error(base::Code::Io, "libfuse takes no channel", -failed);
-    return {};
+    return attach_to(session, fuse_session_fd(session));
+}
+
+base::Status KernelChannel::resume(fuse_session* session, base::UniqueFd connection,
+                                   const Agreement& agreement) {
+    RETURN_IF_ERROR(attach_to(session, connection.get()));
+    (void)connection.release();
+    is_resuming_ = true;
+    auto request = agreement.request;
+    translate_request(request);
+    if (init_request_.load() == 0)
+        return base::Error(base::Code::Corrupt, "what was handed over is no FUSE_INIT");
+    fuse_buf buffer{};
+    buffer.mem = request.data();
+    buffer.size = request.size();
+    fuse_session_process_buf(session, &buffer);
+    is_resuming_ = false;
+    if (agreement_.reply == agreement.reply) return {};
+    return base::Error(base::Code::NotSupported,
+                       "this version asks other things of the kernel than the one before");
 }
 
 void KernelChannel::translate_request(std::span<std::uint8_t> request) {
@@ -54,9 +80,9 @@ void KernelChannel::translate_request(std::span<std::uint8_t> request) {
     constexpr auto kBody = sizeof(fuse_in_header);
     switch (header->opcode) {
         case FUSE_INIT:
-            if (const auto* init = part_at<fuse_init_in>(request, kBody);
-                init != nullptr && (init->flags & FUSE_HANDLE_KILLPRIV_V2))
-                init_request_.store(header->unique);
+            if (part_at<fuse_init_in>(request, kBody) == nullptr) break;
+            agreement_.request.assign(request.begin(), request.end());
+            init_request_.store(header->unique);
             break;
         case FUSE_OPEN:
             if (auto* open = part_at<fuse_open_in>(request, kBody);
@@ -80,15 +106,20 @@ void KernelChannel::translate_request(std::span<std::uint8_t> request) {
     }
 }
 
-void KernelChannel::translate_reply(std::span<const iovec> parts) {
+bool KernelChannel::translate_reply(std::span<const iovec> parts) {
     if (init_request_.load() == 0 || parts.size() < 2 || parts[0].iov_len < sizeof(fuse_out_header))
-        return;
+        return true;
     const auto* header = static_cast<const fuse_out_header*>(parts[0].iov_base);
-    if (header->unique != init_request_.load() || header->error != 0 ||
-        parts[1].iov_len < offsetof(fuse_init_out, max_background))
-        return;
-    static_cast<fuse_init_out*>(parts[1].iov_base)->flags |= FUSE_HANDLE_KILLPRIV_V2;
+    if (header->unique != init_request_.load()) return true;
     init_request_.store(0);
+    if (header->error != 0 || parts[1].iov_len < offsetof(fuse_init_out, max_background))
+        return true;
+    const auto* asked = part_at<fuse_init_in>(agreement_.request, sizeof(fuse_in_header));
+    auto* reply = static_cast<fuse_init_out*>(parts[1].iov_base);
+    if (asked->flags & FUSE_HANDLE_KILLPRIV_V2) reply->flags |= FUSE_HANDLE_KILLPRIV_V2;
+    const auto* bytes = static_cast<const std::uint8_t*>(parts[1].iov_base);
+    agreement_.reply.assign(bytes, bytes + parts[1].iov_len);
+    return !is_resuming_;
 }
 
 }  // namespace refault::mount

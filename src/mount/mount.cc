@@ -1,6 +1,7 @@
 // Connecting, serving, ending.
 #include "mount/mount.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -94,10 +95,20 @@ Mount::Mount(store::Store& store, store::Tree& tree, session::FileService& files
       on_end_(std::move(on_end)),
       opens_(opens),
       remembered_(tree),
-      context_{store, tree, files, opens_, remembered_, options_, channel_, writes_},
+      context_{store, tree, files, opens_, remembered_, listings_, options_, channel_, writes_},
       readers_(kThreads) {}
 
-Status Mount::connect() {
+base::Result<std::unique_ptr<Mount>> Mount::resume(store::Store& store, store::Tree& tree,
+                                                   session::FileService& files, OpenInodes& opens,
+                                                   HandedOver handed_over,
+                                                   std::function<void()> on_end) {
+    std::unique_ptr<Mount> mount(
+        new Mount(store, tree, files, opens, handed_over.options, std::move(on_end)));
+    RETURN_IF_ERROR(mount->resume(std::move(handed_over)));
+    return mount;
+}
+
+Status Mount::make_session() {
     const auto options = kernel_options(options_);
     char* arguments[] = {const_cast<char*>("refault"), const_cast<char*>("-o"),
                          const_cast<char*>(options.c_str()), nullptr};
@@ -107,10 +118,19 @@ Status Mount::connect() {
     fuse_opt_free_args(&args);
     if (session_ == nullptr)
         return Error(Code::Invalid, "libfuse does not take the options " + options);
-    // What a dead mount has cached it still shows; this it has to ask for.
+    return {};
+}
+
+// What a dead mount has cached it still shows; this it has to ask for.
+bool Mount::is_dead(const std::string& directory) {
     struct statvfs status {};
-    if (sys::is_mount_point(options_.directory) &&
-        ::statvfs(options_.directory.c_str(), &status) != 0 && errno == ENOTCONN)
+    return sys::is_mount_point(directory) && ::statvfs(directory.c_str(), &status) != 0 &&
+           errno == ENOTCONN;
+}
+
+Status Mount::connect() {
+    RETURN_IF_ERROR(make_session());
+    if (is_dead(options_.directory))
         return Error(Code::Busy,
                      "a mount whose daemon is gone is still there; take it away first: "
                      "umount -l " +
@@ -123,6 +143,24 @@ Status Mount::connect() {
         fuse_session_unmount(session_);
         return attached;
     }
+    start_threads();
+    return {};
+}
+
+Status Mount::resume(HandedOver handed_over) {
+    RETURN_IF_ERROR(make_session());
+    RETURN_IF_ERROR(
+        channel_.resume(session_, std::move(handed_over.connection), handed_over.agreement));
+    remembered_.take_over(handed_over.remembered);
+    opens_.take_over(handed_over.opens);
+    listings_.take_over(std::move(handed_over.listings));
+    start_threads();
+    for (const auto& [inode, count] : handed_over.remembered)
+        (void)notifier_->drop(inode, base::FileRange(0, UINT64_MAX));
+    return {};
+}
+
+void Mount::start_threads() {
     device_ = sys::mounted_device(options_.directory);
     install_wake_signal();
     notifier_ = std::make_unique<Notifier>(session_, writes_);
@@ -130,7 +168,6 @@ Status Mount::connect() {
     notifier_->start();
     for (std::size_t i = 0; i < kThreads; ++i)
         threads_.emplace_back("mount-" + std::to_string(i), [this, i] { serve(i); });
-    return {};
 }
 
 bool Mount::begin_reading() {
@@ -220,6 +257,26 @@ void Mount::stop_threads() {
         if (!is_done) ::usleep(1000);
     }
     threads_.clear();
+}
+
+base::Result<HandedOver> Mount::hand_over() {
+    // Through an unmounted place nobody comes any more; what is open there still ends with us.
+    if (has_ended() || sys::mounted_device(options_.directory) != device_)
+        return Error(Code::Gone, "the mount at " + options_.directory + " has ended");
+    if (!notifier_->wait(notifier_->last(), steady_clock::now() + kFlushPatience))
+        base::log_line(base::LogLevel::Warning,
+                       "the kernel was not told of all that has changed on " + options_.directory);
+    notifier_->stop();
+    stop_threads();
+    HandedOver handed_over;
+    handed_over.options = options_;
+    handed_over.connection = base::UniqueFd(::fcntl(fuse_session_fd(session_), F_DUPFD_CLOEXEC, 0));
+    if (!handed_over.connection) return base::sys_error("keep the connection to the kernel");
+    handed_over.agreement = channel_.agreement();
+    handed_over.remembered = remembered_.hand_over();
+    handed_over.opens = opens_.hand_over();
+    handed_over.listings = listings_.hand_over();
+    return handed_over;
 }
 
 // The notifier ends while requests are still answered, which it may wait for; then the readers;

@@ -20,6 +20,7 @@
 #include "base/result.h"
 #include "base/thread.h"
 #include "mount/context.h"
+#include "mount/handed_over.h"
 #include "mount/notifier.h"
 
 namespace refault::mount {
@@ -41,9 +42,19 @@ class Mount {
                                                       OpenInodes& opens,
                                                       const MountOptions& options,
                                                       std::function<void()> on_end);
+    // Goes on with the connection of a mount that was handed over: what programs have open stays
+    // open, and they never learn of it. What the kernel has cached is taken from it, since devices
+    // may have failed meanwhile.
+    static base::Result<std::unique_ptr<Mount>> resume(store::Store& store, store::Tree& tree,
+                                                       session::FileService& files,
+                                                       OpenInodes& opens, HandedOver handed_over,
+                                                       std::function<void()> on_end);
     ~Mount() { stop(); }
     Mount(const Mount&) = delete;
     Mount& operator=(const Mount&) = delete;
+
+    // True for the mount of a daemon that is gone.
+    static bool is_dead(const std::string& directory);
 
     Notifier& notifier() { return *notifier_; }
     const Remembered& remembered() const { return remembered_; }
@@ -53,6 +64,10 @@ class Mount {
     // Busy while programs have files open or their working directory on it; with `is_lazy` it goes
     // out of sight at once, and ends when they let go of it.
     base::Status unmount(bool is_lazy);
+    // Answers what it was asked, tells the kernel what it has to forget, and ends, instead of
+    // stop(); the connection stays. The store must go on without being told to let go of anything:
+    // its process is about to be replaced. Gone when the connection has ended.
+    base::Result<HandedOver> hand_over();
     // Writes back what programs have stored through mappings, unmounts, ends. What programs still
     // have open fails with ENOTCONN from here on. Once.
     void stop();
@@ -60,7 +75,10 @@ class Mount {
   private:
     Mount(store::Store& store, store::Tree& tree, session::FileService& files, OpenInodes& opens,
           const MountOptions& options, std::function<void()> on_end);
+    base::Status make_session();
     base::Status connect();
+    base::Status resume(HandedOver handed_over);
+    void start_threads();
     void serve(std::size_t number);
     // False when the mount is ending.
     bool begin_reading();
@@ -72,6 +90,7 @@ class Mount {
     const std::function<void()> on_end_;
     OpenInodes& opens_;
     Remembered remembered_;
+    Listings listings_;
     KernelChannel channel_;
     WritesUnderWay writes_;
     Context context_;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "sys/mount.h"
 
 namespace refault::mount {
 
@@ -24,18 +25,27 @@ constexpr milliseconds kForgetPatience{1000};
 }  // namespace
 
 MountService::MountService(store::Store& store, session::Registry& registry,
-                           session::FileService& files, base::EventSink& events)
-    : store_(store), tree_(store), files_(files), events_(events), opens_(tree_, registry) {
+                           session::FileService& files, base::EventSink& events, Recorder record)
+    : store_(store),
+      tree_(store),
+      files_(files),
+      events_(events),
+      record_(std::move(record)),
+      opens_(tree_, registry) {
     reaper_ = base::NamedThread("mount-reaper", [this] { reap(); });
 }
 
-void MountService::stop() {
+void MountService::stop_reaper() {
     {
         MutexLock lock(mutex_);
         is_ending_ = true;
         changed_.notify_all();
     }
     reaper_.join();
+}
+
+void MountService::stop() {
+    stop_reaper();
     MutexLock one_at_a_time(change_mutex_);
     end("the pool is being closed");
 }
@@ -56,18 +66,64 @@ Status MountService::mount(MountOptions options) {
         return Error(Code::Busy, "the pool is mounted at " + mount->options().directory +
                                      "; show it elsewhere as well with: mount --bind");
     options.pool_name = store_.pool_name();
-    auto made = Mount::start(store_, tree_, files_, opens_, options, [this] {
+    auto made = Mount::start(store_, tree_, files_, opens_, options, on_end());
+    if (!made) return made.error();
+    publish(std::move(*made));
+    events_.publish({"mounted", {{"directory", options.directory}}});
+    return {};
+}
+
+std::function<void()> MountService::on_end() {
+    return [this] {
         MutexLock lock(mutex_);
         has_lost_connection_ = true;
         changed_.notify_all();
-    });
-    if (!made) return made.error();
+    };
+}
+
+void MountService::publish(std::unique_ptr<Mount> mount) {
+    record_(&mount->options());
+    MutexLock lock(mutex_);
+    mount_ = std::move(mount);
+}
+
+Status MountService::mount_again(MountOptions options) {
+    if (Mount::is_dead(options.directory))
+        RETURN_IF_ERROR(sys::unmount_fuse(options.directory, /*is_lazy=*/true));
+    return mount(std::move(options));
+}
+
+std::optional<HandedOver> MountService::hand_over() {
+    stop_reaper();
+    MutexLock one_at_a_time(change_mutex_);
+    const auto mount = current();
+    if (!mount) return {};
+    auto handed_over = mount->hand_over();
+    if (handed_over) return std::move(*handed_over);
+    base::log_line(base::LogLevel::Error, "not handed over: " + handed_over.error().message());
+    return {};
+}
+
+Status MountService::resume(HandedOver handed_over) {
+    MutexLock one_at_a_time(change_mutex_);
+    std::vector<InodeNo> claims;
+    for (const auto& one : handed_over.opens)
+        if (one.is_claimed) claims.push_back(one.inode);
+    auto resumed = Mount::resume(store_, tree_, files_, opens_, std::move(handed_over), on_end());
+    if (!resumed) return resumed.error();
+    publish(std::move(*resumed));
+    MutexLock lock(mutex_);
+    claims_ = std::move(claims);
+    return {};
+}
+
+void MountService::release_claims() {
+    std::vector<InodeNo> claims;
     {
         MutexLock lock(mutex_);
-        mount_ = std::move(*made);
+        claims.swap(claims_);
     }
-    events_.publish({"mounted", {{"directory", options.directory}}});
-    return {};
+    for (const auto inode : claims) opens_.unclaim(inode);
 }
 
 Status MountService::unmount(const std::string& directory, bool is_forced) {
@@ -95,6 +151,7 @@ void MountService::end(const char* why) {
     if (!ending) return;
     const auto directory = ending->options().directory;
     ending->stop();
+    record_(nullptr);
     events_.publish({"unmounted", {{"directory", directory}, {"reason", std::string(why)}}});
 }
 

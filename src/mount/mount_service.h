@@ -6,8 +6,10 @@
 // waits for the kernel.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "base/event.h"
 #include "base/mutex.h"
@@ -19,13 +21,23 @@ namespace refault::mount {
 
 class MountService final : public session::PageCache {
   public:
+    // Called with what is mounted, and with null when nothing is any more, before the caller of
+    // mount or unmount is told: a daemon that dies leaves word of its mount to the next one.
+    using Recorder = std::function<void(const MountOptions*)>;
     MountService(store::Store& store, session::Registry& registry, session::FileService& files,
-                 base::EventSink& events);
+                 base::EventSink& events, Recorder record);
     ~MountService() override { stop(); }
     // Unmounts. Nothing can be mounted any more; what others ask of the kernel's cache is answered.
     void stop();
 
     base::Status mount(MountOptions options);
+    // The same in the place of a mount whose daemon has died, which goes.
+    base::Status mount_again(MountOptions options);
+    // The mount that there is, if any, for the daemon that takes this one's place: see Mount. Files
+    // that clients map are taken for mapped in it until release_claims().
+    std::optional<HandedOver> hand_over();
+    base::Status resume(HandedOver handed_over);
+    void release_claims();
     // Busy while it is in use, unless `is_forced`: then programs get ENOTCONN from what they still
     // have open.
     base::Status unmount(const std::string& directory, bool is_forced);
@@ -44,6 +56,9 @@ class MountService final : public session::PageCache {
   private:
     // Shared with calls under way, which may outlive its place here.
     std::shared_ptr<Mount> current() const;
+    void stop_reaper();
+    std::function<void()> on_end();
+    void publish(std::unique_ptr<Mount> mount);
     void end(const char* why);
     void forget_names(Mount& mount, base::InodeNo inode);
     void reap();
@@ -52,6 +67,7 @@ class MountService final : public session::PageCache {
     store::Tree tree_;
     session::FileService& files_;
     base::EventSink& events_;
+    const Recorder record_;
     OpenInodes opens_;
     base::Mutex change_mutex_;  // one mount or unmount at a time; before mutex_
     mutable base::Mutex mutex_;
@@ -59,6 +75,7 @@ class MountService final : public session::PageCache {
     std::shared_ptr<Mount> mount_ GUARDED_BY(mutex_);
     bool has_lost_connection_ GUARDED_BY(mutex_) = false;
     bool is_ending_ GUARDED_BY(mutex_) = false;
+    std::vector<base::InodeNo> claims_ GUARDED_BY(mutex_);  // of clients that are not back yet
     base::NamedThread reaper_;  // ends a mount whose connection has ended from outside
 };
 

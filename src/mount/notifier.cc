@@ -56,6 +56,11 @@ std::uint64_t Notifier::forget_name(InodeNo directory, const std::string& name) 
     return noted_locked();
 }
 
+std::uint64_t Notifier::last() {
+    MutexLock lock(mutex_);
+    return noted_;
+}
+
 bool Notifier::wait(std::uint64_t number, Deadline deadline) {
     MutexLock lock(mutex_);
     while (told_ < number && !is_ending_)

@@ -38,6 +38,8 @@ class Notifier {
     std::uint64_t drop(base::InodeNo inode, base::FileRange range);
     std::uint64_t forget_attributes(base::InodeNo inode);
     std::uint64_t forget_name(base::InodeNo directory, const std::string& name);
+    // The number of what was noted last.
+    std::uint64_t last();
     // Until the kernel has done it; false at the deadline.
     bool wait(std::uint64_t number, Deadline deadline);
 

@@ -76,6 +76,34 @@ void OpenInodes::forgotten(InodeNo inode) {
     drop_if_unused_locked(inode);
 }
 
+std::vector<OpenInode> OpenInodes::hand_over() const {
+    MutexLock lock(mutex_);
+    std::unordered_map<InodeNo, OpenInode> opens;
+    for (const auto& [inode, uses] : uses_)
+        opens[inode] = {inode,           uses.cached,      uses.direct,
+                        uses.was_direct, uses.was_dropped, uses.claims > 0};
+    for (const auto& mapping : registry_.mappings()) {
+        opens[mapping.inode].inode = mapping.inode;
+        opens[mapping.inode].is_claimed = true;
+    }
+    std::vector<OpenInode> list;
+    for (const auto& [inode, one] : opens) list.push_back(one);
+    return list;
+}
+
+void OpenInodes::take_over(const std::vector<OpenInode>& opens) {
+    MutexLock lock(mutex_);
+    for (const auto& one : opens) {
+        // What was lost with its device meanwhile is not open: who asks gets ESTALE.
+        bool is_there = true;
+        for (auto i = one.cached + one.direct; i > 0 && is_there; --i)
+            is_there = tree_.open(one.inode).ok();
+        if (is_there)
+            uses_[one.inode] = {one.cached, one.direct, one.is_claimed ? 1u : 0u, one.was_direct,
+                                one.was_dropped};
+    }
+}
+
 bool OpenInodes::is_open(InodeNo inode) const {
     MutexLock lock(mutex_);
     const auto at = uses_.find(inode);

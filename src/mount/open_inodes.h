@@ -16,6 +16,7 @@
 
 #include "base/mutex.h"
 #include "base/result.h"
+#include "mount/handed_over.h"
 #include "session/registry.h"
 #include "store/tree.h"
 
@@ -48,6 +49,13 @@ class OpenInodes {
     // Busy when it is open through the cache. Until unclaim no open goes through the cache.
     base::Status claim(base::InodeNo inode);
     void unclaim(base::InodeNo inode);
+
+    // While no request is under way. The claims that are handed over are those of clients that map
+    // a file, or are about to.
+    std::vector<OpenInode> hand_over() const;
+    // Pins again what was open. Once, before anything else is asked; the claims last until
+    // unclaim().
+    void take_over(const std::vector<OpenInode>& opens);
 
     bool is_open(base::InodeNo inode) const;
     std::vector<base::InodeNo> cached() const;

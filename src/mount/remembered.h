@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/mutex.h"
@@ -38,6 +40,20 @@ class Remembered {
     bool knows(base::InodeNo inode) const {
         base::MutexLock lock(mutex_);
         return inode == base::kRootInode || counts_.contains(inode);
+    }
+
+    // While no request is under way.
+    std::vector<std::pair<base::InodeNo, std::uint64_t>> hand_over() const {
+        base::MutexLock lock(mutex_);
+        return {counts_.begin(), counts_.end()};
+    }
+    // In the tree as well. An inode that it does not have any more is ESTALE to who asks for it.
+    void take_over(const std::vector<std::pair<base::InodeNo, std::uint64_t>>& counts) {
+        for (const auto& [inode, count] : counts) {
+            if (!tree_.remember(inode, count)) continue;
+            base::MutexLock lock(mutex_);
+            counts_[inode] += count;
+        }
     }
 
     // A mount that ends, however it ends, forgets all.

@@ -89,6 +89,7 @@ bool Connection::wait_for_message() {
 
 Status Connection::serve() {
     while (wait_for_message()) {
+        const RequestGate::Passage passage(context_.gate);
         auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
         if (!message) return message.error();
         auto request = wire::decode_request(message->bytes);

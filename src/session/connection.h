@@ -11,6 +11,7 @@
 #include "session/fault_desk.h"
 #include "session/file_service.h"
 #include "session/registry.h"
+#include "session/request_gate.h"
 #include "session/server.h"
 #include "session/ticket.h"
 #include "wire/message.h"
@@ -25,6 +26,7 @@ struct ConnectionContext {
     FaultDesk& faults;
     base::EventSink& events;
     const ServerOptions& options;
+    RequestGate& gate;
     const Tickets& tickets;
     int stop_event;                                             // readable: the server ends
     std::function<void(std::shared_ptr<Session>)> watch_pager;  // from now on answer its fetches

@@ -32,7 +32,9 @@ Server::Server(store::Store& store, Registry& registry, FileService& files, Faul
       options_(std::move(options)) {}
 
 Status Server::start() {
-    auto listener = sys::listen_seqpacket(options_.socket_path, options_.socket_mode);
+    auto listener = options_.inherited_listener >= 0
+                        ? Result<base::UniqueFd>(base::UniqueFd(options_.inherited_listener))
+                        : sys::listen_seqpacket(options_.socket_path, options_.socket_mode);
     if (!listener) return listener.error();
     auto stop = sys::create_event();
     if (!stop) return stop.error();
@@ -48,15 +50,22 @@ Status Server::start() {
     if (!key) return key.error();
     tickets_ = std::make_unique<Tickets>(*key, store_.pool_uuid());
     context_.reset(new ConnectionContext{
-        store_, registry_, files_, faults_, events_, options_, *tickets_, stop_event_.get(),
+        store_, registry_, files_, faults_, events_, options_, gate_, *tickets_, stop_event_.get(),
         [this](std::shared_ptr<Session> session) { pagers_->watch(std::move(session)); },
         [this](base::SessionId session) { pagers_->forget(session); }});
     accept_thread_ = base::NamedThread("sessions", [this] { accept_loop(); });
     return {};
 }
 
+Result<base::UniqueFd> Server::duplicate_listener() const {
+    base::UniqueFd listener(::fcntl(listener_.get(), F_DUPFD_CLOEXEC, 0));
+    if (!listener) return base::sys_error("keep the session socket");
+    return listener;
+}
+
 Server::~Server() {
     if (!stop_event_) return;
+    gate_.open();
     sys::signal_event(stop_event_.get());
     accept_thread_.join();
     reap(/*all=*/true);

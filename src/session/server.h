@@ -5,6 +5,7 @@
 // closes or its process ends.
 #pragma once
 
+#include <chrono>
 #include <list>
 #include <memory>
 #include <optional>
@@ -16,6 +17,7 @@
 #include "session/fault_desk.h"
 #include "session/file_service.h"
 #include "session/registry.h"
+#include "session/request_gate.h"
 #include "session/ticket.h"
 #include "store/store.h"
 
@@ -34,6 +36,9 @@ struct ServerOptions {
     std::uint32_t mappings_per_session_max = 4096;
     // What tickets are signed with; without one, with a key that no later daemon knows.
     std::optional<TicketKey> ticket_key;
+    // The socket of the daemon before, which clients wait at already; the server owns it from its
+    // start. -1: it makes one.
+    int inherited_listener = -1;
 };
 
 class Server {
@@ -42,6 +47,15 @@ class Server {
            base::EventSink& events, ServerOptions options);
     // Listens and starts the threads; the socket is there on return.
     Status start();
+    // For a daemon that is about to be replaced: no request is begun any more. False when some are
+    // under way still at the deadline; they go on, and so does holding back.
+    bool hold_requests(std::chrono::steady_clock::time_point deadline) {
+        return gate_.hold(deadline);
+    }
+    // They go on.
+    void release_requests() { gate_.open(); }
+    // Another descriptor of the socket where clients connect.
+    Result<base::UniqueFd> duplicate_listener() const;
     // Closes the socket and all sessions, joins. Clients keep what they have mapped.
     ~Server();
 
@@ -57,6 +71,7 @@ class Server {
     FaultDesk& faults_;
     base::EventSink& events_;
     const ServerOptions options_;
+    RequestGate gate_;
     base::UniqueFd listener_;
     base::UniqueFd stop_event_;  // stays readable once the server ends
     base::UniqueFd reap_event_;  // a connection has ended

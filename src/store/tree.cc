@@ -28,6 +28,13 @@ Result<Attributes> Tree::remember(InodeNo directory, std::string_view name) {
     return found->child->attributes;
 }
 
+Status Tree::remember(InodeNo inode, std::uint64_t count) {
+    MutexLock lock(store_.mutex_);
+    if (store_.state_->inode(inode) == nullptr) return stale(inode);
+    store_.remembered_[inode] += count;
+    return {};
+}
+
 void Tree::forget(InodeNo inode, std::uint64_t count) {
     if (count > 0) store_.let_go(inode, Store::Hold::Memory, count);
 }

@@ -29,6 +29,8 @@ class Tree {
     Result<Attributes> stat(InodeNo inode) const { return store_.stat(inode); }
     // lookup, and one count more by which the inode is remembered.
     Result<Attributes> remember(InodeNo directory, std::string_view name);
+    // What an earlier opening of the pool was told to remember. ESTALE when there is no such inode.
+    Status remember(InodeNo inode, std::uint64_t count);
     void forget(InodeNo inode, std::uint64_t count);
     Result<std::string> target(InodeNo symlink) const;
 

@@ -1,0 +1,88 @@
+// Asking a program whether it can take over, and letting it.
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+
+#include "daemon/hand_over.h"
+
+namespace refault::daemon {
+
+using base::Code;
+using base::Error;
+using base::Result;
+using base::UniqueFd;
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr std::size_t kAnswerBytesMax = 4096;
+constexpr int kAnswerMs = 10'000;
+
+std::vector<char*> as_vector(std::vector<std::string>& texts) {
+    std::vector<char*> pointers;
+    for (auto& text : texts) pointers.push_back(text.data());
+    pointers.push_back(nullptr);
+    return pointers;
+}
+
+// What it writes until it ends or has said too much.
+std::string read_answer(int fd) {
+    std::string answer;
+    std::array<char, 512> part{};
+    pollfd waiting{fd, POLLIN, 0};
+    while (answer.size() < kAnswerBytesMax && ::poll(&waiting, 1, kAnswerMs) > 0) {
+        const auto got = ::read(fd, part.data(), part.size());
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        answer.append(part.data(), static_cast<std::size_t>(got));
+    }
+    return answer;
+}
+
+}  // namespace
+
+Result<Successor> probe_successor(const std::string& path) {
+    const auto cannot = [&](const std::string& why) {
+        return Error(Code::Invalid, path + " cannot take over: " + why);
+    };
+    if (path.empty() || path[0] != '/') return cannot("name it by its absolute path");
+    if (::access(path.c_str(), X_OK) != 0) return base::sys_error(path + " cannot be run", errno);
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) return base::sys_error("pipe");
+    const UniqueFd reader(ends[0]);
+    UniqueFd writer(ends[1]);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
+    std::vector<std::string> arguments{path, "--hand-over-format"};
+    pid_t child = -1;
+    const int failed = ::posix_spawn(&child, path.c_str(), &actions, nullptr,
+                                     as_vector(arguments).data(), environ);
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (failed != 0) return base::sys_error(path + " cannot be run", failed);
+    writer.reset();
+    const auto answer = read_answer(reader.get());
+    (void)::kill(child, SIGKILL);
+    while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    const auto json = Json::parse(answer, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || !json.contains("hand_over_format") || !json.contains("version"))
+        return cannot("it is no refaultd, or an older one");
+    if (json["hand_over_format"] != kHandOverFormat || !json["version"].is_string())
+        return cannot("it knows another format of handing over; stop this daemon and start it");
+    return Successor{path, json["version"].get<std::string>()};
+}
+
+Error execute(const std::string& path, std::vector<std::string> arguments) {
+    ::execve(path.c_str(), as_vector(arguments).data(), environ);
+    return base::sys_error("run " + path);
+}
+
+}  // namespace refault::daemon
