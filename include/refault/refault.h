@@ -64,9 +64,9 @@ RF_API void rf_disconnect(rf_session* session);
  * long as it is away, what is mapped keeps working, what was being moved or recovered stays shut,
  * and calls wait. The next daemon that serves the pool at the same socket gets the session, its
  * files and mappings, at the same addresses. When the time is over calls fail with -EPIPE for good.
- * A call that was under way when the daemon ended, and cannot simply be repeated (rf_create with
- * RF_EXCLUSIVE, rf_unlink, rf_rename, rf_mkdir, rf_rmdir), fails with -ECONNRESET: it was done or
- * not. */
+ * A call that the daemon had begun when it ended, and that cannot simply be repeated (rf_create
+ * with RF_EXCLUSIVE, rf_unlink, rf_rename, rf_mkdir, rf_rmdir), fails with -ECONNRESET: it was done
+ * or not. A daemon that is replaced by `refault daemon upgrade` leaves no such call behind. */
 RF_API int rf_set_patience(rf_session* session, int64_t timeout_ms);
 RF_API const char* rf_pool_name(const rf_session* session);
 /* 1 when system calls that touch memory on the move wait like loads and stores do; 0 when they fail

@@ -24,6 +24,8 @@ constexpr std::chrono::seconds kPlacePatience{60};
 
 // A daemon that is restarted, or replaced, is there again within seconds.
 constexpr std::chrono::seconds kReturnPatience{30};
+// Again after a daemon that has ended in between.
+constexpr int kHelloTries = 5;
 
 constexpr const char* kChildRefused =
     "a child process cannot use its parent's session: connect anew in the child";
@@ -102,6 +104,16 @@ Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path
 
 Result<Session::Channels> Session::shake_hands(const std::string& socket_path, int userfaultfd,
                                                const wire::Hello& hello, std::string& pool) {
+    for (int tries_left = kHelloTries;; --tries_left) {
+        auto channels = say_hello(socket_path, userfaultfd, hello, pool);
+        // Nobody has read it: that daemon has ended, and there may be the next already.
+        const bool was_unread = !channels && channels.error().sys_errno() == ECONNRESET;
+        if (!was_unread || tries_left == 0) return channels;
+    }
+}
+
+Result<Session::Channels> Session::say_hello(const std::string& socket_path, int userfaultfd,
+                                             const wire::Hello& hello, std::string& pool) {
     auto channel = sys::connect_seqpacket(socket_path);
     if (!channel) return no_daemon(channel.error(), socket_path);
     auto pager = sys::seqpacket_pair();
@@ -110,7 +122,7 @@ Result<Session::Channels> Session::shake_hands(const std::string& socket_path, i
     RETURN_IF_ERROR(sys::send_message(channel->get(), wire::encode(hello), descriptors));
     pager->second.reset();  // or the end of the daemon could not be seen
     auto answer = sys::receive_message(channel->get(), wire::kMessageBytesMax);
-    if (!answer && answer.error().code() == Code::Gone)
+    if (!answer && answer.error().code() == Code::Gone && answer.error().sys_errno() != ECONNRESET)
         return Error(
             Code::Gone,
             "the daemon hung up at once; its log says why (perhaps it is of another version)");
@@ -190,6 +202,8 @@ Result<wire::Reply> Session::exchange(const Make& make, const Take& take, bool& 
     if (!answer) {
         // The reply may come yet, and would be taken for that to a later request.
         is_out_of_step_ = true;
+        // Closed with the request unread (net/unix/af_unix.c, unix_release_sock): it was not done.
+        was_sent = answer.error().sys_errno() != ECONNRESET;
         return answer.error();
     }
     auto reply = wire::decode_reply(answer->bytes);

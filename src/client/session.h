@@ -85,6 +85,8 @@ class Session {
             bool handles_kernel_faults);
     static Result<Channels> shake_hands(const std::string& socket_path, int userfaultfd,
                                         const wire::Hello& hello, std::string& pool);
+    static Result<Channels> say_hello(const std::string& socket_path, int userfaultfd,
+                                      const wire::Hello& hello, std::string& pool);
     // `was_sent`: a daemon may have done it, whatever comes back.
     Result<wire::Reply> exchange(const Make& make, const Take& take, bool& was_sent);
     // Until another daemon than the last one asked is there; false when the session has ended.

@@ -121,10 +121,11 @@ Status Mount::make_session() {
     return {};
 }
 
-// What a dead mount has cached it still shows; this it has to ask for.
+// By the kernel's table, as stat(2) of a dead mount fails; and what it has cached it still shows,
+// so it is asked for something else.
 bool Mount::is_dead(const std::string& directory) {
     struct statvfs status {};
-    return sys::is_mount_point(directory) && ::statvfs(directory.c_str(), &status) != 0 &&
+    return sys::mounted_device(directory) != 0 && ::statvfs(directory.c_str(), &status) != 0 &&
            errno == ENOTCONN;
 }
 

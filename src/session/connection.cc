@@ -39,6 +39,7 @@ Status Connection::shake_hands() {
     pollfd first{socket_.get(), POLLIN, 0};
     if (::poll(&first, 1, kHelloTimeoutMs) <= 0)
         return Error(Code::TimedOut, "the client said nothing");
+    const RequestGate::Passage passage(context_.gate);
     auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
     if (!message) return message.error();
     auto hello = wire::decode_hello(message->bytes);
