@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <thread>
@@ -74,44 +75,69 @@ TEST_F(Upgrade, WritersGoOnAndRamStays) {
     pool_.expect_sound();
 }
 
-// Requests under way are answered once, and not made twice: a file is made, and made again by a
-// retry, if its answer is lost.
+// Calls of the library again and again, on a thread of their own, until one fails.
+class Caller {
+  public:
+    explicit Caller(const std::function<std::string(int)>& call)
+        : thread_([this, call] {
+              while (goes_on_ && failure_.empty()) {
+                  failure_ = call(rounds_);
+                  ++rounds_;
+              }
+              has_failed_ = !failure_.empty();
+          }) {}
+    ~Caller() { (void)finish(); }
+    // True also when one has failed.
+    bool has_done(int rounds) const { return rounds_ >= rounds || has_failed_; }
+    int rounds() const { return rounds_; }
+    std::string finish() {
+        goes_on_ = false;
+        if (thread_.joinable()) thread_.join();
+        return failure_;
+    }
+
+  private:
+    std::atomic<bool> goes_on_{true};
+    std::atomic<int> rounds_{0};
+    std::atomic<bool> has_failed_{false};
+    std::string failure_;
+    std::thread thread_;
+};
+
+std::string make_and_unlink(rf_session* session, const std::string& path) {
+    rf_file* file = nullptr;
+    if (const int failed = rf_create(session, path.c_str(), 0644, RF_EXCLUSIVE, &file); failed != 0)
+        return "create " + std::to_string(failed);
+    const int resized = rf_resize(file, 3 * kPage);
+    const int closed = rf_close(file);
+    const int unlinked = rf_unlink(session, path.c_str());
+    if (resized == 0 && closed == 0 && unlinked == 0) return "";
+    return "resize, close, unlink: " + std::to_string(resized) + ", " + std::to_string(closed) +
+           ", " + std::to_string(unlinked);
+}
+
+// Those among them that cannot be made twice would fail if their answer were lost.
 TEST_F(Upgrade, CallsOfTheLibraryNeverFail) {
-    std::atomic<bool> goes_on{true};
-    std::string failure;
-    std::atomic<int> made{0};
-    std::thread caller([&] {
-        rf_session* session = nullptr;
-        const auto check = [&](const char* what, int result) {
-            if (result != 0 && failure.empty())
-                failure = std::string(what) + " " + std::to_string(result);
-        };
-        while (goes_on && failure.empty()) {
-            if (made % 10 == 0) {
-                if (session != nullptr) rf_disconnect(session);
-                check("connect",
-                      rf_connect(pool_.daemon().session_socket().c_str(), &session, nullptr, 0));
-                if (session == nullptr) break;
-            }
-            rf_file* file = nullptr;
-            const auto path = "/made-" + std::to_string(made.load());
-            check("create", rf_create(session, path.c_str(), 0644, RF_EXCLUSIVE, &file));
-            if (file == nullptr) break;
-            check("resize", rf_resize(file, 3 * kPage));
-            check("close", rf_close(file));
-            if (made % 2 == 0) check("unlink", rf_unlink(session, path.c_str()));
-            ++made;
-        }
-        if (session != nullptr) rf_disconnect(session);
+    const auto socket = pool_.daemon().session_socket();
+    rf_session* session = nullptr;
+    ASSERT_EQ(rf_connect(socket.c_str(), &session, nullptr, 0), 0);
+    Caller maker(
+        [&](int round) { return make_and_unlink(session, "/made-" + std::to_string(round)); });
+    Caller connecter([&](int) {
+        rf_session* fresh = nullptr;
+        const int failed = rf_connect(socket.c_str(), &fresh, nullptr, 0);
+        if (fresh != nullptr) rf_disconnect(fresh);
+        return failed == 0 ? std::string() : "connect " + std::to_string(failed);
     });
     for (int round = 0; round < 10; ++round) {
-        const auto seen = made.load();
-        EXPECT_TRUE(eventually([&] { return made.load() > seen + 20 || !failure.empty(); }));
+        const auto made = maker.rounds(), connected = connecter.rounds();
+        EXPECT_TRUE(eventually(
+            [&] { return maker.has_done(made + 5) && connecter.has_done(connected + 2); }));
         upgrade(pool_);
     }
-    goes_on = false;
-    caller.join();
-    EXPECT_EQ(failure, "");
+    EXPECT_EQ(maker.finish(), "");
+    EXPECT_EQ(connecter.finish(), "");
+    rf_disconnect(session);
     pool_.expect_sound();
 }
 
@@ -125,6 +151,10 @@ TEST_F(Upgrade, WhatIsOpenOnTheMountStaysOpen) {
     ASSERT_EQ(::write(nameless.get(), "two", 3), 3);
     ASSERT_EQ(::unlink((mount / "g").c_str()), 0);
     ASSERT_EQ(::flock(open.get(), LOCK_EX), 0);
+    // Known to the kernel, and not open.
+    ASSERT_EQ(::mkdir((mount / "gone").c_str(), 0755), 0);
+    const UniqueFd known(::open((mount / "gone").c_str(), O_PATH | O_CLOEXEC));
+    ASSERT_EQ(::rmdir((mount / "gone").c_str()), 0);
     { std::ofstream(mount / "h") << std::string(2 * kPage, 'h'); }
     SharedFiler shared(mount / "h");
     ASSERT_EQ(shared.store(0, 7), "ok");
@@ -136,6 +166,8 @@ TEST_F(Upgrade, WhatIsOpenOnTheMountStaysOpen) {
         EXPECT_STREQ(bytes, "one");
         EXPECT_EQ(::pread(nameless.get(), bytes, 3, 0), 3);
         EXPECT_STREQ(bytes, "two");
+        struct stat status {};
+        EXPECT_EQ(::fstat(known.get(), &status), 0) << std::strerror(errno);
         EXPECT_EQ(shared.load(0), "ok 7");
         EXPECT_EQ(shared.store(kPage, 8 + static_cast<unsigned>(round)), "ok");
         const UniqueFd other(::open((mount / "f").c_str(), O_RDWR | O_CLOEXEC));
@@ -166,7 +198,7 @@ TEST_F(Upgrade, AListingThatIsHalfReadGoesOn) {
     }
     ::closedir(listing);
     EXPECT_EQ(seen.size(), kNames + 2u);
-    for (int i = 0; i < kNames; ++i) EXPECT_EQ(seen.count("d" + std::to_string(i)), 1u) << i;
+    for (int i = 0; i < kNames; ++i) ASSERT_EQ(seen.count("d" + std::to_string(i)), 1u) << i;
 }
 
 // Programs that write all the time: nothing fails, is lost, or is there twice.

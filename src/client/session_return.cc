@@ -67,6 +67,8 @@ bool Session::wait_for_return(std::uint64_t daemon) {
 
 // A daemon that is there still and has dropped this pager alone is not come back to.
 bool Session::come_back() {
+    // By the program's own wish.
+    if (MutexLock lock(link_mutex_); has_ended_) return false;
     pollfd hang_up{channel_.get(), POLLRDHUP, 0};
     bool may_return = ::poll(&hang_up, 1, kHangUpMs) > 0;
     if (may_return)
