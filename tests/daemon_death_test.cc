@@ -276,6 +276,33 @@ TEST_F(DaemonDeath, WhoIsStoppedIsWaitedFor) {
     pool_->expect_sound();
 }
 
+// A program may choose not to wait for ever: what is shut is SIGBUS then, and all else goes on.
+TEST_F(DaemonDeath, WhoDoesNotWaitForEverGetsSigbusWhereItIsShut) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/one", 1);
+    Mapper one(*pool_, "/one", Access::Write), other(*pool_, "/one", Access::Read);
+    ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
+    ASSERT_EQ(other.load(0, kFileBytes), "ok 1");
+    // The file is shut while it is copied, and stays so.
+    const auto device = place_of(*pool_, "/one", 0).device;
+    pool_->post("/v1/debug/fault-points",
+                {{"name", "move-copy"}, {"times", 1}, {"action", "kill"}});
+    (void)pool_->control().post("/v1/pull", {{"devices", {device}}});
+    EXPECT_TRUE(eventually([&] { return !pool_->control().get("/v1/status"); }));
+    pool_->daemon().kill();
+    const auto sigbus = std::to_string(RF_ABANDONED_SIGBUS);
+    ASSERT_EQ(one.say("abandon 200 " + sigbus), "ok");
+    one.begin("store 8192 2 4096");  // waits already when the time is over
+    EXPECT_EQ(one.answer(), "sigbus 2 8192 0");
+    EXPECT_EQ(one.store(4096, 2), "sigbus 2 4096 0");
+    EXPECT_EQ(one.load(8192), "sigbus 2 8192 0");
+    // Who waits still loses nothing.
+    other.begin("load 0 " + std::to_string(kFileBytes));
+    start_again();
+    EXPECT_EQ(other.answer(), "ok 1");
+    pool_->expect_sound();
+}
+
 // Writers that check every record, while the daemon is killed at any moment of pulls.
 TEST_F(DaemonDeath, AtAnyMomentNoRecordIsLost) {
     NEEDS_PROOF();

@@ -171,6 +171,10 @@ std::string obey(const std::string& line) {
     if (verb == "syscall") return write_from(a);
     if (verb == "notices") return notices();
     if (verb == "read-notice") return read_notice();
+    if (verb == "abandon") {
+        const int set = rf_set_patience(g_session, static_cast<int64_t>(a));
+        return result_of(set != 0 ? set : rf_set_when_abandoned(g_session, static_cast<int>(b)));
+    }
     if (verb == "deaf") return ::signal(SIGTERM, SIG_IGN) == SIG_ERR ? "error" : "ok";
     if (verb == "remap") {
         rf_unmap(g_mapping);

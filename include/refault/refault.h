@@ -68,6 +68,12 @@ RF_API void rf_disconnect(rf_session* session);
  * with RF_EXCLUSIVE, rf_unlink, rf_rename, rf_mkdir, rf_rmdir), fails with -ECONNRESET: it was done
  * or not. A daemon that is replaced by `refault daemon upgrade` leaves no such call behind. */
 RF_API int rf_set_patience(rf_session* session, int64_t timeout_ms);
+/* What a touch of memory that is shut does when that time is over and no daemon has come: waits on,
+ * until rf_disconnect or rf_unmap (RF_ABANDONED_WAIT, unless told otherwise), or gets SIGBUS
+ * (RF_ABANDONED_SIGBUS), also who waits already. Of what is not shut nothing changes. May be
+ * changed at any time; a page that was refused stays so. -EINVAL for another choice. */
+enum { RF_ABANDONED_WAIT = 0, RF_ABANDONED_SIGBUS = 1 };
+RF_API int rf_set_when_abandoned(rf_session* session, int choice);
 RF_API const char* rf_pool_name(const rf_session* session);
 /* 1 when system calls that touch memory on the move wait like loads and stores do; 0 when they fail
  * with EFAULT, which is so for a process that may only use user-mode userfaultfd. */

@@ -232,6 +232,11 @@ class Session {
     void set_patience(std::chrono::milliseconds patience) {
         (void)rf_set_patience(session_.get(), patience.count());
     }
+    // What a touch of memory that is shut does then: wait on, or SIGBUS.
+    enum class WhenAbandoned { Wait = RF_ABANDONED_WAIT, Sigbus = RF_ABANDONED_SIGBUS };
+    void set_when_abandoned(WhenAbandoned choice) {
+        (void)rf_set_when_abandoned(session_.get(), static_cast<int>(choice));
+    }
     // False: a system call that touches memory on the move fails with EFAULT instead of waiting.
     bool handles_kernel_faults() const { return rf_handles_kernel_faults(session_.get()) != 0; }
 

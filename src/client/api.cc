@@ -173,6 +173,14 @@ void rf_disconnect(rf_session* session) {
     delete session;
 }
 
+int rf_set_when_abandoned(rf_session* session, int choice) {
+    if (session == nullptr || (choice != RF_ABANDONED_WAIT && choice != RF_ABANDONED_SIGBUS))
+        return -EINVAL;
+    using When = refault::client::Session::WhenAbandoned;
+    session->session->set_when_abandoned(choice == RF_ABANDONED_SIGBUS ? When::Sigbus : When::Wait);
+    return 0;
+}
+
 int rf_set_patience(rf_session* session, int64_t timeout_ms) {
     if (session == nullptr) return -EINVAL;
     // More than anybody waits, and no overflow.

@@ -138,19 +138,39 @@ Status MappingTable::let_stores_go() const {
     return {};
 }
 
+Status MappingTable::map_nothing_over_locked(const Mapping& mapping, AddressRange addresses) {
+    wire::Place nothing;
+    nothing.address = addresses.begin();
+    nothing.length = addresses.length();
+    nothing.kind = wire::PlaceKind::Lost;
+    nothing.access = mapping.access();
+    RETURN_IF_ERROR(map_over_locked(nothing, -1));
+    if (mapping.mirrors && mapping.addresses.contains(addresses))
+        mapping.mirrors->note_primary(addresses, nothing.kind);
+    return sys::userfaultfd_wake(userfaultfd_, addresses);
+}
+
 Status MappingTable::withdraw(std::uint64_t address) {
     MutexLock lock(mutex_);
     Mapping* const mapping = find_locked(address);
     CHECK(mapping != nullptr);
     mapping->id = std::nullopt;
-    wire::Place nothing;
-    nothing.address = address;
-    nothing.length = mapping->addresses.length();
-    nothing.kind = wire::PlaceKind::Lost;
-    nothing.access = mapping->access();
-    RETURN_IF_ERROR(map_over_locked(nothing, -1));
-    if (mapping->mirrors) mapping->mirrors->note_primary(mapping->addresses, nothing.kind);
-    return sys::userfaultfd_wake(userfaultfd_, mapping->addresses);
+    return map_nothing_over_locked(*mapping, mapping->addresses);
+}
+
+Status MappingTable::refuse(std::uint64_t page) {
+    MutexLock lock(mutex_);
+    const Mapping* const mapping = find_locked(page);
+    if (mapping == nullptr) return {};
+    return map_nothing_over_locked(*mapping, AddressRange::of_length(page, kPageBytes));
+}
+
+void MappingTable::wake_all() const {
+    MutexLock lock(mutex_);
+    for (const auto& [address, mapping] : mappings_)
+        base::discard(sys::userfaultfd_wake(
+                          userfaultfd_, AddressRange::of_length(address, mapping.reserved_bytes)),
+                      "then nobody waits there");
 }
 
 void MappingTable::remove(std::uint64_t address) {

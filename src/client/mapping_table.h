@@ -61,6 +61,10 @@ class MappingTable {
     Status let_stores_go() const;
     // No daemon has it any more: a touch is SIGBUS from now on.
     Status withdraw(std::uint64_t address);
+    // A touch of the page is SIGBUS from now on, and is for who waits there.
+    Status refuse(std::uint64_t page);
+    // Whoever waits for a place tries again.
+    void wake_all() const;
     // Unmaps and forgets.
     void remove(std::uint64_t address);
     void remove_all();
@@ -103,6 +107,7 @@ class MappingTable {
     // True when the place is for this mapping; its identity may be learned from it.
     bool is_for_locked(Mapping& mapping, MappingId id) REQUIRES(mutex_);
     Status map_over_locked(const wire::Place& place, int fd) REQUIRES(mutex_);
+    Status map_nothing_over_locked(const Mapping& mapping, AddressRange addresses) REQUIRES(mutex_);
 
     const int userfaultfd_;
     base::UniqueFd empty_file_;  // mapped beyond the end of a file: a touch is SIGBUS

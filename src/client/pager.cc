@@ -38,12 +38,13 @@ bool wait_or_hang_up(int channel) {
 }  // namespace
 
 Pager::Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices,
-             std::function<bool()> come_back)
+             std::function<bool()> come_back, std::function<void()> abandoned)
     : channel_(std::move(channel)),
       mappings_(mappings),
       line_(line),
       notices_(notices),
-      come_back_(std::move(come_back)) {
+      come_back_(std::move(come_back)),
+      abandoned_(std::move(abandoned)) {
     message_.places.places.reserve(wire::kPlacesMax);
 }
 
@@ -77,6 +78,7 @@ void Pager::run() noexcept {
         end(Error(Code::Gone,
                   "this session's memory can no longer be moved, disconnect and connect anew: " +
                       ended.error().message()));
+    abandoned_();
 }
 
 void Pager::end(const Error& reason) {

@@ -30,9 +30,10 @@ namespace refault::client {
 class Pager {
   public:
     // `line` answers the SIGBUS handler through the same channel. `come_back`: called when the
-    // daemon has hung up; true when another one is at the other end of the channel.
+    // daemon has hung up; true when another one is at the other end of the channel. `abandoned`:
+    // called when none came; what it does is the last of the thread.
     Pager(base::UniqueFd channel, MappingTable& mappings, FaultLine& line, NoticeBox& notices,
-          std::function<bool()> come_back);
+          std::function<bool()> come_back, std::function<void()> abandoned);
     // Hangs up and joins the thread.
     ~Pager();
     Pager(const Pager&) = delete;
@@ -57,6 +58,7 @@ class Pager {
     FaultLine& line_;
     NoticeBox& notices_;
     const std::function<bool()> come_back_;
+    const std::function<void()> abandoned_;
     // The thread's own.
     std::array<std::uint8_t, wire::kMessageBytesMax> bytes_;
     std::array<base::UniqueFd, sys::kDescriptorsMax> descriptors_;

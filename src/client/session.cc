@@ -79,8 +79,9 @@ Session::Session(std::string socket_path, Channels channels, UniqueFd userfaultf
       line_(channels.pager.get()),
       patience_(kReturnPatience),
       pager_channel_(channels.pager.get()) {
-    pager_ = std::make_unique<Pager>(std::move(channels.pager), mappings_, line_, notices_,
-                                     [this] { return come_back(); });
+    pager_ = std::make_unique<Pager>(
+        std::move(channels.pager), mappings_, line_, notices_, [this] { return come_back(); },
+        [this] { sit_abandoned(); });
 }
 
 Result<std::unique_ptr<Session>> Session::connect(const std::string& socket_path) {
@@ -138,7 +139,11 @@ Session::~Session() {
     // The pager first, so that nothing is placed at addresses that the program may use anew. Then
     // the mappings, and the channel last: as long as something is mapped the daemon must know of
     // it.
-    end_link();
+    {
+        MutexLock lock(link_mutex_);
+        has_ended_ = is_disconnecting_ = true;
+        link_changed_.notify_all();
+    }
     pager_.reset();
     sigbus_.reset();
     mappings_.remove_all();

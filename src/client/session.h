@@ -52,6 +52,9 @@ class Session {
     Result<wire::Reply> request(const Make& make, const Take& take);
     // How long a daemon that is gone is waited for; negative: for ever.
     void set_patience(std::chrono::milliseconds patience);
+    // What a touch of memory that is shut does when that time is over and no daemon has come.
+    enum class WhenAbandoned { Wait, Sigbus };
+    void set_when_abandoned(WhenAbandoned choice);
 
     struct Mapped {
         std::uint64_t address = 0;
@@ -99,6 +102,9 @@ class Session {
     Status try_to_come_back();
     Status take_up(const Channels& channels) REQUIRES(exchange_mutex_);
     void end_link();
+    // When none has come in time.
+    void sit_abandoned();
+    void refuse_touches();
 
     const std::string socket_path_;
     const pid_t process_;
@@ -119,7 +125,9 @@ class Session {
     base::CondVar link_changed_;
     std::uint64_t daemon_ GUARDED_BY(link_mutex_) = 0;  // counts those that had the session
     bool has_ended_ GUARDED_BY(link_mutex_) = false;
+    bool is_disconnecting_ GUARDED_BY(link_mutex_) = false;
     std::chrono::milliseconds patience_ GUARDED_BY(link_mutex_);
+    WhenAbandoned when_abandoned_ GUARDED_BY(link_mutex_) = WhenAbandoned::Wait;
     const int pager_channel_;  // the pager's descriptor
     mutable base::Mutex failure_mutex_;
     std::string last_failure_ GUARDED_BY(failure_mutex_);

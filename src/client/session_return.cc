@@ -8,11 +8,13 @@
 
 #include <algorithm>
 #include <random>
+#include <utility>
 
 #include "base/log.h"
 #include "client/fork_gate.h"
 #include "client/session.h"
 #include "sys/socket.h"
+#include "sys/userfaultfd.h"
 
 namespace refault::client {
 
@@ -27,6 +29,8 @@ constexpr milliseconds kFirstPause{10};
 constexpr milliseconds kLongestPause{1000};
 // The two channels of a daemon that ends are not closed at the same moment.
 constexpr int kHangUpMs = 1000;
+// Who waits in a fault wakes the pager; a wish to disconnect does not.
+constexpr int kLookAgainMs = 50;
 
 // Another of the same length: of many clients not all come at once.
 milliseconds jittered(milliseconds pause, std::minstd_rand& random) {
@@ -53,6 +57,37 @@ void Session::end_link() {
     MutexLock lock(link_mutex_);
     has_ended_ = true;
     link_changed_.notify_all();
+}
+
+void Session::set_when_abandoned(WhenAbandoned choice) {
+    MutexLock lock(link_mutex_);
+    when_abandoned_ = choice;
+    link_changed_.notify_all();
+}
+
+void Session::sit_abandoned() {
+    for (bool has_begun = false;;) {
+        {
+            MutexLock lock(link_mutex_);
+            while (!is_disconnecting_ && when_abandoned_ == WhenAbandoned::Wait)
+                link_changed_.wait(link_mutex_);
+            if (is_disconnecting_) return;
+        }
+        // What a daemon has read of the faults is not to be read again; who is woken asks anew.
+        if (!std::exchange(has_begun, true)) mappings_.wake_all();
+        refuse_touches();
+    }
+}
+
+// Page by page, as they are touched: what is not shut goes on.
+void Session::refuse_touches() {
+    pollfd faults{userfaultfd_.get(), POLLIN, 0};
+    if (::poll(&faults, 1, kLookAgainMs) <= 0) return;
+    const auto events = sys::userfaultfd_read(userfaultfd_.get());
+    if (!events) return;
+    for (const auto& event : *events)
+        base::discard(mappings_.refuse(base::align_down(event.address, base::kPageBytes)),
+                      "it waits on, as it did");
 }
 
 bool Session::wait_for_return(std::uint64_t daemon) {
