@@ -23,6 +23,8 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -155,6 +157,22 @@ std::string read_notice() {
            std::to_string(loss.length);
 }
 
+// From here on a child answers, which ends with its parent.
+std::string become_child() {
+    const pid_t parent = ::getpid(), child = ::fork();
+    if (child < 0) return "error";
+    if (child > 0) {
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+    }
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(1);
+    char detail[500] = "";
+    const int result = rf_after_fork(g_session, detail, sizeof detail);
+    return result == 0 ? "ok" : std::string("error ") + detail;
+}
+
 std::string obey(const std::string& line) {
     std::istringstream words(line);
     std::string verb;
@@ -171,6 +189,7 @@ std::string obey(const std::string& line) {
     if (verb == "syscall") return write_from(a);
     if (verb == "notices") return notices();
     if (verb == "read-notice") return read_notice();
+    if (verb == "become-child") return become_child();
     if (verb == "abandon") {
         const int set = rf_set_patience(g_session, static_cast<int64_t>(a));
         return result_of(set != 0 ? set : rf_set_when_abandoned(g_session, static_cast<int>(b)));

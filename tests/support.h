@@ -108,7 +108,9 @@ class MappedFile {
     MappedFile(const MappedFile&) = delete;
     MappedFile& operator=(const MappedFile&) = delete;
 
+    rf_session* session() const { return session_; }
     rf_file* file() const { return file_; }
+    rf_mapping* mapping() const { return mapping_; }
     // Null when it could not be mapped.
     volatile char* bytes() const {
         return mapping_ == nullptr ? nullptr : static_cast<volatile char*>(rf_address(mapping_));

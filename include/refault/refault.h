@@ -74,6 +74,14 @@ RF_API int rf_set_patience(rf_session* session, int64_t timeout_ms);
  * changed at any time; a page that was refused stays so. -EINVAL for another choice. */
 enum { RF_ABANDONED_WAIT = 0, RF_ABANDONED_SIGBUS = 1 };
 RF_API int rf_set_when_abandoned(rf_session* session, int choice);
+/* A child process has none of its parent's mappings: a touch of their addresses is SIGSEGV, and
+ * calls with the session are refused (-EPIPE). This, called in the child before it maps anything
+ * else, gives the session to it: the same rf_session, rf_file and rf_mapping go on there, at the
+ * same addresses, registered as its own, so every fence holds for it as well. Returns when all of
+ * it can be touched. Notices, if they were asked for, must be asked for anew. -EINVAL in the
+ * parent; -EEXIST when something else lies at the addresses; else what rf_connect and rf_map give.
+ * On failure the child has no mapping, may try again, and `detail` (may be NULL) has the reason. */
+RF_API int rf_after_fork(rf_session* session, char* detail, size_t detail_size);
 RF_API const char* rf_pool_name(const rf_session* session);
 /* 1 when system calls that touch memory on the move wait like loads and stores do; 0 when they fail
  * with EFAULT, which is so for a process that may only use user-mode userfaultfd. */

@@ -232,6 +232,13 @@ class Session {
     void set_patience(std::chrono::milliseconds patience) {
         (void)rf_set_patience(session_.get(), patience.count());
     }
+    // In a child process: as rf_after_fork.
+    Expected<void> after_fork() {
+        char detail[512] = "";
+        const int result = rf_after_fork(session_.get(), detail, sizeof detail);
+        if (result != 0) return Error(result, detail);
+        return {};
+    }
     // What a touch of memory that is shut does then: wait on, or SIGBUS.
     enum class WhenAbandoned { Wait = RF_ABANDONED_WAIT, Sigbus = RF_ABANDONED_SIGBUS };
     void set_when_abandoned(WhenAbandoned choice) {

@@ -6,15 +6,18 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "client/fork_gate.h"
 #include "client/handles.h"
 
 using refault::base::Access;
 using refault::base::Code;
+using refault::base::Mutex;
 using refault::base::MutexLock;
 using refault::base::Result;
 using refault::client::Error;
 using refault::client::exchange;
 using refault::client::fail;
+using refault::client::ForkGate;
 using refault::client::invalid;
 using refault::client::is_too_long;
 using refault::client::refuse_long;
@@ -88,6 +91,7 @@ int take_file(rf_session* session, const wire::Request& request, bool is_writabl
     auto made = std::make_unique<rf_file>(rf_file{session, reply->handle, is_writable});
     {
         MutexLock lock(session->mutex);
+        ForkGate gate;
         session->files.insert(made.get());
     }
     *file = made.release();
@@ -162,6 +166,27 @@ int rf_connect(const char* socket_path, rf_session** session, char* detail, size
     return 0;
 }
 
+// Nobody else in the child has the session. Its lock may be held by a thread that is not here.
+int rf_after_fork(rf_session* session, char* detail, size_t detail_size) {
+    if (session == nullptr || session->session->is_in_its_process()) {
+        copy_text("rf_after_fork: call it in a child of the process that has connected", detail,
+                  detail_size);
+        return -EINVAL;
+    }
+    auto made = Session::of_child(*session->session);
+    if (!made) {
+        copy_text(made.error().message(), detail, detail_size);
+        return -made.error().sys_errno();
+    }
+    (void)session->session.release();
+    session->session = std::move(*made);
+    new (&session->mutex) Mutex();
+    MutexLock lock(session->mutex);
+    for (rf_mapping* mapping : session->mappings)
+        mapping->place.mirrors = session->session->mirrors(mapping->place.address);
+    return 0;
+}
+
 void rf_disconnect(rf_session* session) {
     if (session == nullptr) return;
     // A child has inherited the object alone. To take it apart would hang up for the parent, so it
@@ -230,6 +255,7 @@ int rf_close(rf_file* file) {
     if (!session->session->is_in_its_process()) return result;
     {
         MutexLock lock(session->mutex);
+        ForkGate gate;
         session->files.erase(file);
     }
     delete file;

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "base/range.h"
+#include "client/fork_gate.h"
 #include "client/handles.h"
 
 using refault::base::Access;
@@ -12,6 +13,7 @@ using refault::base::kPageBytes;
 using refault::base::MutexLock;
 using refault::client::Error;
 using refault::client::fail;
+using refault::client::ForkGate;
 using refault::client::invalid;
 namespace wire = refault::wire;
 
@@ -56,6 +58,7 @@ int rf_map(rf_file* file, uint64_t offset, uint64_t length, int flags, rf_mappin
                         is_writable ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
     {
         MutexLock lock(session->mutex);
+        ForkGate gate;
         session->mappings.insert(made.get());
     }
     *mapping = made.release();
@@ -93,6 +96,7 @@ int rf_unmap(rf_mapping* mapping) {
     if (!session->session->is_in_its_process()) return result;
     {
         MutexLock lock(session->mutex);
+        ForkGate gate;
         session->mappings.erase(mapping);
     }
     delete mapping;

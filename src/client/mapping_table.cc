@@ -29,6 +29,20 @@ std::uint64_t number(void* address) {
     return reinterpret_cast<std::uintptr_t>(address);
 }
 
+// Which nothing can be read from, and which children do not have: they may want the same ones. At
+// `hint` and nowhere else, unless that is null.
+Result<void*> reserve_addresses(void* hint, std::uint64_t length) {
+    constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    ForkGate gate;
+    void* const made = ::mmap(hint, length, PROT_NONE,
+                              kFlags | (hint != nullptr ? MAP_FIXED_NOREPLACE : 0), -1, 0);
+    if (made == MAP_FAILED) return sys_error("reserve addresses");
+    if (::madvise(made, length, MADV_DONTFORK) == 0) return made;
+    const auto error = sys_error("keep addresses from children");
+    ::munmap(made, length);
+    return error;
+}
+
 }  // namespace
 
 Status MappingTable::prepare() {
@@ -46,9 +60,9 @@ Result<std::uint64_t> MappingTable::reserve(std::uint64_t wanted, Access access)
     const std::uint64_t padded = length + kHugePageBytes;
     if (wanted > UINT64_MAX / (2 * wire::kReplicasMax))
         return Error(Code::NoSpace, "no program has that many addresses; map less", ENOMEM);
-    void* const raw =
-        ::mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (raw == MAP_FAILED) return sys_error("reserve addresses");
+    auto reserved = reserve_addresses(nullptr, padded);
+    if (!reserved) return reserved.error();
+    void* const raw = *reserved;
     const auto begin = base::align_up(number(raw), kHugePageBytes);
     if (begin > number(raw)) ::munmap(raw, begin - number(raw));
     const auto end = number(raw) + padded;
@@ -62,8 +76,40 @@ Result<std::uint64_t> MappingTable::reserve(std::uint64_t wanted, Access access)
     SignalBlock signals;
     MutexLock lock(mutex_);
     made.begin()->second.later_than = last_id_;
+    ForkGate gate;
     mappings_.merge(made);
     return begin;
+}
+
+Status MappingTable::inherit(const MappingTable& inherited) {
+    inherited.mutex_.assert_held();
+    for (const auto& [begin, mapping] : inherited.mappings_) {
+        if (!mapping.id) continue;
+        const auto addresses = mapping.addresses;
+        auto reserved = reserve_addresses(pointer(begin), mapping.reserved_bytes);
+        if (!reserved)
+            return Error(Code::Exists,
+                         "something else is mapped in the child where the parent has its file; "
+                         "call rf_after_fork before anything else (" +
+                             reserved.error().message() + ")");
+        Mapping made{
+            addresses,
+            mapping.reserved_bytes,
+            mapping.mirrors ? std::make_shared<Mirrors>(begin, addresses.length()) : nullptr,
+            mapping.id,
+            MappingId(),
+            PageSet(addresses.length() / kPageBytes),
+            mapping.ticket,
+            mapping.file_offset};
+        if (mapping.mirrors)
+            for (const auto& part : mapping.mirrors->held_parts(wire::kHeldPartsMax))
+                made.mirrors->note_primary(
+                    AddressRange::of_length(begin + part.offset, part.length),
+                    wire::PlaceKind::Stale);
+        MutexLock lock(mutex_);
+        mappings_.emplace(begin, std::move(made));
+    }
+    return {};
 }
 
 bool MappingTable::is_for_locked(Mapping& mapping, MappingId id) {
@@ -91,6 +137,7 @@ void MappingTable::set_origin(std::uint64_t address, std::string ticket,
     MutexLock lock(mutex_);
     Mapping* const mapping = find_locked(address);
     CHECK(mapping != nullptr);
+    ForkGate gate;
     mapping->ticket.swap(ticket);  // what is freed is freed without the lock
     mapping->file_offset = file_offset;
 }
@@ -177,6 +224,7 @@ void MappingTable::remove(std::uint64_t address) {
     decltype(mappings_)::node_type removed;
     SignalBlock signals;
     MutexLock lock(mutex_);
+    ForkGate gate;
     removed = mappings_.extract(address);
     CHECK(!removed.empty());
     ::munmap(pointer(address), removed.mapped().reserved_bytes);
@@ -188,6 +236,7 @@ void MappingTable::remove_all() {
     MutexLock lock(mutex_);
     for (const auto& [address, mapping] : mappings_)
         ::munmap(pointer(address), mapping.reserved_bytes);
+    ForkGate gate;
     removed.swap(mappings_);
 }
 

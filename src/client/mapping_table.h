@@ -41,6 +41,9 @@ class MappingTable {
     // Reserves addresses, 2 MiB aligned, that nothing can be read from yet, and behind them the
     // room for the copies of a writable mapping. length: whole pages, not 0.
     Result<std::uint64_t> reserve(std::uint64_t length, Access access);
+    // In a child: those that its parent had, at the same addresses, for a daemon that is told of
+    // them anew (remaps). Exists when something else is there by now.
+    Status inherit(const MappingTable& inherited);
     // The copies of the mapping there; nullptr when it is read-only.
     std::shared_ptr<Mirrors> mirrors(std::uint64_t address) const;
     // Whether the address belongs to a mapping or to its copies. For the SIGBUS handler.

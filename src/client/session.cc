@@ -220,6 +220,7 @@ Result<wire::Reply> Session::exchange(const Make& make, const Take& take, bool& 
 }
 
 void Session::note_open(const wire::Request& request, const wire::Reply& reply) {
+    ForkGate gate;  // a child goes by it
     if (std::holds_alternative<wire::CreateFile>(request) ||
         std::holds_alternative<wire::OpenFile>(request))
         tickets_[reply.handle] = reply.ticket;

@@ -38,6 +38,13 @@ namespace refault::client {
 class Session {
   public:
     static Result<std::unique_ptr<Session>> connect(const std::string& socket_path);
+    // In a child of the process that made `inherited`, which is good for nothing afterwards, but
+    // must not be destroyed: its threads are not there. On failure nothing is mapped.
+    static Result<std::unique_ptr<Session>> of_child(Session& inherited);
+    // The copies of the mapping there; nullptr when it is read-only.
+    std::shared_ptr<Mirrors> mirrors(std::uint64_t address) const {
+        return mappings_.mirrors(address);
+    }
     // Joins the pager, unmaps everything, hangs up. Only where is_in_its_process().
     ~Session();
 
@@ -100,7 +107,9 @@ class Session {
     // The pager's, when the daemon has hung up.
     bool come_back();
     Status try_to_come_back();
-    Status take_up(const Channels& channels) REQUIRES(exchange_mutex_);
+    Status take_up(const base::UniqueFd& channel) REQUIRES(exchange_mutex_);
+    Status inherit(Session& inherited);
+    void forget_parent();
     void end_link();
     // When none has come in time.
     void sit_abandoned();
@@ -131,6 +140,8 @@ class Session {
     const int pager_channel_;  // the pager's descriptor
     mutable base::Mutex failure_mutex_;
     std::string last_failure_ GUARDED_BY(failure_mutex_);
+    bool is_orphaned_ = false;            // a child has taken what it needs from it
+    const Session* inherited_ = nullptr;  // kept where leak checkers find it
     std::unique_ptr<SigbusEntry> sigbus_;
     std::unique_ptr<Pager> pager_;
 };

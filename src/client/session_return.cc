@@ -143,7 +143,7 @@ Status Session::try_to_come_back() {
     if (!channels) return channels.error();
     if (pool != pool_) return Error(Code::NotFound, "another pool is open there now");
     MutexLock exchange_lock(exchange_mutex_);
-    RETURN_IF_ERROR(take_up(*channels));
+    RETURN_IF_ERROR(take_up(channels->session));
     {
         ForkGate gate;
         if (::dup3(channels->session.get(), channel_.get(), O_CLOEXEC) < 0 ||
@@ -159,13 +159,13 @@ Status Session::try_to_come_back() {
 
 // What the daemon refuses is gone for this session: the number of a file means nothing any more,
 // and a mapping shows nothing rather than memory that is not fenced.
-Status Session::take_up(const Channels& channels) {
+Status Session::take_up(const base::UniqueFd& channel) {
     for (const auto& [handle, ticket] : tickets_) {
-        const auto reply = ask(channels.session, wire::Reopen{ticket, handle});
+        const auto reply = ask(channel, wire::Reopen{ticket, handle});
         if (!reply) return reply.error();
     }
     for (const auto& remap : mappings_.remaps()) {
-        const auto reply = ask(channels.session, remap);
+        const auto reply = ask(channel, remap);
         if (!reply) return reply.error();
         if (reply->error == 0) {
             mappings_.renew(remap.address, reply->mapping);
@@ -175,7 +175,7 @@ Status Session::take_up(const Channels& channels) {
         RETURN_IF_ERROR(mappings_.withdraw(remap.address));
     }
     if (notices_.mode() == NoticeBox::Mode::Late) return {};
-    const auto reply = ask(channels.session, wire::SetNotice{true});
+    const auto reply = ask(channel, wire::SetNotice{true});
     return reply ? Status() : reply.error();
 }
 

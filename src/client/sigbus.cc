@@ -139,6 +139,12 @@ SigbusEntry::SigbusEntry(MappingTable& mappings, FaultLine& line)
     }
 }
 
+void SigbusEntry::forget_in_child() noexcept {
+    if (slot_ == kSlots) return;
+    g_slots[slot_].readers.store(0);
+    g_slots[slot_].entry.store(nullptr);
+}
+
 SigbusEntry::~SigbusEntry() {
     if (slot_ == kSlots) return;
     g_slots[slot_].entry.store(nullptr);

@@ -41,6 +41,9 @@ class SigbusEntry {
     SigbusEntry(const SigbusEntry&) = delete;
     SigbusEntry& operator=(const SigbusEntry&) = delete;
 
+    // In a child, which has none of the threads that could be using it. It is not destroyed then.
+    void forget_in_child() noexcept;
+
     MappingTable& mappings() const noexcept { return mappings_; }
     FaultLine& line() const noexcept { return line_; }
 
