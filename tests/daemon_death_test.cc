@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <random>
+#include <thread>
 
 #include "tests/loss_support.h"
 #include "tests/mapper_process.h"
@@ -330,6 +331,94 @@ TEST_F(DaemonDeath, AtAnyMomentNoRecordIsLost) {
     writers.finish();
     pool_->expect_sound();
 }
+
+// One thing that a daemon does for an operator, killed in the middle of it: begun, and what must be
+// true of it when the next daemon has finished or undone it.
+struct UnderWay {
+    const char* name;
+    void (*begin)(Pool& pool, int round);
+    void (*check)(Pool& pool, int round);
+};
+
+bool is_idle(Pool& pool) {
+    return !pool.get("/v1/resync").value("is_running", true) &&
+           !pool.get("/v1/scrub").value("is_running", true);
+}
+
+std::uint64_t size_of(Pool& pool, const std::string& path) {
+    return pool.get("/v1/files/stat?path=" + path).value("size_bytes", std::uint64_t{1});
+}
+
+void nothing(Pool&, int) {}
+
+constexpr std::uint64_t kSmall = 1 << 20, kLarge = 9 << 20;
+
+const UnderWay kUnderWay[] = {
+    {"Resize",
+     [](Pool& pool, int round) {
+         (void)pool.control().post(
+             "/v1/files/resize",
+             {{"path", "/resized"}, {"size_bytes", round % 2 == 0 ? kLarge : kSmall}});
+     },
+     [](Pool& pool, int) {
+         const auto size = size_of(pool, "/resized");
+         EXPECT_TRUE(size == kSmall || size == kLarge) << size;
+     }},
+    {"Scrub", [](Pool& pool, int) { (void)pool.control().post("/v1/scrub", Json::object()); },
+     nothing},
+    {"Copies",
+     [](Pool& pool, int round) {
+         (void)pool.control().post("/v1/files/set",
+                                   {{"path", "/writer0"}, {"replicas", 2 + round % 2}});
+     },
+     [](Pool& pool, int) { EXPECT_TRUE(eventually([&] { return is_idle(pool); })); }},
+    {"Repair",
+     [](Pool& pool, int) {
+         const auto place = place_of(pool, "/writer0", kSmall);
+         (void)pool.control().post("/v1/devices/" + place.device + "/fail",
+                                   {{"offset", place.offset}, {"length", 64 * kPage}});
+     },
+     [](Pool& pool, int) { EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty()); }},
+    {"Detach",
+     [](Pool& pool, int) {
+         (void)pool.control().post("/v1/detach", {{"devices", {"d"}}, {"timeout_ms", 1000}});
+     },
+     nothing},
+};
+
+class DaemonDeathDuring : public DaemonDeath, public ::testing::WithParamInterface<UnderWay> {};
+
+TEST_P(DaemonDeathDuring, ItIsFinishedOrUndone) {
+    NEEDS_PROOF();
+    const auto seed = test_seed();
+    std::mt19937_64 random(seed);
+    make_file(*pool_, "/resized", 2);
+    pool_->post("/v1/files/resize", {{"path", "/resized"}, {"size_bytes", kSmall}});
+    Writers writers(*pool_, 2, 4ull << 20);
+    for (const char* path : {"/writer0", "/writer1"})
+        pool_->post("/v1/files/set", {{"path", path}, {"replicas", 2}, {"on_loss", "rollback"}});
+    EXPECT_TRUE(eventually([&] { return is_idle(*pool_); }));
+    for (int round = 0; round < 4; ++round) {
+        std::thread operation([&] { GetParam().begin(*pool_, round); });
+        // No wait for anything: a moment like any other.
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
+        pool_->daemon().kill();
+        operation.join();
+        start_again();
+        wait_until_back();
+        GetParam().check(*pool_, round);
+        writers.let_run(30);
+        pool_->expect_sound();
+    }
+    // Nothing of it is in the way of what comes next.
+    GetParam().begin(*pool_, 0);
+    EXPECT_TRUE(eventually([&] { return is_idle(*pool_); }));
+    writers.finish();
+    pool_->expect_sound();
+}
+
+INSTANTIATE_TEST_SUITE_P(Operations, DaemonDeathDuring, ::testing::ValuesIn(kUnderWay),
+                         [](const auto& tested) { return std::string(tested.param.name); });
 
 }  // namespace
 }  // namespace refault::tests
