@@ -168,6 +168,7 @@ void rf_disconnect(rf_session* session) {
     // stays until exit.
     if (!session->session->is_in_its_process()) return;
     session->session.reset();
+    session->mutex.assert_held();  // nobody else has the session any more
     for (rf_file* file : session->files) delete file;
     for (rf_mapping* mapping : session->mappings) delete mapping;
     delete session;

@@ -53,7 +53,8 @@ class MountService final : public session::PageCache {
     session::FileService& files_;
     base::EventSink& events_;
     OpenInodes opens_;
-    base::Mutex change_mutex_;  // one mount or unmount at a time; before mutex_
+    base::Mutex change_mutex_{
+        base::LockRank::MountChange};  // one mount or unmount at a time; before mutex_
     mutable base::Mutex mutex_;
     base::CondVar changed_;
     std::shared_ptr<Mount> mount_ GUARDED_BY(mutex_);
