@@ -122,7 +122,11 @@ class Soak {
 TEST(Soak, EveryPromiseIsKeptAndNothingGrows) {
     NEEDS_PROOF();
     Soak soak(test_seed());
-    soak.run();
+    try {
+        soak.run();
+    } catch (const std::exception& error) {
+        ADD_FAILURE() << error.what();
+    }
     soak.report();
 }
 
