@@ -1,9 +1,9 @@
 # Short names for the usual steps. The work is done by tools/ and the presets of CMakePresets.json.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test asan bench check format clean deps
+.PHONY: help demo build test asan tsan thread-safety bench check format clean deps
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: deps ## install what is missing, build, and watch devices go from under programs and a database
 	@cmake --preset release
@@ -21,6 +21,12 @@ asan: ## build and run every test with the address and undefined-behaviour sanit
 	@cmake --preset asan
 	@cmake --build --preset asan
 	@tools/run-tests.sh asan
+
+tsan: ## build and run the tests that have threads with the thread sanitizer
+	@tools/run-tests.sh tsan
+
+thread-safety: ## hold the code to what it says about its locks; needs clang
+	@tools/thread-safety.sh
 
 bench: build ## build and run the benchmark of pulls; see refault-bench --help for the others
 	build/release/bin/refault-bench drain

@@ -42,4 +42,5 @@ target_compile_options(refault_options INTERFACE
   -Wall -Wextra -Wshadow -Wconversion $<$<BOOL:${REFAULT_WERROR}>:-Werror>
   # Quoted includes alone start at src/, so that "sys/socket.h" is ours and <sys/socket.h> the system's.
   "SHELL:-iquote ${CMAKE_SOURCE_DIR}/src")
+target_compile_definitions(refault_options INTERFACE $<$<BOOL:${REFAULT_DEBUG_LOCKS}>:REFAULT_DEBUG_LOCKS>)
 target_include_directories(refault_options INTERFACE ${CMAKE_SOURCE_DIR}/include)

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -10,32 +11,36 @@ namespace refault::tests {
 
 namespace {
 
-constexpr const char* kDeviceSize = "=ram:32M";
+constexpr std::size_t kStepsKept = 60;
 
-std::vector<std::string> first_devices(std::size_t count) {
+std::vector<std::string> first_devices(std::size_t count,
+                                       const std::function<std::string()>& next_spec) {
     std::vector<std::string> specs;
-    for (std::size_t i = 0; i < count; ++i) specs.push_back("d" + std::to_string(i) + kDeviceSize);
+    for (std::size_t i = 0; i < count; ++i) specs.push_back(next_spec());
     return specs;
 }
 
 }  // namespace
 
-LossWorld::LossWorld(std::size_t devices) : pool_(first_devices(devices)), devices_made_(devices) {
+LossWorld::LossWorld(std::size_t devices, Devices kind)
+    : kind_(kind), pool_(first_devices(devices, [this] { return next_spec(); })) {
     // A program that has died is a finding, not the end of the test.
     ::signal(SIGPIPE, SIG_IGN);
 }
 
 void LossWorld::note(const std::string& step) {
     static const bool is_traced = std::getenv("REFAULT_LOSS_TRACE") != nullptr;
-    if (is_traced) std::cout << "  " << steps_.size() << ": " << step << std::endl;
+    if (is_traced) std::cout << "  " << steps_made_ << ": " << step << std::endl;
+    ++steps_made_;
     steps_.push_back(step);
+    if (steps_.size() > kStepsKept) steps_.pop_front();
 }
 
 void LossWorld::expect(const std::string& wrong, const std::string& about) {
     if (wrong.empty() || ::testing::Test::HasFailure()) return;
     std::string history;
-    for (auto i = steps_.size() > 60 ? steps_.size() - 60 : 0; i < steps_.size(); ++i)
-        history += "\n  " + std::to_string(i) + ": " + steps_[i];
+    auto number = steps_made_ - steps_.size();
+    for (const auto& step : steps_) history += "\n  " + std::to_string(number++) + ": " + step;
     ADD_FAILURE() << about << ": " << wrong << history << "\n"
                   << pool_.get("/v1/devices").dump() << "\n"
                   << pool_.get("/v1/lost").dump() << "\n"
@@ -51,7 +56,7 @@ std::optional<Json> LossWorld::try_post(const std::string& target, const Json& b
 
 void LossWorld::make_file(unsigned replicas, bool rolls_back, std::size_t pages) {
     ModelFile file;
-    file.path = "/f" + std::to_string(files_.size());
+    file.path = "/f" + std::to_string(files_made_++);
     file.replicas = replicas;
     file.rolls_back = rolls_back;
     note("create " + file.path + " replicas " + std::to_string(replicas) +
@@ -110,6 +115,31 @@ void LossWorld::punch(std::size_t index, std::size_t page, std::size_t pages) {
     if (!is_done && yanked_.empty()) expect("refused", "punch of " + file.path);
     for (auto i = page; i < page + pages; ++i)
         model_.overwritten(file, i, 0, is_done && yanked_.empty());
+}
+
+void LossWorld::remove_file(std::size_t index) {
+    const auto path = files_[index].path;
+    for (std::size_t i = clients_.size(); i-- > 0;)
+        if (clients_[i]->file == index) kill_client(i);
+    note("remove " + path);
+    pool_.post("/v1/files/remove", {{"path", path}});
+    // Its space is free, and its losses are forgotten, when its last mapping is.
+    const bool is_free = eventually([&] {
+        const auto maps = pool_.get("/v1/maps");
+        std::set<pid_t> living;
+        for (const auto& client : clients_) living.insert(client->process->pid());
+        return std::all_of(maps["mappings"].begin(), maps["mappings"].end(),
+                           [&](const Json& one) { return living.contains(one.value("pid", 0)); });
+    });
+    if (!is_free) expect("a program that has ended has its mapping still", path);
+    files_.erase(files_.begin() + static_cast<std::ptrdiff_t>(index));
+    for (auto& client : clients_)
+        if (client->file > index) --client->file;
+    for (auto& [device, pages] : away_) {
+        std::erase_if(pages, [&](const Page& page) { return page.first == index; });
+        for (auto& page : pages)
+            if (page.first > index) --page.first;
+    }
 }
 
 void LossWorld::start_client(std::size_t index, bool writes) {

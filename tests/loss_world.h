@@ -3,6 +3,7 @@
 // steps that led to it.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <optional>
 
@@ -32,7 +33,9 @@ class LossWorld {
     };
     using Places = std::vector<std::vector<std::vector<Spot>>>;  // by file, page
 
-    explicit LossWorld(std::size_t devices);
+    // Lasting: every device is a directory, so that the daemon can die.
+    enum class Devices { Mixed, Lasting };
+    explicit LossWorld(std::size_t devices, Devices kind = Devices::Mixed);
 
     std::vector<ModelFile>& files() { return files_; }
     std::vector<std::unique_ptr<Client>>& clients() { return clients_; }
@@ -46,6 +49,8 @@ class LossWorld {
     void set_replicas(std::size_t file, unsigned replicas);
     void overwrite(std::size_t file, std::size_t page, std::size_t pages, unsigned value);
     void punch(std::size_t file, std::size_t page, std::size_t pages);
+    // With the programs that map it; returns when the daemon knows that they have gone.
+    void remove_file(std::size_t file);
     void start_client(std::size_t file, bool writes);
     void kill_client(std::size_t client);
     void load(Client& client, std::size_t page);
@@ -72,6 +77,11 @@ class LossWorld {
     void bring_back(const std::string& device);
     Places places();
 
+    // ---- the daemon
+    // SIGKILL at any moment but one: what has failed is known. Another one takes the pool, and the
+    // programs come back to it.
+    void kill_daemon();
+
     // ---- waiting and comparing
     bool is_quiet();  // nothing moves: what the books say is so
     void wait_for_yanks();
@@ -90,19 +100,25 @@ class LossWorld {
     Hit hit_of(const std::vector<Spot>& spots, const ModelFile& file, const std::string& device,
                std::uint64_t begin, std::uint64_t end) const;
 
-    Pool pool_;
+    std::string next_spec();
+    void wait_for_clients();
+
+    TemporaryDirectory shelf_;
+    std::set<std::string> directories_;
+    const Devices kind_;
     std::size_t devices_made_ = 0;
+    Pool pool_;
+    int files_made_ = 0;
     int clients_made_ = 0;
     std::vector<ModelFile> files_;
     std::vector<std::unique_ptr<Client>> clients_;
     bool may_become_quiet_ = true;
-    TemporaryDirectory shelf_;
-    std::set<std::string> directories_;
     using Page = std::pair<std::size_t, std::size_t>;  // file, page
     std::map<std::string, std::vector<Page>> away_;    // what each device took along
     std::set<std::string> yanked_;                     // and perhaps not known to the daemon yet
     LossModel model_;
-    std::vector<std::string> steps_;
+    std::deque<std::string> steps_;  // the last of them
+    std::size_t steps_made_ = 0;
 };
 
 }  // namespace refault::tests

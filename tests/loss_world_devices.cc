@@ -27,15 +27,21 @@ std::vector<std::string> LossWorld::devices() {
     return names;
 }
 
-void LossWorld::add_device() {
+// The first of a mixed pool are memory.
+std::string LossWorld::next_spec() {
     const auto name = "d" + std::to_string(devices_made_++);
-    const bool is_ram = devices_made_ % 2 == 0;
-    note("add " + name + (is_ram ? "" : ", a directory"));
-    if (is_ram) return (void)pool_.post("/v1/devices", {{"spec", name + "=ram:32M"}});
+    const bool is_ram = kind_ == Devices::Mixed && (devices_made_ < 5 || devices_made_ % 2 == 0);
+    if (is_ram) return name + "=ram:32M";
     const auto path = shelf_.path() + "/" + name;
     std::filesystem::create_directory(path);
     directories_.insert(name);
-    pool_.post("/v1/devices", {{"spec", name + "=dir:" + path + ",size=32M"}});
+    return name + "=dir:" + path + ",size=32M";
+}
+
+void LossWorld::add_device() {
+    const auto spec = next_spec();
+    note("add " + spec);
+    pool_.post("/v1/devices", {{"spec", spec}});
 }
 
 void LossWorld::take_away(const std::string& device) {

@@ -1,10 +1,13 @@
 // A mutex, a scoped lock and a condition variable that clang's thread-safety analysis understands.
-// The lock order of the project is written in docs/architecture.md.
+// Each mutex has its rank in the order of base/lock_order.h; builds with REFAULT_DEBUG_LOCKS hold
+// every thread to it.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+
+#include "base/lock_order.h"
 
 #if defined(__clang__)
 #define REFAULT_ANNOTATE(x) __attribute__((x))
@@ -24,14 +27,39 @@ namespace refault::base {
 
 class CAPABILITY("mutex") Mutex {
   public:
-    void lock() ACQUIRE() { mutex_.lock(); }
-    void unlock() RELEASE() { mutex_.unlock(); }
+#ifdef REFAULT_DEBUG_LOCKS
+    explicit Mutex(LockRank rank = LockRank::Leaf, const char* file = __builtin_FILE(),
+                   int line = __builtin_LINE())
+        : order_{rank, file, line} {}
+    void lock() ACQUIRE() {
+        check_lock_order(order_);
+        mutex_.lock();
+        note_held(order_);
+    }
+    void unlock() RELEASE() {
+        note_released(order_);
+        mutex_.unlock();
+    }
+#else
+    explicit Mutex(LockRank = LockRank::Leaf) {}
+    void lock() ACQUIRE() {
+        mutex_.lock();
+    }
+    void unlock() RELEASE() {
+        mutex_.unlock();
+    }
+#endif
+    Mutex(const Mutex&) = delete;
+    Mutex& operator=(const Mutex&) = delete;
     // Says to the analysis what the caller knows.
     void assert_held() ASSERT_HELD(this) {}
 
   private:
     friend class CondVar;
     std::mutex mutex_;
+#ifdef REFAULT_DEBUG_LOCKS
+    const OrderedLock order_;
+#endif
 };
 
 class SCOPED_CAPABILITY MutexLock {
@@ -45,7 +73,8 @@ class SCOPED_CAPABILITY MutexLock {
     Mutex& mutex_;
 };
 
-// Waits are always in a loop over a condition: wake-ups may be spurious.
+// Waits are always in a loop over a condition: wake-ups may be spurious. Who waits counts as
+// holding the mutex: it takes no other until it has it back.
 class CondVar {
   public:
     void wait(Mutex& mutex) REQUIRES(mutex) {

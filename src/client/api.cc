@@ -180,7 +180,7 @@ int rf_after_fork(rf_session* session, char* detail, size_t detail_size) {
     }
     (void)session->session.release();
     session->session = std::move(*made);
-    new (&session->mutex) Mutex();
+    new (&session->mutex) Mutex(refault::base::LockRank::ClientHandles);
     MutexLock lock(session->mutex);
     for (rf_mapping* mapping : session->mappings)
         mapping->place.mirrors = session->session->mirrors(mapping->place.address);
@@ -193,6 +193,7 @@ void rf_disconnect(rf_session* session) {
     // stays until exit.
     if (!session->session->is_in_its_process()) return;
     session->session.reset();
+    session->mutex.assert_held();  // nobody else has the session any more
     for (rf_file* file : session->files) delete file;
     for (rf_mapping* mapping : session->mappings) delete mapping;
     delete session;

@@ -6,19 +6,38 @@
 #include <chrono>
 #include <mutex>
 
+#include "base/lock_order.h"
+
 namespace refault::client {
 
 namespace {
 
 std::timed_mutex g_gate;
+constexpr base::OrderedLock kOrder{base::LockRank::ClientForkGate, __FILE__, __LINE__};
 // Guarded by g_gate.
 std::list<std::span<base::UniqueFd>> g_not_for_children;
+
+void enter_gate() {
+    base::check_lock_order(kOrder);
+    g_gate.lock();
+    base::note_held(kOrder);
+}
+
+void leave_gate() {
+    base::note_released(kOrder);
+    g_gate.unlock();
+}
+
+struct InsideGate {
+    InsideGate() { enter_gate(); }
+    ~InsideGate() { leave_gate(); }
+};
 
 // Only this thread is left in the child, and the parent's held the gate while it forked.
 void leave_gate_in_child() {
     for (const auto descriptors : g_not_for_children)
         for (auto& descriptor : descriptors) descriptor.reset();
-    g_gate.unlock();
+    leave_gate();
 }
 
 // Another library's fork handler that runs inside of ours may wait on fenced memory, which only the
@@ -29,26 +48,29 @@ constexpr std::chrono::seconds kPatience{1};
 }  // namespace
 
 base::Status install_fork_gate() {
-    static const int result =
-        ::pthread_atfork([] { g_gate.lock(); }, [] { g_gate.unlock(); }, leave_gate_in_child);
+    static const int result = ::pthread_atfork(enter_gate, leave_gate, leave_gate_in_child);
     if (result != 0) return base::sys_error("pthread_atfork", result);
     return {};
 }
 
 NotForChildren::NotForChildren(std::span<base::UniqueFd> descriptors) {
-    std::lock_guard lock(g_gate);
+    const InsideGate inside;
     entry_ = g_not_for_children.insert(g_not_for_children.end(), descriptors);
 }
 
 NotForChildren::~NotForChildren() {
-    std::lock_guard lock(g_gate);
+    const InsideGate inside;
     g_not_for_children.erase(entry_);
 }
 
-ForkGate::ForkGate() : has_entered_(g_gate.try_lock_for(kPatience)) {}
+ForkGate::ForkGate() {
+    base::check_lock_order(kOrder);
+    has_entered_ = g_gate.try_lock_for(kPatience);
+    if (has_entered_) base::note_held(kOrder);
+}
 
 ForkGate::~ForkGate() {
-    if (has_entered_) g_gate.unlock();
+    if (has_entered_) leave_gate();
 }
 
 }  // namespace refault::client

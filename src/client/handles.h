@@ -14,7 +14,7 @@
 
 struct rf_session {
     std::unique_ptr<refault::client::Session> session;
-    refault::base::Mutex mutex;
+    refault::base::Mutex mutex{refault::base::LockRank::ClientHandles};
     // What rf_disconnect frees.
     std::set<rf_file*> files GUARDED_BY(mutex);
     std::set<rf_mapping*> mappings GUARDED_BY(mutex);

@@ -114,7 +114,7 @@ class MappingTable {
 
     const int userfaultfd_;
     base::UniqueFd empty_file_;  // mapped beyond the end of a file: a touch is SIGBUS
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::ClientMappings};
     base::CondVar changed_;
     std::map<std::uint64_t, Mapping> mappings_ GUARDED_BY(mutex_);  // by address
     MappingId last_id_ GUARDED_BY(mutex_);                          // the greatest seen

@@ -14,9 +14,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/range.h"
 #include "base/result.h"
 #include "wire/message.h"
@@ -71,7 +71,7 @@ class Mirrors {
     Words stale_;
     std::atomic<std::uint64_t> withheld_pages_{0};  // lost or stale
     std::atomic<bool> needs_sync_{false};
-    std::array<std::mutex, kStripes> stripes_;
+    std::array<base::Mutex, kStripes> stripes_;
 };
 
 }  // namespace refault::client

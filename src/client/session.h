@@ -127,7 +127,8 @@ class Session {
     MappingTable mappings_;
     FaultLine line_;
     NoticeBox notices_;
-    base::Mutex exchange_mutex_;  // a request and its reply on channel_
+    base::Mutex exchange_mutex_{
+        base::LockRank::ClientExchange};  // a request and its reply on channel_
     bool is_out_of_step_ GUARDED_BY(exchange_mutex_) = false;
     std::map<std::uint32_t, std::string> tickets_ GUARDED_BY(exchange_mutex_);  // by handle
     base::Mutex link_mutex_;

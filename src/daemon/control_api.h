@@ -98,8 +98,9 @@ class ControlApi {
     const PoolOptions options_;
     const Debugging debugging_;
     UpgradeDesk* const desk_;
-    base::Mutex change_mutex_;  // one create, open or close at a time; before mutex_
-    mutable base::Mutex mutex_;
+    base::Mutex change_mutex_{
+        base::LockRank::ControlChange};  // one create, open or close at a time; before mutex_
+    mutable base::Mutex mutex_{base::LockRank::Control};
     // Shared with requests under way, which may still be answered while the pool is being closed.
     std::shared_ptr<Pool> pool_ GUARDED_BY(mutex_);
     // From opening a pool until the last request has let go of it.

@@ -192,7 +192,7 @@ class Pool {
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;
     std::unique_ptr<failure::AbsentClients> absent_;
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::Pool};
     std::map<std::string, failure::ManagedDevice> devices_ GUARDED_BY(mutex_);
     std::map<std::string, DeviceView> pulled_ GUARDED_BY(mutex_);
 };

@@ -43,7 +43,7 @@ class AbsentClients {
 
     const std::vector<SegmentFiles> segments_;
     const session::Registry& registry_;
-    base::Mutex mutex_;
+    base::Mutex mutex_{base::LockRank::AbsentClients};
     base::CondVar changed_;
     std::set<pid_t> pids_ GUARDED_BY(mutex_);
     bool must_stop_ GUARDED_BY(mutex_) = false;

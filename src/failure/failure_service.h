@@ -131,7 +131,7 @@ class FailureService final : public session::FaultDesk {
     base::EventSink& events_;
     const std::function<void(base::DeviceId)> on_device_lost_;
     // Held over each item: one failure at a time. Before all other locks.
-    base::Mutex work_mutex_;
+    base::Mutex work_mutex_{base::LockRank::FailureWork};
     mutable base::Mutex mutex_;
     base::CondVar changed_;
     std::deque<Item> queue_ GUARDED_BY(mutex_);

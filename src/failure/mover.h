@@ -106,7 +106,8 @@ class Mover final : public session::Isolator {
     base::EventSink& events_;
     FaultPoints& faults_;
     PinWatch pins_;
-    base::Mutex mutex_;  // taken before Registry::mutex_, never held while copying
+    base::Mutex mutex_{
+        base::LockRank::Mover};  // taken before Registry::mutex_, never held while copying
     std::vector<store::Move> unreleased_ GUARDED_BY(mutex_);
     std::vector<store::Move> retired_ GUARDED_BY(mutex_);
     std::vector<Unopened> unopened_ GUARDED_BY(mutex_);

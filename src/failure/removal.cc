@@ -175,6 +175,7 @@ Status RemovalService::start(const std::vector<ManagedDevice>& devices,
 Status RemovalService::cancel(const std::string& device) {
     MutexLock lock(mutex_);
     const auto find = [&]() -> Removal* {
+        mutex_.assert_held();
         const auto at = removals_.find(device);
         return at == removals_.end() ? nullptr : at->second.get();
     };

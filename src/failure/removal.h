@@ -138,7 +138,7 @@ class RemovalService {
     base::EventSink& events_;
     FaultPoints& faults_;
     const std::function<void(const std::string&)> on_removed_;
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::Removals};
     mutable base::CondVar changed_;
     std::uint64_t version_ GUARDED_BY(mutex_) = 0;
     std::map<std::string, std::unique_ptr<Removal>> removals_ GUARDED_BY(mutex_);

@@ -344,6 +344,7 @@ void RemovalService::Removal::end(const Error& error) {
 }
 
 void RemovalService::Removal::give_up_locked(RemovalPhase phase, std::string reason) {
+    service_.mutex_.assert_held();
     service_.store_.abort_moves(std::vector<Move>(pending_.begin(), pending_.end()));
     pending_.clear();
     service_.store_.set_leaving(device_.id, false);

@@ -69,7 +69,8 @@ class MountService final : public session::PageCache {
     base::EventSink& events_;
     const Recorder record_;
     OpenInodes opens_;
-    base::Mutex change_mutex_;  // one mount or unmount at a time; before mutex_
+    base::Mutex change_mutex_{
+        base::LockRank::MountChange};  // one mount or unmount at a time; before mutex_
     mutable base::Mutex mutex_;
     base::CondVar changed_;
     std::shared_ptr<Mount> mount_ GUARDED_BY(mutex_);

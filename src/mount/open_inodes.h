@@ -74,7 +74,7 @@ class OpenInodes {
 
     store::Tree& tree_;
     const session::Registry& registry_;
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::OpenInodes};
     std::unordered_map<base::InodeNo, Uses> uses_ GUARDED_BY(mutex_);
 };
 

@@ -260,7 +260,7 @@ class Registry {
     store::Store& store_;
     NoPageCache no_page_cache_;
     PageCache* page_cache_ = &no_page_cache_;
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::Registry};
     // Signalled when a fence is lifted, a place reported, a mapping or session removed.
     mutable base::CondVar changed_;
     std::map<SessionId, std::shared_ptr<Session>> sessions_ GUARDED_BY(mutex_);

@@ -214,10 +214,10 @@ std::vector<std::string> Store::check() const {
     MutexLock lock(mutex_);
     Report report;
     // What waits for its layout lock to be freed holds itself.
-    const auto is_held = [&pins = pins_, &remembered = remembered_, &layouts = *layouts_,
-                          keeps = keeps_left_overs_](InodeNo inode) {
-        return keeps || pins.contains(inode) || remembered.contains(inode) ||
-               layouts.wants_idle(inode);
+    const auto is_held = [this](InodeNo inode) {
+        mutex_.assert_held();
+        return keeps_left_overs_ || pins_.contains(inode) || remembered_.contains(inode) ||
+               layouts_->wants_idle(inode);
     };
     check_inodes(*state_, is_held, report);
     check_segments(*state_, *allocator_, *moves_, report);

@@ -8,6 +8,14 @@
 
 namespace refault::store {
 
+namespace {
+
+// All that a LayoutLock holds is one step of the order: a thread has one LayoutLock, and that sorts
+// its inodes.
+constexpr base::OrderedLock kLayoutOrder{base::LockRank::Layout, __FILE__, __LINE__};
+
+}  // namespace
+
 using base::InodeNo;
 using base::MutexLock;
 
@@ -59,17 +67,20 @@ std::size_t LayoutTable::size() const {
 bool LayoutLock::take(std::vector<std::shared_ptr<LayoutMutex>> mutexes, bool is_shared,
                       LayoutMutex::Deadline deadline) {
     is_shared_ = is_shared;
+    base::check_lock_order(kLayoutOrder);
     for (auto& mutex : mutexes) {
         if (!(is_shared ? mutex->lock_shared(deadline) : mutex->lock(deadline))) {
             give_back();
             return false;
         }
         mutexes_.push_back(std::move(mutex));
+        if (mutexes_.size() == 1) base::note_held(kLayoutOrder);
     }
     return true;
 }
 
 void LayoutLock::give_back() {
+    if (!mutexes_.empty()) base::note_released(kLayoutOrder);
     for (const auto& mutex : mutexes_) {
         if (is_shared_)
             mutex->unlock_shared();

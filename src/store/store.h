@@ -456,7 +456,7 @@ class Store {
     base::Uuid pool_uuid_;                        // constant once the store is made
     const std::shared_ptr<LayoutTable> layouts_;  // has a lock of its own
 
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::Store};
     Devices devices_ GUARDED_BY(mutex_);
     std::unique_ptr<State> state_ GUARDED_BY(mutex_);
     std::unique_ptr<Allocator> allocator_ GUARDED_BY(mutex_);

@@ -35,6 +35,7 @@ Status Store::append_and_apply_locked(Change& change) {
                      "every copy of the pool's metadata is lost, so nothing can be changed; add a "
                      "device, and it is written anew from memory");
     const auto record = [&] {
+        mutex_.assert_held();
         std::vector<Operation> written;
         for (const auto inode : unsaved_removals_) written.push_back(op::RemoveInode{inode});
         written.insert(written.end(), operations.begin(), operations.end());
@@ -86,6 +87,7 @@ void Store::checkpoint_if_due_locked() {
     const bool is_tight =
         log_->log_bytes() > log_->checkpoint_bytes() &&
         std::any_of(copies.begin(), copies.end(), [&](DeviceId id) {
+            mutex_.assert_held();
             return devices_.contains(id) && allocator_->free_segments(id) < kReserveSegments;
         });
     const bool is_due =
@@ -127,6 +129,7 @@ std::vector<DeviceId> Store::good_copies_locked() const {
     auto copies = log_->copies();
     const auto failed = log_->failed_copies();
     std::erase_if(copies, [&](DeviceId id) {
+        mutex_.assert_held();
         return !devices_.contains(id) ||
                std::find(failed.begin(), failed.end(), id) != failed.end();
     });
@@ -146,6 +149,7 @@ std::vector<DeviceId> Store::choose_copies_locked(std::optional<DeviceId> exclud
             chosen.push_back(id);
     // Copies that are there stay; then who has most room.
     std::stable_sort(chosen.begin(), chosen.end(), [&](DeviceId a, DeviceId b) {
+        mutex_.assert_held();
         if (is_present(a) != is_present(b)) return is_present(a);
         return allocator_->free_segments(a) * allocator_->segment_bytes(a) >
                allocator_->free_segments(b) * allocator_->segment_bytes(b);

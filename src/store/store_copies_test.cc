@@ -215,6 +215,38 @@ TEST(StoreCopies, ALostDeviceIsKnownWhenItComesBackAlsoAfterARestart) {
     pool.expect_sound();
 }
 
+TEST(StoreCopies, ALostDeviceComesBackWithoutAFileThatWasRemovedFromTheMiddleOfASegment) {
+    TestPool pool;
+    pool.create(2, kShape);
+    // Small files of one user share segments.
+    std::vector<InodeNo> files;
+    for (int i = 0; i < 6; ++i) files.push_back(pool.make_file("/" + std::to_string(i), 8192));
+    const auto place = [&](InodeNo inode) { return pool->extents(inode, FileRange(0, 1)).front(); };
+    const auto gone = place(files[0]).device;
+    std::vector<std::size_t> here;
+    for (std::size_t i = 0; i < files.size(); ++i)
+        if (place(files[i]).device == gone &&
+            place(files[i]).device_offset / kShape.segment_bytes ==
+                place(files[0]).device_offset / kShape.segment_bytes)
+            here.push_back(i);
+    ASSERT_GE(here.size(), 2u);
+    const auto name = (*pool->device(gone))->name();
+    lose_device(pool, gone);
+    pool.forget(name);
+    ASSERT_TRUE(pool->unlink("/" + std::to_string(here[0]), testing::root()).ok());
+    device::DeviceSpec spec;
+    spec.kind = device::DeviceKind::Dir;
+    spec.path = pool.directory() / name;
+    auto opened = device::Device::open(spec);
+    ASSERT_TRUE(opened.ok()) << opened.error().message();
+    auto rejoined = pool->rejoin_device(DevicePtr(std::move(*opened)));
+    ASSERT_TRUE(rejoined.ok()) << rejoined.error().message();
+    const auto kept = files[here[1]];
+    EXPECT_EQ(pool.content(kept), TestPool::pattern(kept, 8192));
+    EXPECT_TRUE(pool->all_lost().empty());
+    pool.expect_sound();
+}
+
 TEST(StoreCopies, ABadPageIsLostUntilItIsHealed) {
     TestPool pool;
     pool.create(2, kShape);

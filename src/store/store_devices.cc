@@ -42,6 +42,7 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
     // With no copy left there is no log to append to: the checkpoint on this device is the next.
     const bool begins_anew = is_metadata_lost_;
     const auto apply_alone = [&]() -> Status {
+        mutex_.assert_held();
         for (const auto& operation : change.operations) RETURN_IF_ERROR(state_->apply(operation));
         return {};
     };

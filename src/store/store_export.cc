@@ -106,6 +106,7 @@ Result<State> Store::exported_state_locked(const DeviceSet& devices,
     // Directories from the root down, then the files in them.
     std::set<InodeNo> made;
     const std::function<void(InodeNo)> make = [&](InodeNo number) {
+        mutex_.assert_held();
         if (!made.insert(number).second) return;
         const auto* node = state_->inode(number);
         const bool is_root = number == base::kRootInode;

@@ -38,7 +38,9 @@ class Store::Rejoin {
         for (const auto& extent : absent_.extents) {
             const auto segment = device_.segment_at(extent.device_offset);
             if (!owners_.contains(segment)) continue;
+            // In a segment of several files some may have been removed since.
             const auto* node = state_.inode(extent.inode);
+            if (node == nullptr || !node->has_bytes()) continue;
             keep_lost_parts(*node, extent);
             keep_copies(*node, extent);
         }
