@@ -50,7 +50,9 @@ class ControlApi {
     enum class Debugging { Off, FaultPoints };
     ControlApi(EventLog& events, session::ServerOptions server,
                Debugging debugging = Debugging::Off)
-        : events_(events), server_(std::move(server)), debugging_(debugging) {}
+        : events_(events), server_(std::move(server)), debugging_(debugging) {
+        if (!server_.refusals) server_.refusals = std::make_shared<session::Refusals>();
+    }
     ~ControlApi();
 
     // Route "GET /v1/devices/" answers for any name behind it.
@@ -63,6 +65,10 @@ class ControlApi {
     // it.
     bool is_open(const Pool* pool) const;
     EventLog& events() { return events_; }
+    // Where refusals are counted, those of the transport as well.
+    const std::shared_ptr<session::Refusals>& refusals() const { return server_.refusals; }
+    // What GET /v1/limits and the status show. Set before the first request.
+    void set_limits(Json limits) { limits_ = std::move(limits); }
     // What probes and scrapes get; no route of the above, since the status or the type of their
     // answers is another.
     Health health() const;
@@ -83,10 +89,13 @@ class ControlApi {
     void add_mount_routes(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
+    // The limits in force, and how many were refused for which reason.
+    Json limits() const;
     Result<Json> locate(const ApiRequest& request) const;
 
     EventLog& events_;
-    const session::ServerOptions server_;
+    session::ServerOptions server_;
+    Json limits_ = Json::object();
     const Debugging debugging_;
     base::Mutex change_mutex_;  // one create, open or close at a time; before mutex_
     mutable base::Mutex mutex_;

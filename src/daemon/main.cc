@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "daemon/control_api.h"
+#include "daemon/control_options.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
 #include "daemon/run_dir.h"
@@ -27,6 +28,9 @@ struct Options {
     std::string session_mode = "0666";
     std::string control_mode = "0600";
     bool has_fault_points = false;
+    refault::session::Limits limits;
+    refault::daemon::ControlLimits control_limits;
+    refault::daemon::RightsOptions rights;
 };
 
 // Segment descriptors and sessions take many descriptors; the soft limit is a leftover from
@@ -62,12 +66,20 @@ int run(const Options& options) {
     server.socket_path = options.run_dir + "/session.sock";
     server.socket_mode = static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
     server.ticket_key = *ticket_key;
+    server.limits = refault::daemon::limits_in_force(options.limits);
+    auto rights = refault::daemon::take_rights(options.rights);
+    if (!rights) return fail(rights.error());
     using Debugging = refault::daemon::ControlApi::Debugging;
     refault::daemon::ControlApi api(
         events, server, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off);
+    api.set_limits(refault::daemon::to_json(server.limits, options.control_limits));
     refault::daemon::ControlServer control(
-        api, options.run_dir + "/control.sock",
-        static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
+        api, {.socket_path = options.run_dir + "/control.sock",
+              .socket_mode =
+                  static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)),
+              .limits = options.control_limits,
+              .rights = *rights,
+              .tcp_address = options.rights.tcp_address});
     if (auto started = control.start(); !started) return fail(started.error());
     if (!options.create_name.empty())
         if (auto made = api.create_pool(options.create_name, options.devices); !made)
@@ -77,6 +89,8 @@ int run(const Options& options) {
             return fail(opened.error());
     if (auto probe = refault::sys::create_userfaultfd(); !probe)
         refault::base::log_line(LogLevel::Warning, probe.error().message());
+    if (!control.tcp_address().empty())
+        std::printf("refaultd: control API by TCP at %s\n", control.tcp_address().c_str());
     std::printf("refaultd: ready at %s\n", options.run_dir.c_str());
     std::fflush(stdout);
 
@@ -124,6 +138,8 @@ int main(int argc, char** argv) {
     app.add_option("--control-mode", options.control_mode, "Permissions of the control socket")
         ->check(octal)
         ->capture_default_str();
+    refault::daemon::add_limit_options(app, options.limits, options.control_limits);
+    refault::daemon::add_rights_options(app, options.rights);
     app.add_flag("--fault-points", options.has_fault_points,
                  "For tests: the control API can make steps of the failure pipeline fail");
     try {
