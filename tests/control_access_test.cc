@@ -1,5 +1,5 @@
-// Who may ask the control API of a real daemon: users by the kernel's word, and by TCP nobody without
-// a token.
+// Who may ask the control API of a real daemon: users by the kernel's word, and by TCP nobody
+// without a token.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -81,14 +81,15 @@ TEST(ControlAccess, ByTcpNobodyWithoutAToken) {
     const TokenFiles tokens;
     const auto port = free_port();
     const auto address = "127.0.0.1:" + std::to_string(port);
-    Pool pool({"a=ram:64M", "b=ram:64M"}, {"--listen-tcp", address, "--token-file",
-                                           tokens.change(), "--look-token-file", tokens.look()});
+    Pool pool({"a=ram:64M", "b=ram:64M"}, {"--listen-tcp", address, "--token-file", tokens.change(),
+                                           "--look-token-file", tokens.look()});
     const std::string status = "GET /v1/status", make = "POST /v1/files/create";
     const std::string file = "{\"path\": \"/made\"}";
     EXPECT_EQ(ask_tcp(port, status, ""), 401);
     EXPECT_EQ(ask_tcp(port, status, bearer("wrong")), 401);
     EXPECT_EQ(ask_tcp(port, status, bearer(std::string(kToken) + "0")), 401);
-    EXPECT_EQ(ask_tcp(port, status, "X-Refault-Role: changer\r\n"), 401) << "not for clients to say";
+    EXPECT_EQ(ask_tcp(port, status, "X-Refault-Role: changer\r\n"), 401)
+        << "not for clients to say";
     EXPECT_EQ(ask_tcp(port, make, "", file), 401);
     EXPECT_EQ(ask_tcp(port, status, bearer(kLookToken)), 200);
     EXPECT_EQ(ask_tcp(port, make, bearer(kLookToken), file), 403);
@@ -144,8 +145,7 @@ TEST(ControlAccess, SilentConnectionsByTcpHoldUpNobody) {
     EXPECT_GE(daemon.refused("control", "too-many-of-user"), 1000u);
     EXPECT_TRUE(eventually([&] { return daemon.refused("control", "slow") > 0; }));
     silent.clear();
-    EXPECT_TRUE(eventually(
-        [&] { return ask_tcp(port, "GET /v1/status", bearer(kToken)) == 200; }));
+    EXPECT_TRUE(eventually([&] { return ask_tcp(port, "GET /v1/status", bearer(kToken)) == 200; }));
     daemon.expect_nothing_kept();
 }
 
@@ -156,23 +156,24 @@ TEST(ControlAccess, UsersLookAndTheGroupChanges) {
     struct stat status {};
     ASSERT_EQ(::stat(socket.c_str(), &status), 0);
     EXPECT_EQ(status.st_gid, kBob);
-    EXPECT_EQ(as_user(kAlice,
-                      [&] {
-                          const cli::ControlClient client(socket);
-                          for (const char* target :
-                               {"/v1/status", "/v1/devices", "/v1/lost", "/v1/maps", "/v1/limits"})
-                              if (!client.get(target)) return 1;
-                          for (const char* target : {"/v1/files/data?path=/polite",
-                                                     "/v1/files/list?path=/", "/v1/debug/fault-points"})
-                              if (client.get(target)) return 2;
-                          for (const char* target :
-                               {"/v1/pool/close", "/v1/pull", "/v1/files/remove", "/v1/unmount"}) {
-                              const auto refused = client.post(target, Json::object());
-                              if (refused || refused.error().code() != base::Code::Denied) return 3;
-                          }
-                          return client.put_bytes("/v1/files/data?path=/x", "x") ? 4 : 0;
-                      }),
-              0);
+    EXPECT_EQ(
+        as_user(kAlice,
+                [&] {
+                    const cli::ControlClient client(socket);
+                    for (const char* target :
+                         {"/v1/status", "/v1/devices", "/v1/lost", "/v1/maps", "/v1/limits"})
+                        if (!client.get(target)) return 1;
+                    for (const char* target : {"/v1/files/data?path=/polite",
+                                               "/v1/files/list?path=/", "/v1/debug/fault-points"})
+                        if (client.get(target)) return 2;
+                    for (const char* target :
+                         {"/v1/pool/close", "/v1/pull", "/v1/files/remove", "/v1/unmount"}) {
+                        const auto refused = client.post(target, Json::object());
+                        if (refused || refused.error().code() != base::Code::Denied) return 3;
+                    }
+                    return client.put_bytes("/v1/files/data?path=/x", "x") ? 4 : 0;
+                }),
+        0);
     EXPECT_EQ(as_user(kBob,
                       [&] {
                           const cli::ControlClient client(socket);

@@ -1,5 +1,5 @@
-// What the tests of hostile clients share: a raw connection that says what it likes, a polite client
-// beside it that must go on, and what the daemon has in use. Not thread-safe.
+// What the tests of hostile clients share: a raw connection that says what it likes, a polite
+// client beside it that must go on, and what the daemon has in use. Not thread-safe.
 #pragma once
 
 #include <array>

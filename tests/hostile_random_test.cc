@@ -66,8 +66,8 @@ class Babbler {
         }
     }
     std::string path() {
-        const char* const names[] = {"/r0", "/r1", "/r2", "/d", "/d/x", "/", "", "//", "/d/../r0",
-                                     "/none/none"};
+        const char* const names[] = {"/r0", "/r1", "/r2", "/d",       "/d/x",
+                                     "/",   "",    "//",  "/d/../r0", "/none/none"};
         if (pick(20) == 0) return std::string(pick(5000), 'n');
         return names[pick(std::size(names))];
     }

@@ -1,5 +1,7 @@
 // Clients that lie, flood, or fall silent: each is hung up on with a reason that is told, a polite
 // client beside it goes on, and the daemon keeps nothing of it.
+#include "tests/hostile.h"
+
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -13,7 +15,6 @@
 #include <memory>
 
 #include "sys/socket.h"
-#include "tests/hostile.h"
 
 namespace refault::tests {
 namespace {
@@ -135,7 +136,8 @@ TEST(Hostile, WithoutDescriptorsClientsAreShedAndServedAgainLater) {
     const auto metrics = daemon.pool().control().get_bytes("/metrics");
     ASSERT_TRUE(metrics);
     const std::string name = "\nrefault_process_open_fds ";
-    const auto open = std::strtoul(metrics->c_str() + metrics->find(name) + name.size(), nullptr, 10);
+    const auto open =
+        std::strtoul(metrics->c_str() + metrics->find(name) + name.size(), nullptr, 10);
     const rlimit few{open + 6, before.rlim_max};
     ASSERT_EQ(::prlimit(daemon.pool().daemon().pid(), RLIMIT_NOFILE, &few, nullptr), 0);
     std::vector<std::unique_ptr<RawClient>> all;
@@ -189,10 +191,11 @@ TEST(Hostile, FaultsWithoutEndAreRefusedAndOthersAreAnswered) {
     const auto file = client.ask(wire::OpenFile{"/polite", base::Access::ReadWrite});
     ASSERT_TRUE(file && file->error == 0);
     constexpr std::uint64_t kBytes = 1u << 20;
-    void* const reserved = ::mmap(nullptr, 8 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const reserved =
+        ::mmap(nullptr, 8 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     const auto address = reinterpret_cast<std::uintptr_t>(reserved);
-    const auto mapped = client.ask(
-        wire::Map{file->handle, 0, kBytes, address, base::Access::ReadWrite, false});
+    const auto mapped =
+        client.ask(wire::Map{file->handle, 0, kBytes, address, base::Access::ReadWrite, false});
     ASSERT_TRUE(mapped && mapped->error == 0);
     // No place is fetched, so no fault has a verdict.
     for (std::uint32_t i = 0; i < 100; ++i)
@@ -344,8 +347,8 @@ TEST(Hostile, UserfaultfdsThatAreNoneOrOthersDoNoHarm) {
     if (client.say_hello({orphan->descriptors[0].get(), pager})) {
         const auto opened = client.ask(wire::OpenFile{"/polite", base::Access::ReadWrite});
         ASSERT_TRUE(opened && opened->error == 0);
-        const auto mapped = client.ask(wire::Map{opened->handle, 0, 1u << 20, 0x100000000,
-                                                 base::Access::ReadWrite, false});
+        const auto mapped = client.ask(
+            wire::Map{opened->handle, 0, 1u << 20, 0x100000000, base::Access::ReadWrite, false});
         EXPECT_TRUE(mapped && mapped->error == 0);
     }
     daemon.pool().pull({"b"});

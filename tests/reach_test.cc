@@ -28,9 +28,8 @@ std::vector<base::UniqueFd> keep_descriptors(RawClient& client, const std::strin
     if (!file || file->error != 0) return kept;
     void* const reserved =
         ::mmap(nullptr, 4 * length + (8u << 20), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    const auto mapped = client.ask(wire::Map{file->handle, 0, length,
-                                             reinterpret_cast<std::uintptr_t>(reserved), access,
-                                             false});
+    const auto mapped = client.ask(wire::Map{
+        file->handle, 0, length, reinterpret_cast<std::uintptr_t>(reserved), access, false});
     if (!mapped || mapped->error != 0) return kept;
     for (std::uint64_t placed = 0, parts = 1; parts > 0;) {
         if (!client.send_to_pager(wire::Fetch{placed})) return kept;
@@ -54,7 +53,8 @@ std::uint64_t count_bytes(int fd, char value) {
     for (off_t at = 0;;) {
         const ssize_t got = ::pread(fd, buffer.data(), buffer.size(), at);
         if (got <= 0) return count;
-        count += static_cast<std::uint64_t>(std::count(buffer.begin(), buffer.begin() + got, value));
+        count +=
+            static_cast<std::uint64_t>(std::count(buffer.begin(), buffer.begin() + got, value));
         at += got;
     }
 }
@@ -99,8 +99,8 @@ class Reach : public ::testing::Test {
     std::string socket_;
 };
 
-// Small files of one user share segments; the other user's descriptors must show none of that user's
-// other files, be they there before, made later, or where the first one was.
+// Small files of one user share segments; the other user's descriptors must show none of that
+// user's other files, be they there before, made later, or where the first one was.
 TEST_F(Reach, KeptDescriptorsShowNothingButTheFile) {
     ASSERT_EQ(as_user(kAlice, [&] { return create("/before", 0600, 'S', kBytes); }), 0);
     ASSERT_EQ(as_user(kAlice, [&] { return create("/public", 0644, 'P', kBytes); }), 0);
@@ -223,39 +223,38 @@ TEST_F(Reach, AKeptWritableDescriptorReachesNoFileThatComesAfter) {
 TEST_F(Reach, AReadOnlyDescriptorBecomesNoWritableOne) {
     ASSERT_EQ(as_user(kAlice, [&] { return create("/readable", 0644, 'R', kBytes); }), 0);
     EXPECT_EQ(
-        as_user(kBob,
-                [&] {
-                    RawClient client(socket_);
-                    if (!client.say_hello()) return 1;
-                    const auto kept =
-                        keep_descriptors(client, "/readable", base::Access::Read, kBytes);
-                    if (kept.empty()) return 2;
-                    for (const auto& fd : kept) {
-                        const auto name = "/proc/self/fd/" + std::to_string(fd.get());
-                        for (const int flags : {O_RDWR, O_WRONLY, O_RDWR | O_TRUNC, O_RDONLY})
-                            if (::open(name.c_str(), flags) >= 0) return 3;
-                        if (::truncate(name.c_str(), 0) == 0) return 4;
-                        if (::ftruncate(fd.get(), 0) == 0) return 5;
-                        if (::fchmod(fd.get(), 0666) == 0 || ::fchown(fd.get(), kBob, kBob) == 0)
-                            return 6;
-                        if (::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-                                        4096) == 0)
-                            return 7;
-                        if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return 8;
-                        if (::pwrite(fd.get(), "X", 1, 0) >= 0) return 9;
-                        if (::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) !=
-                            MAP_FAILED)
-                            return 11;
-                        void* const seen =
-                            ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd.get(), 0);
-                        if (seen == MAP_FAILED) return 12;
-                        if (::mprotect(seen, 4096, PROT_READ | PROT_WRITE) == 0) return 13;
-                        if (::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, "/dev/shm/refault-stolen",
-                                     AT_SYMLINK_FOLLOW) == 0)
-                            return 14;
-                    }
-                    return 0;
-                }),
+        as_user(
+            kBob,
+            [&] {
+                RawClient client(socket_);
+                if (!client.say_hello()) return 1;
+                const auto kept = keep_descriptors(client, "/readable", base::Access::Read, kBytes);
+                if (kept.empty()) return 2;
+                for (const auto& fd : kept) {
+                    const auto name = "/proc/self/fd/" + std::to_string(fd.get());
+                    for (const int flags : {O_RDWR, O_WRONLY, O_RDWR | O_TRUNC, O_RDONLY})
+                        if (::open(name.c_str(), flags) >= 0) return 3;
+                    if (::truncate(name.c_str(), 0) == 0) return 4;
+                    if (::ftruncate(fd.get(), 0) == 0) return 5;
+                    if (::fchmod(fd.get(), 0666) == 0 || ::fchown(fd.get(), kBob, kBob) == 0)
+                        return 6;
+                    if (::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                    4096) == 0)
+                        return 7;
+                    if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_WRITE) == 0) return 8;
+                    if (::pwrite(fd.get(), "X", 1, 0) >= 0) return 9;
+                    if (::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0) !=
+                        MAP_FAILED)
+                        return 11;
+                    void* const seen = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, fd.get(), 0);
+                    if (seen == MAP_FAILED) return 12;
+                    if (::mprotect(seen, 4096, PROT_READ | PROT_WRITE) == 0) return 13;
+                    if (::linkat(AT_FDCWD, name.c_str(), AT_FDCWD, "/dev/shm/refault-stolen",
+                                 AT_SYMLINK_FOLLOW) == 0)
+                        return 14;
+                }
+                return 0;
+            }),
         0);
     auto bytes = pool_->control().get_bytes("/v1/files/data?path=/readable");
     ASSERT_TRUE(bytes);
@@ -266,24 +265,24 @@ TEST_F(Reach, AReadOnlyDescriptorBecomesNoWritableOne) {
 TEST_F(Reach, RightsAreAskedForWhenTheFileIsOpened) {
     ASSERT_EQ(as_user(kAlice, [&] { return create("/private", 0600, 'S', kBytes); }), 0);
     ASSERT_EQ(as_user(kAlice, [&] { return create("/readable", 0644, 'R', kBytes); }), 0);
-    EXPECT_EQ(as_user(kBob,
-                      [&] {
-                          RawClient client(socket_);
-                          if (!client.say_hello()) return 1;
-                          using base::Access;
-                          if (!keep_descriptors(client, "/private", Access::Read, kBytes).empty())
-                              return 2;
-                          if (!keep_descriptors(client, "/readable", Access::ReadWrite, kBytes)
-                                   .empty())
-                              return 3;
-                          // Open for reading, mapped for writing.
-                          const auto file = client.ask(wire::OpenFile{"/readable", Access::Read});
-                          if (!file || file->error != 0) return 4;
-                          const auto mapped = client.ask(wire::Map{
-                              file->handle, 0, kBytes, 0x100000000, Access::ReadWrite, false});
-                          return mapped && mapped->error == EACCES ? 0 : 5;
-                      }),
-              0);
+    EXPECT_EQ(
+        as_user(kBob,
+                [&] {
+                    RawClient client(socket_);
+                    if (!client.say_hello()) return 1;
+                    using base::Access;
+                    if (!keep_descriptors(client, "/private", Access::Read, kBytes).empty())
+                        return 2;
+                    if (!keep_descriptors(client, "/readable", Access::ReadWrite, kBytes).empty())
+                        return 3;
+                    // Open for reading, mapped for writing.
+                    const auto file = client.ask(wire::OpenFile{"/readable", Access::Read});
+                    if (!file || file->error != 0) return 4;
+                    const auto mapped = client.ask(
+                        wire::Map{file->handle, 0, kBytes, 0x100000000, Access::ReadWrite, false});
+                    return mapped && mapped->error == EACCES ? 0 : 5;
+                }),
+        0);
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ inline constexpr int kNotSafe = 3;
 
 struct Context {
     std::string run_dir;
-    std::string socket;  // empty: control.sock in run_dir
+    std::string socket;   // empty: control.sock in run_dir
     std::string connect;  // instead: by TCP
     std::string token_file;
     bool json = false;

@@ -118,13 +118,14 @@ Result<Json> ControlClient::get(const std::string& target) const {
 
 Result<Json> ControlClient::post(const std::string& target, const Json& body) const {
     return parsed(
-        body_of(connect(socket_path_, port_, token_).Post(target, body.dump(), "application/json"), socket_path_));
+        body_of(connect(socket_path_, port_, token_).Post(target, body.dump(), "application/json"),
+                socket_path_));
 }
 
 Result<Json> ControlClient::put_bytes(const std::string& target, std::string_view bytes) const {
-    return parsed(body_of(
-        connect(socket_path_, port_, token_).Put(target, bytes.data(), bytes.size(), "application/octet-stream"),
-        socket_path_));
+    return parsed(body_of(connect(socket_path_, port_, token_)
+                              .Put(target, bytes.data(), bytes.size(), "application/octet-stream"),
+                          socket_path_));
 }
 
 Status ControlClient::follow_events(std::uint64_t after,

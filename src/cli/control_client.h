@@ -16,8 +16,8 @@ using Json = nlohmann::json;
 class ControlClient {
   public:
     explicit ControlClient(std::string socket_path) : socket_path_(std::move(socket_path)) {}
-    // By TCP, "ADDRESS:PORT", with the token that `token_file` begins with. What is wrong with either
-    // is told by the first request.
+    // By TCP, "ADDRESS:PORT", with the token that `token_file` begins with. What is wrong with
+    // either is told by the first request.
     static ControlClient by_tcp(const std::string& address, const std::string& token_file);
 
     // `target` is path and query, encoded. An answer of 4xx or 5xx becomes the Error that the

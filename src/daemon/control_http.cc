@@ -125,10 +125,11 @@ void ControlHttp::serve(base::UniqueFd socket, const ControlPeer& peer) {
         const auto who = peer.is_tcp ? std::string("one by TCP")
                                      : "pid " + std::to_string(peer.cred.pid) + " of user " +
                                            std::to_string(peer.cred.uid);
-        const auto line = refusals_->note("control", "slow", who + " did not end its request, or "
-                                                             "read its answer, in time");
-        if (!line.empty())
-            base::log_line(base::LogLevel::Warning, "control API: hung up: " + line);
+        const auto line = refusals_->note("control", "slow",
+                                          who +
+                                              " did not end its request, or "
+                                              "read its answer, in time");
+        if (!line.empty()) base::log_line(base::LogLevel::Warning, "control API: hung up: " + line);
     }
     // By TCP, what is unread here would take the answer away from the client as well.
     (void)::shutdown(socket.get(), SHUT_WR);

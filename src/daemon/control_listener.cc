@@ -7,6 +7,9 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -79,7 +82,8 @@ void ControlListener::accept_loop() {
 void ControlListener::turn_away(const UniqueFd& socket, const char* reason,
                                 const std::string& text) {
     constexpr std::string_view kBody =
-        "{\"error\":{\"code\":\"busy\",\"errno\":16,\"message\":\"too many connections to the control "
+        "{\"error\":{\"code\":\"busy\",\"errno\":16,\"message\":\"too many connections to the "
+        "control "
         "API; try again later\"}}\n";
     if (socket) {
         const std::string answer =
@@ -95,8 +99,7 @@ void ControlListener::turn_away(const UniqueFd& socket, const char* reason,
 }
 
 void ControlListener::accept_from(int listener, bool is_tcp) {
-    auto socket =
-        sys::accept_connection(listener, static_cast<int>(limits_.answer_timeout_ms));
+    auto socket = sys::accept_connection(listener, static_cast<int>(limits_.answer_timeout_ms));
     if (!socket) {
         const int failed = socket.error().sys_errno();
         if (socket.error().code() == Code::Busy) return;
@@ -156,6 +159,34 @@ void ControlListener::work() {
         if (--by_user_[connection.user] == 0) by_user_.erase(connection.user);
         if (!connection.peer.is_privileged) --unprivileged_;
     }
+}
+
+Result<UniqueFd> listen_local(const std::string& path, std::uint32_t mode,
+                              std::optional<gid_t> group) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path)
+        return Error(Code::Invalid, "socket path '" + path + "' is longer than 107 characters");
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const auto* name = reinterpret_cast<const sockaddr*>(&address);
+    UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!socket) return base::sys_error("socket");
+    if (UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        ::connect(probe.get(), name, sizeof address) == 0 || errno == EAGAIN)
+        return Error(Code::Busy, "another daemon answers at " + path +
+                                     "; stop it or choose another run directory");
+    ::unlink(path.c_str());
+    const auto umask = ::umask(0177);  // until the chmod nobody else may connect
+    const int bound = ::bind(socket.get(), name, sizeof address);
+    const int bind_errno = errno;
+    ::umask(umask);
+    if (bound != 0) return base::sys_error("cannot listen at " + path, bind_errno);
+    if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
+        return base::sys_error("give " + path + " to the group of --control-group");
+    if (::chmod(path.c_str(), mode) != 0) return base::sys_error("chmod " + path);
+    if (::listen(socket.get(), kWaitingInKernel) != 0)
+        return base::sys_error("cannot listen at " + path);
+    return socket;
 }
 
 Result<TcpListener> listen_tcp(const std::string& address) {

@@ -1,11 +1,12 @@
 // Takes connections for the control API: on its unix socket and, where wished, by TCP. It knows who
 // has connected and how many connections he has, nothing of HTTP.
 //
-//   "control" accepts, counts, queues  -->  "control-N" serve one connection each, one after another
+//   "control" accepts, counts, queues  -->  "control-N" serve one connection each, one after
+//   another
 //
 // What is too much is answered with a line and closed at once, so that neither the queue nor the
-// table of descriptors fills, and half of the workers are kept for who may change things. The object
-// is used by one thread; `serve` is called by the workers.
+// table of descriptors fills, and half of the workers are kept for who may change things. The
+// object is used by one thread; `serve` is called by the workers.
 #pragma once
 
 #include <atomic>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,9 +29,9 @@
 namespace refault::daemon {
 
 struct ControlLimits {
-    std::uint32_t connections = 256;  // served and waiting
+    std::uint32_t connections = 256;          // served and waiting
     std::uint32_t connections_per_user = 64;  // of users who may only look, and of all by TCP
-    std::uint32_t followers = 32;     // of events; each keeps a worker
+    std::uint32_t followers = 32;             // of events; each keeps a worker
     std::uint32_t request_timeout_ms = 2000;  // for a request to be whole, its file's bytes aside
     std::uint32_t answer_timeout_ms = 5000;   // for the client to take the next part of its answer
 };
@@ -81,6 +83,11 @@ class ControlListener {
     std::vector<base::NamedThread> workers_;
     base::NamedThread accept_thread_;
 };
+
+// The unix socket, of that mode and group, in the place of one that nobody listens at any more.
+// Busy when another daemon does.
+base::Result<base::UniqueFd> listen_local(const std::string& path, std::uint32_t mode,
+                                          std::optional<gid_t> group);
 
 // An address to listen at, "ADDRESS:PORT" or "[ADDRESS]:PORT", in numbers; not yet listening. Says
 // whether only this machine reaches it.

@@ -27,7 +27,8 @@ std::vector<Limit> table(session::Limits& session, ControlLimits& control) {
     return {
         {"--sessions-max", &session.sessions, 1, 65536, "Programs connected at once"},
         {"--sessions-per-user", &session.sessions_per_user, 1, 65536, "Of one user; root may more"},
-        {"--files-per-session", &session.files_per_session, 1, 1u << 20, "Open files of one program"},
+        {"--files-per-session", &session.files_per_session, 1, 1u << 20,
+         "Open files of one program"},
         {"--mappings-per-session", &session.mappings_per_session, 1, 1u << 20,
          "Mappings of one program"},
         {"--held-parts-per-session", &session.held_parts_per_session, 1024, 1u << 24,
@@ -86,7 +87,8 @@ Result<ControlRights> take_rights(const RightsOptions& options) {
         if (!group) return group.error();
         rights.changing_group = *group;
     }
-    if (options.tcp_address.empty() != (options.token_file.empty() && options.look_token_file.empty()))
+    if (options.tcp_address.empty() !=
+        (options.token_file.empty() && options.look_token_file.empty()))
         return Error(Code::Invalid,
                      options.tcp_address.empty()
                          ? "a token file does nothing without --listen-tcp; leave it away"

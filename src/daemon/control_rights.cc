@@ -25,10 +25,9 @@ constexpr std::size_t kTokenFileBytesMax = 4096;
 
 Role ControlRights::of_user(const base::Cred& peer) const {
     if (peer.uid == 0 || peer.uid == ::geteuid()) return Role::Changer;
-    const bool is_in_group =
-        changing_group && (peer.gid == *changing_group ||
-                           std::find(peer.groups.begin(), peer.groups.end(), *changing_group) !=
-                               peer.groups.end());
+    const bool is_in_group = changing_group && (peer.gid == *changing_group ||
+                                                std::find(peer.groups.begin(), peer.groups.end(),
+                                                          *changing_group) != peer.groups.end());
     return is_in_group ? Role::Changer : Role::Looker;
 }
 
@@ -45,8 +44,8 @@ bool is_same_secret(std::string_view expected, std::string_view given) noexcept 
     volatile unsigned difference = expected.size() == given.size() ? 0 : 1;
     for (std::size_t i = 0; i < given.size(); ++i) {
         const char own = expected.empty() ? '\0' : expected[i % expected.size()];
-        difference = difference | (static_cast<unsigned char>(own) ^
-                                   static_cast<unsigned char>(given[i]));
+        difference =
+            difference | (static_cast<unsigned char>(own) ^ static_cast<unsigned char>(given[i]));
     }
     return difference == 0;
 }

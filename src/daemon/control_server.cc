@@ -2,12 +2,9 @@
 // compile.
 #include "daemon/control_server.h"
 
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <functional>
 #include <optional>
 #include <span>
@@ -91,7 +88,8 @@ bool refuse_peer(const httplib::Request& request, httplib::Response& response) {
     // The daemon reads as itself; whoever may not change things reads with his own rights, through
     // the session socket or the mount.
     if (request.path.starts_with("/v1/files/") || request.path.starts_with("/v1/debug/"))
-        return no(403, "you may look at the pool, not into its files; use the library or the mount");
+        return no(403,
+                  "you may look at the pool, not into its files; use the library or the mount");
     return false;
 }
 
@@ -188,16 +186,15 @@ void ControlServer::add_routes() {
         else
             http_->Post(pattern, handler_of(handler));
     }
-    http_->set_error_handler(
-        [](const httplib::Request& request, httplib::Response& response) {
-            if (!response.body.empty()) return;
-            const int status = response.status;
-            answer_error(response,
-                         Error(status == 404 ? Code::NotFound : Code::Invalid,
-                               status == 404 ? "there is no " + request.method + " " + request.path
-                                             : "the request is not understood"));
-            response.status = status;
-        });
+    http_->set_error_handler([](const httplib::Request& request, httplib::Response& response) {
+        if (!response.body.empty()) return;
+        const int status = response.status;
+        answer_error(response,
+                     Error(status == 404 ? Code::NotFound : Code::Invalid,
+                           status == 404 ? "there is no " + request.method + " " + request.path
+                                         : "the request is not understood"));
+        response.status = status;
+    });
     http_->set_exception_handler(
         [](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
             answer_error(response, Error(Code::Io, "the request failed unexpectedly"));
@@ -205,47 +202,45 @@ void ControlServer::add_routes() {
 }
 
 void ControlServer::add_data_routes() {
-    http_->Get(
-        "/v1/files/data", [this](const httplib::Request& http, httplib::Response& response) {
-            const auto request = to_request(http);
-            auto pool = api_.pool();
-            if (!pool) return answer_error(response, pool.error());
-            auto path = text_query(request, "path");
-            if (!path) return answer_error(response, path.error());
-            auto offset = number_query(request, "offset", 0);
-            if (!offset) return answer_error(response, offset.error());
-            auto length = number_query(request, "length", kDataBytesMax);
-            if (!length) return answer_error(response, length.error());
-            auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
-            if (!file) return answer_error(response, file.error());
-            const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
-            const auto total = std::min({available, *length, kDataBytesMax});
-            if (total == 0) {
-                (*pool)->store().unpin(file->inode);
-                response.set_content("", "application/octet-stream");
-                return;
-            }
-            if (auto there = check_not_lost((*pool)->store(), file->inode, *path,
-                                            base::FileRange::of_length(*offset, total));
-                !there) {
-                (*pool)->store().unpin(file->inode);
-                return answer_error(response, there.error());
-            }
-            response.set_content_provider(
-                total, "application/octet-stream",
-                [this, pool = *pool, inode = file->inode, begin = *offset](
-                    std::size_t at, std::size_t rest, httplib::DataSink& sink) {
-                    if (!api_.is_open(pool.get())) return false;
-                    std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
-                    auto got = pool->files().read(inode, begin + at, buffer);
-                    if (!got || *got == 0) return false;
-                    return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
-                },
-                [pool = *pool, inode = file->inode](bool) { pool->store().unpin(inode); });
-        });
-    http_->Put("/v1/files/data", [this](const httplib::Request& http,
-                                               httplib::Response& response,
-                                               const httplib::ContentReader& reader) {
+    http_->Get("/v1/files/data", [this](const httplib::Request& http, httplib::Response& response) {
+        const auto request = to_request(http);
+        auto pool = api_.pool();
+        if (!pool) return answer_error(response, pool.error());
+        auto path = text_query(request, "path");
+        if (!path) return answer_error(response, path.error());
+        auto offset = number_query(request, "offset", 0);
+        if (!offset) return answer_error(response, offset.error());
+        auto length = number_query(request, "length", kDataBytesMax);
+        if (!length) return answer_error(response, length.error());
+        auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
+        if (!file) return answer_error(response, file.error());
+        const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
+        const auto total = std::min({available, *length, kDataBytesMax});
+        if (total == 0) {
+            (*pool)->store().unpin(file->inode);
+            response.set_content("", "application/octet-stream");
+            return;
+        }
+        if (auto there = check_not_lost((*pool)->store(), file->inode, *path,
+                                        base::FileRange::of_length(*offset, total));
+            !there) {
+            (*pool)->store().unpin(file->inode);
+            return answer_error(response, there.error());
+        }
+        response.set_content_provider(
+            total, "application/octet-stream",
+            [this, pool = *pool, inode = file->inode, begin = *offset](
+                std::size_t at, std::size_t rest, httplib::DataSink& sink) {
+                if (!api_.is_open(pool.get())) return false;
+                std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
+                auto got = pool->files().read(inode, begin + at, buffer);
+                if (!got || *got == 0) return false;
+                return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
+            },
+            [pool = *pool, inode = file->inode](bool) { pool->store().unpin(inode); });
+    });
+    http_->Put("/v1/files/data", [this](const httplib::Request& http, httplib::Response& response,
+                                        const httplib::ContentReader& reader) {
         const auto request = to_request(http);
         auto pool = api_.pool();
         if (!pool) return answer_error(response, pool.error());
@@ -285,7 +280,7 @@ void ControlServer::add_data_routes() {
 void ControlServer::add_event_stream() {
     const auto list = handler_of(api_.routes()["GET /v1/events/list"]);
     http_->Get("/v1/events", [this, list](const httplib::Request& http,
-                                                 httplib::Response& response) {
+                                          httplib::Response& response) {
         auto request = to_request(http);
         // How an EventSource goes on after its connection was lost.
         if (http.has_header("Last-Event-ID"))
@@ -332,54 +327,22 @@ void ControlServer::add_monitoring_routes() {
         response.status = is_fine ? 200 : 503;
         response.set_content(dump(body) + "\n", "application/json");
     };
-    http_->Get("/v1/health",
-                      [this, answer](const httplib::Request&, httplib::Response& response) {
-                          const auto health = api_.health();
-                          answer(response, health.is_ok(), to_json(health));
-                      });
+    http_->Get("/v1/health", [this, answer](const httplib::Request&, httplib::Response& response) {
+        const auto health = api_.health();
+        answer(response, health.is_ok(), to_json(health));
+    });
     http_->Get("/v1/health/ready",
-                      [this, answer](const httplib::Request&, httplib::Response& response) {
-                          const auto health = api_.health();
-                          answer(response, health.is_ready, to_json(health));
-                      });
+               [this, answer](const httplib::Request&, httplib::Response& response) {
+                   const auto health = api_.health();
+                   answer(response, health.is_ready, to_json(health));
+               });
     // Takes no lock of the pool: a slow disk must not get the daemon killed.
-    http_->Get("/v1/health/live",
-                      [answer](const httplib::Request&, httplib::Response& response) {
-                          answer(response, true, {{"status", "ok"}});
-                      });
+    http_->Get("/v1/health/live", [answer](const httplib::Request&, httplib::Response& response) {
+        answer(response, true, {{"status", "ok"}});
+    });
     http_->Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
         response.set_content(api_.metrics(), MetricsText::kContentType);
     });
-}
-
-Result<base::UniqueFd> ControlServer::listen_locally() const {
-    const auto& path = options_.socket_path;
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path)
-        return Error(Code::Invalid, "socket path '" + path + "' is longer than 107 characters");
-    path.copy(address.sun_path, sizeof address.sun_path - 1);
-    const auto* name = reinterpret_cast<const sockaddr*>(&address);
-    base::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket) return base::sys_error("socket");
-    if (base::UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-        ::connect(probe.get(), name, sizeof address) == 0 || errno == EAGAIN)
-        return Error(Code::Busy, "another daemon answers at " + path +
-                                     "; stop it or choose another run directory");
-    ::unlink(path.c_str());
-    const auto umask = ::umask(0177);  // until the chmod nobody else may connect
-    const int bound = ::bind(socket.get(), name, sizeof address);
-    const int bind_errno = errno;
-    ::umask(umask);
-    if (bound != 0) return base::sys_error("cannot listen at " + path, bind_errno);
-    if (options_.rights.changing_group &&
-        ::chown(path.c_str(), static_cast<uid_t>(-1), *options_.rights.changing_group) != 0)
-        return base::sys_error("give " + path + " to the group of --control-group");
-    if (::chmod(path.c_str(), options_.socket_mode) != 0) return base::sys_error("chmod " + path);
-    constexpr int kWaitingInKernel = 128;
-    if (::listen(socket.get(), kWaitingInKernel) != 0)
-        return base::sys_error("cannot listen at " + path);
-    return socket;
 }
 
 Status ControlServer::start() {
@@ -405,7 +368,8 @@ Status ControlServer::start() {
                            "the control API listens at " + tcp_address_ +
                                ", unencrypted: everybody on the way can read the token");
     }
-    auto local = listen_locally();
+    auto local =
+        listen_local(options_.socket_path, options_.socket_mode, options_.rights.changing_group);
     if (!local) return local.error();
     server.begin();
     auto listener = std::make_unique<ControlListener>(

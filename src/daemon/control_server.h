@@ -1,5 +1,5 @@
-// The control API's transport: HTTP on a unix socket and, where wished, by TCP. Who may look and who
-// may change is in control_rights.h; requests act as the daemon's own user. Threads: those of
+// The control API's transport: HTTP on a unix socket and, where wished, by TCP. Who may look and
+// who may change is in control_rights.h; requests act as the daemon's own user. Threads: those of
 // control_listener.h; followers of events are limited so that they cannot take all of them.
 #pragma once
 
@@ -8,7 +8,6 @@
 #include <string>
 
 #include "base/result.h"
-#include "base/unique_fd.h"
 #include "daemon/control_api.h"
 #include "daemon/control_listener.h"
 #include "daemon/control_rights.h"
@@ -35,7 +34,6 @@ class ControlServer {
     const std::string& tcp_address() const noexcept { return tcp_address_; }
 
   private:
-    Result<base::UniqueFd> listen_locally() const;
     void add_routes();
     void add_data_routes();
     void add_event_stream();

@@ -42,8 +42,7 @@ bool lies_on(const Json& mapping, const std::string& device) {
 Json ControlApi::limits() const {
     Json refused = Json::array();
     for (const auto& one : refusals()->counts())
-        refused.push_back(
-            {{"channel", one.channel}, {"reason", one.reason}, {"count", one.count}});
+        refused.push_back({{"channel", one.channel}, {"reason", one.reason}, {"count", one.count}});
     return {{"limits", limits_}, {"refused", std::move(refused)}};
 }
 

@@ -74,12 +74,12 @@ int run(const Options& options) {
         events, server, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off);
     api.set_limits(refault::daemon::to_json(server.limits, options.control_limits));
     refault::daemon::ControlServer control(
-        api, {.socket_path = options.run_dir + "/control.sock",
-              .socket_mode =
-                  static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)),
-              .limits = options.control_limits,
-              .rights = *rights,
-              .tcp_address = options.rights.tcp_address});
+        api,
+        {.socket_path = options.run_dir + "/control.sock",
+         .socket_mode = static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)),
+         .limits = options.control_limits,
+         .rights = *rights,
+         .tcp_address = options.rights.tcp_address});
     if (auto started = control.start(); !started) return fail(started.error());
     if (!options.create_name.empty())
         if (auto made = api.create_pool(options.create_name, options.devices); !made)

@@ -24,8 +24,9 @@ bool is_own(const struct stat& status) {
 Status check(const struct stat& status, const std::string& path) {
     if (S_ISLNK(status.st_mode))
         return Error(Code::Denied,
-                     path + " is a symbolic link, which no daemon makes; remove it, or name another "
-                            "directory");
+                     path +
+                         " is a symbolic link, which no daemon makes; remove it, or name another "
+                         "directory");
     if (!S_ISREG(status.st_mode))
         return Error(Code::Denied,
                      path + " is no regular file; remove it, or name another directory");
@@ -33,8 +34,9 @@ Status check(const struct stat& status, const std::string& path) {
         return Error(Code::Denied, path + " belongs to user " + std::to_string(status.st_uid) +
                                        ", who could change it; chown it, or remove it");
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
-        return Error(Code::Denied, path + " lets others write into it; chmod go-w it, when you "
-                                          "trust what it holds");
+        return Error(Code::Denied, path +
+                                       " lets others write into it; chmod go-w it, when you "
+                                       "trust what it holds");
     return {};
 }
 
@@ -49,8 +51,9 @@ Status check_directory(int directory, const std::string& path) {
                                        "directory of your own, or chown this one");
     if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
         return Error(Code::Denied,
-                     path + ((status.st_mode & S_IWOTH) != 0 ? " lets every user write in it"
-                                                            : " lets its group write in it") +
+                     path +
+                         ((status.st_mode & S_IWOTH) != 0 ? " lets every user write in it"
+                                                          : " lets its group write in it") +
                          "; name a directory of your own, or chmod go-w this one");
     return {};
 }

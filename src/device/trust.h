@@ -1,5 +1,5 @@
-// Whether a directory of somebody's may be a device: nobody but its owner can put files into it, and
-// what is in it is what a daemon leaves there. Stateless; any thread.
+// Whether a directory of somebody's may be a device: nobody but its owner can put files into it,
+// and what is in it is what a daemon leaves there. Stateless; any thread.
 #pragma once
 
 #include <string>

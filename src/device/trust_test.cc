@@ -1,4 +1,5 @@
-// Directories and files made by others are refused, with what to do; those of a usual umask are not.
+// Directories and files made by others are refused, with what to do; those of a usual umask are
+// not.
 #include "device/trust.h"
 
 #include <sys/stat.h>
@@ -20,7 +21,8 @@ constexpr std::uint32_t kSegments = 8;
 
 // A device with a label and one segment, closed again.
 void make_device(const TempDirectory& home) {
-    auto device = Device::create(dir_spec(home.path(), kSegmentBytes, kSegments), *base::Uuid::random());
+    auto device =
+        Device::create(dir_spec(home.path(), kSegmentBytes, kSegments), *base::Uuid::random());
     ASSERT_OK(device);
     ASSERT_OK((*device)->write_label(label_for(**device)));
     ASSERT_OK((*device)->create_segment(base::SegmentNo(2)));
@@ -115,8 +117,10 @@ TEST(Trust, HoldsForOrdinaryUsersAsWell) {
     EXPECT_EQ(testing::in_nobodys_child([&] {
                   make_device(home);
                   if (!open_at(home).ok()) return 1;
-                  if (::chmod(home.file("label").c_str(), 0666) != 0 || open_at(home).ok()) return 2;
-                  if (::chmod(home.file("label").c_str(), 0644) != 0 || !open_at(home).ok()) return 3;
+                  if (::chmod(home.file("label").c_str(), 0666) != 0 || open_at(home).ok())
+                      return 2;
+                  if (::chmod(home.file("label").c_str(), 0644) != 0 || !open_at(home).ok())
+                      return 3;
                   if (::chmod(home.path().c_str(), 0777) != 0 || open_at(home).ok()) return 4;
                   return 0;
               }),

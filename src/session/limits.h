@@ -1,5 +1,5 @@
-// What one client, or all of them together, may take of the daemon. Value type; shown by the control
-// API as it is in force.
+// What one client, or all of them together, may take of the daemon. Value type; shown by the
+// control API as it is in force.
 #pragma once
 
 #include <cstdint>

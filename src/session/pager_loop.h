@@ -1,8 +1,8 @@
 // Answers the pagers of all sessions, and lets the stores go on that are tracked: one thread,
 // "pagers". It waits for nothing but short locks, so no client can hold up another: it takes no
 // descriptors either, whose closing could wait (a socket that lingers, a file of a FUSE mount). A
-// pager that breaks the protocol or a limit loses its session: its process keeps what it has mapped,
-// and whatever moves from then on stays out of its reach.
+// pager that breaks the protocol or a limit loses its session: its process keeps what it has
+// mapped, and whatever moves from then on stays out of its reach.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
-// Who was turned away or hung up on, and why: counted for the metrics, and logged, but no client can
-// fill the log or the list of events by being refused again and again. Thread-safe; a leaf lock.
+// Who was turned away or hung up on, and why: counted for the metrics, and logged, but no client
+// can fill the log or the list of events by being refused again and again. Thread-safe; a leaf
+// lock.
 #pragma once
 
 #include <chrono>

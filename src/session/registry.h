@@ -186,8 +186,8 @@ class Registry {
     // Holds the range back from those who may have stored into it since the copies were last equal:
     // their next touch is SIGBUS until they accept. The caller has fenced the range.
     std::vector<Spanning> suspend(InodeNo inode, FileRange range);
-    // Ends that for a part of a mapping, `offset` from its beginning. NoSpace when what is left would
-    // be in more than `parts_max` parts, all mappings of the session together.
+    // Ends that for a part of a mapping, `offset` from its beginning. NoSpace when what is left
+    // would be in more than `parts_max` parts, all mappings of the session together.
     Status accept(SessionId session, MappingId mapping, std::uint64_t offset, std::uint64_t length,
                   std::size_t parts_max);
     // In how many parts something is held back from the session.

@@ -113,8 +113,8 @@ std::optional<Server::Refusal> Server::refusal_for(uid_t uid) const {
 }
 
 void Server::accept_one() {
-    auto socket = sys::accept_connection(listener_.get(),
-                                         static_cast<int>(options_.limits.reply_timeout_ms));
+    auto socket =
+        sys::accept_connection(listener_.get(), static_cast<int>(options_.limits.reply_timeout_ms));
     if (!socket) {
         const int failed = socket.error().sys_errno();
         if (socket.error().code() == base::Code::Busy) return;
@@ -133,13 +133,13 @@ void Server::accept_one() {
     Running& running = running_.emplace_back();
     running.uid = peer->uid;
     running.connection = std::make_unique<Connection>(*context_, id, std::move(*socket));
-    auto thread =
-        base::start_thread("session-" + std::to_string(id.raw()),
-                           [&running, event = reap_event_.get()] {  // list nodes stay where they are
-                               running.connection->run();
-                               running.has_ended.store(true);
-                               sys::signal_event(event);
-                           });
+    auto thread = base::start_thread(
+        "session-" + std::to_string(id.raw()),
+        [&running, event = reap_event_.get()] {  // list nodes stay where they are
+            running.connection->run();
+            running.has_ended.store(true);
+            sys::signal_event(event);
+        });
     if (!thread) {
         running_.pop_back();
         return refuse("no-thread", thread.error().message());

@@ -1,7 +1,7 @@
 // One connected client: who it is, its userfaultfd, its two channels. Immutable after the
-// handshake, except for flags and counts, which are atomic, and the reason to end it, behind a lock;
-// so it may be used from any thread.
-// Owned by shared_ptr: a fence in progress keeps the userfaultfd of a client that is just leaving.
+// handshake, except for flags and counts, which are atomic, and the reason to end it, behind a
+// lock; so it may be used from any thread. Owned by shared_ptr: a fence in progress keeps the
+// userfaultfd of a client that is just leaving.
 #pragma once
 
 #include <atomic>

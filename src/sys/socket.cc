@@ -165,7 +165,8 @@ Result<bool> carries_descriptors(int socket) {
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
     ssize_t length;
-    // Without room for them the kernel marks the message as cut, and takes none in (net/core/scm.c).
+    // Without room for them the kernel marks the message as cut, and takes none in
+    // (net/core/scm.c).
     do length = ::recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
     while (length < 0 && errno == EINTR);
     if (length < 0) return sys_error("receive");

@@ -56,7 +56,8 @@ Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
 // Whether the next message carries any, without taking it off the queue or them in. Busy when there
 // is none; never waits.
 Result<bool> carries_descriptors(int socket);
-// Descriptors that come from here on are refused to their sender, where the kernel can (Linux 6.16).
+// Descriptors that come from here on are refused to their sender, where the kernel can
+// (Linux 6.16).
 void refuse_descriptors(int socket) noexcept;
 // What was sent and not read, with the kernel's own share.
 std::size_t unread_bytes(int socket) noexcept;

@@ -37,8 +37,8 @@ uffdio_range kernel_range(AddressRange range) {
 // How long a change of mappings in that process is waited for.
 constexpr std::chrono::milliseconds kChangePatience{100};
 
-// EAGAIN: a change of mappings is under way in that process, and ends by itself, unless somebody has
-// asked for events of it and does not read them.
+// EAGAIN: a change of mappings is under way in that process, and ends by itself, unless somebody
+// has asked for events of it and does not read them.
 template <typename Argument>
 Status request(int fd, unsigned long code, Argument& argument, const char* what) {
     std::optional<std::chrono::steady_clock::time_point> deadline;
@@ -52,8 +52,8 @@ Status request(int fd, unsigned long code, Argument& argument, const char* what)
     }
 }
 
-// What the kernel says of a userfaultfd on which the handshake was made: "API:\taa:FEATURES:IOCTLS",
-// in hexadecimal (fs/userfaultfd.c, userfaultfd_show_fdinfo).
+// What the kernel says of a userfaultfd on which the handshake was made:
+// "API:\taa:FEATURES:IOCTLS", in hexadecimal (fs/userfaultfd.c, userfaultfd_show_fdinfo).
 std::optional<std::uint64_t> features_in_force(int fd) {
     std::ifstream file("/proc/self/fdinfo/" + std::to_string(fd));
     for (std::string line; std::getline(file, line);) {
@@ -65,11 +65,11 @@ std::optional<std::uint64_t> features_in_force(int fd) {
     return std::nullopt;
 }
 
-// Events that nobody reads hold up every change by the daemon, one of them puts descriptors into its
-// table, and with signals instead of events no store waits.
-constexpr std::uint64_t kFeaturesRefused =
-    UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE |
-    UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_SIGBUS;
+// Events that nobody reads hold up every change by the daemon, one of them puts descriptors into
+// its table, and with signals instead of events no store waits.
+constexpr std::uint64_t kFeaturesRefused = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
+                                           UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP |
+                                           UFFD_FEATURE_SIGBUS;
 
 }  // namespace
 
@@ -156,9 +156,9 @@ Status userfaultfd_lift_write_protect(int fd, AddressRange range) {
 
 Result<std::vector<FaultEvent>> userfaultfd_read(int fd) {
     std::array<uffd_msg, 64> messages;
-    // O_NONBLOCK is no promise, whoever else has the descriptor can clear it and read first. A kernel
-    // that knows RWF_NOWAIT here does not wait; an older one (before 6.11) is asked again without,
-    // which leaves a moment between the two calls.
+    // O_NONBLOCK is no promise, whoever else has the descriptor can clear it and read first. A
+    // kernel that knows RWF_NOWAIT here does not wait; an older one (before 6.11) is asked again
+    // without, which leaves a moment between the two calls.
     iovec into{messages.data(), sizeof messages};
     auto bytes = ::preadv2(fd, &into, 1, -1, RWF_NOWAIT);
     if (bytes < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ESPIPE)) {

@@ -97,9 +97,8 @@ TEST_F(UserfaultfdTest, AChangeWithoutEndIsNotWaitedFor) {
     memory_.bytes[0] = 1;
     ASSERT_TRUE(userfaultfd_register(other->fd.get(), memory_.range(),
                                      {.missing = true, .write_protect = true}));
-    std::thread changing([&] {
-        (void)::madvise(const_cast<std::uint8_t*>(memory_.bytes), kBytes, MADV_DONTNEED);
-    });
+    std::thread changing(
+        [&] { (void)::madvise(const_cast<std::uint8_t*>(memory_.bytes), kBytes, MADV_DONTNEED); });
     pollfd event{other->fd.get(), POLLIN, 0};
     ASSERT_EQ(::poll(&event, 1, 10000), 1);
     const auto stopped = userfaultfd_write_protect(other->fd.get(), memory_.range());
