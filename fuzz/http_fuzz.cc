@@ -16,7 +16,9 @@ namespace {
 
 class World {
   public:
-    World() : api_(events_, daemon::PoolOptions{options(), ""}), server_(api_, path(), 0600) {
+    World()
+        : api_(events_, daemon::PoolOptions{options(), ""}),
+          server_(api_, {.socket_path = path()}) {
         CHECK(server_.start().ok());
     }
     std::string path() const { return devices_.path() / "control.sock"; }

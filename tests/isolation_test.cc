@@ -9,27 +9,10 @@
 #include <cstring>
 #include <filesystem>
 
-#include "tests/support.h"
+#include "tests/hostile.h"
 
 namespace refault::tests {
 namespace {
-
-constexpr uid_t kAlice = 61001;
-constexpr uid_t kBob = 61002;
-
-// Runs the body in a child process of that user; the child's exit status is the body's result. The
-// child is forked from a process whose only threads are test threads at rest, and ends without
-// running destructors.
-int as_user(uid_t uid, const std::function<int()>& body) {
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-        if (::setgid(uid) != 0 || ::setuid(uid) != 0) ::_exit(120);
-        ::_exit(body());
-    }
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
 
 class Isolation : public ::testing::Test {
   protected:

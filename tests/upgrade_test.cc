@@ -272,6 +272,18 @@ TEST_F(Upgrade, WhatCannotTakeOverIsRefused) {
         ASSERT_FALSE(refused) << path;
         EXPECT_NE(refused.error().message().find(path), std::string::npos);
     }
+    // Whoever may change it could have the daemon run anything.
+    const auto fit = program("fit", R"(echo '{"version": "9", "hand_over_format": 1}')");
+    EXPECT_EQ(pool_.post("/v1/upgrade", {{"program", fit}, {"dry_run", true}})["version"], "9");
+    const auto others_may_change = [&](const std::string& what, mode_t mode) {
+        EXPECT_EQ(::chmod(what.c_str(), mode), 0);
+        const auto refused =
+            pool_.control().post("/v1/upgrade", {{"program", fit}, {"dry_run", true}});
+        EXPECT_FALSE(refused) << what;
+        EXPECT_EQ(::chmod(what.c_str(), 0755), 0);
+    };
+    others_may_change(fit, 0775);
+    others_may_change(scratch.path(), 0777);
     const auto plan = pool_.post("/v1/upgrade", {{"dry_run", true}});
     EXPECT_FALSE(plan.contains("accepted"));
     EXPECT_EQ(upgrades(pool_), 0u);

@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 
+#include <system_error>
+
 namespace refault::base {
 
 NamedThread::NamedThread(std::string name, std::function<void()> body)
@@ -10,5 +12,14 @@ NamedThread::NamedThread(std::string name, std::function<void()> body)
           pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
           body();
       }) {}
+
+Result<NamedThread> start_thread(std::string name, std::function<void()> body) {
+    try {
+        return NamedThread(std::move(name), std::move(body));
+    } catch (const std::system_error&) {
+        return Error(Code::NoSpace, "the system gives no more threads; raise TasksMax or ulimit -u",
+                     EAGAIN);
+    }
+}
 
 }  // namespace refault::base

@@ -6,6 +6,8 @@
 #include <string>
 #include <thread>
 
+#include "base/result.h"
+
 namespace refault::base {
 
 class NamedThread {
@@ -25,5 +27,8 @@ class NamedThread {
   private:
     std::jthread thread_;
 };
+
+// For threads that a client's connection asks for: NoSpace when the system gives no more of them.
+Result<NamedThread> start_thread(std::string name, std::function<void()> body);
 
 }  // namespace refault::base

@@ -20,11 +20,14 @@ inline constexpr int kNotSafe = 3;
 
 struct Context {
     std::string run_dir;
-    std::string socket;  // empty: control.sock in run_dir
+    std::string socket;   // empty: control.sock in run_dir
+    std::string connect;  // instead: by TCP
+    std::string token_file;
     bool json = false;
     int status = 0;
 
     ControlClient client() const {
+        if (!connect.empty()) return ControlClient::by_tcp(connect, token_file);
         return ControlClient(socket.empty() ? run_dir + "/control.sock" : socket);
     }
     // "refault: REASON" on stderr (or {"error": ...} with --json); sets the exit status.

@@ -4,7 +4,10 @@
 #include <httplib.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace refault::cli {
@@ -18,16 +21,24 @@ namespace {
 
 constexpr int kAnswerTimeoutS = 60;
 
-httplib::Client connect(const std::string& socket_path) {
-    httplib::Client client(socket_path);
-    client.set_address_family(AF_UNIX);
-    client.set_default_headers({{"Host", "localhost"}});
+httplib::Client connect(const std::string& place, int port, const std::string& token) {
+    auto client = port == 0 ? httplib::Client(place) : httplib::Client(place, port);
+    httplib::Headers headers{{"Host", "localhost"}};
+    if (port == 0)
+        client.set_address_family(AF_UNIX);
+    else
+        headers.emplace("Authorization", "Bearer " + token);
+    client.set_default_headers(headers);
     client.set_read_timeout(kAnswerTimeoutS, 0);
     client.set_write_timeout(kAnswerTimeoutS, 0);
     return client;
 }
 
 Error unreachable(const std::string& socket_path, httplib::Error error) {
+    if (error == httplib::Error::Connection && !socket_path.starts_with('/'))
+        return Error(Code::NotFound, "no daemon at " + socket_path +
+                                         " and that port; start one there with: refaultd "
+                                         "--listen-tcp ADDRESS:PORT --token-file FILE");
     if (error == httplib::Error::Connection && ::access(socket_path.c_str(), F_OK) == 0 &&
         ::access(socket_path.c_str(), W_OK) != 0)
         return Error(Code::Denied,
@@ -84,8 +95,21 @@ std::string url_encode(std::string_view text) {
     return encoded;
 }
 
+ControlClient ControlClient::by_tcp(const std::string& address, const std::string& token_file) {
+    const auto colon = std::min(address.rfind(':'), address.size());
+    std::string host = address.substr(0, colon);
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    ControlClient client(host);
+    client.port_ = -1;
+    if (colon < address.size())
+        std::from_chars(address.data() + colon + 1, address.data() + address.size(), client.port_);
+    std::ifstream file(token_file);
+    std::getline(file, client.token_);
+    return client;
+}
+
 Result<std::string> ControlClient::get_bytes(const std::string& target) const {
-    return body_of(connect(socket_path_).Get(target), socket_path_);
+    return body_of(connect(socket_path_, port_, token_).Get(target), socket_path_);
 }
 
 Result<Json> ControlClient::get(const std::string& target) const {
@@ -94,18 +118,19 @@ Result<Json> ControlClient::get(const std::string& target) const {
 
 Result<Json> ControlClient::post(const std::string& target, const Json& body) const {
     return parsed(
-        body_of(connect(socket_path_).Post(target, body.dump(), "application/json"), socket_path_));
+        body_of(connect(socket_path_, port_, token_).Post(target, body.dump(), "application/json"),
+                socket_path_));
 }
 
 Result<Json> ControlClient::put_bytes(const std::string& target, std::string_view bytes) const {
-    return parsed(body_of(
-        connect(socket_path_).Put(target, bytes.data(), bytes.size(), "application/octet-stream"),
-        socket_path_));
+    return parsed(body_of(connect(socket_path_, port_, token_)
+                              .Put(target, bytes.data(), bytes.size(), "application/octet-stream"),
+                          socket_path_));
 }
 
 Status ControlClient::follow_events(std::uint64_t after,
                                     const std::function<bool(const Json&)>& on_event) const {
-    auto client = connect(socket_path_);
+    auto client = connect(socket_path_, port_, token_);
     std::string pending;
     bool wants_more = true;
     // An event is a block of lines that ends with an empty one; the JSON is in its "data: " line.

@@ -16,6 +16,9 @@ using Json = nlohmann::json;
 class ControlClient {
   public:
     explicit ControlClient(std::string socket_path) : socket_path_(std::move(socket_path)) {}
+    // By TCP, "ADDRESS:PORT", with the token that `token_file` begins with. What is wrong with
+    // either is told by the first request.
+    static ControlClient by_tcp(const std::string& address, const std::string& token_file);
 
     // `target` is path and query, encoded. An answer of 4xx or 5xx becomes the Error that the
     // daemon stated.
@@ -31,7 +34,9 @@ class ControlClient {
     const std::string& socket_path() const noexcept { return socket_path_; }
 
   private:
-    std::string socket_path_;
+    std::string socket_path_;  // or the address
+    int port_ = 0;             // 0: a unix socket
+    std::string token_;
 };
 
 // Percent-encodes a value for a query.

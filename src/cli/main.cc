@@ -28,6 +28,11 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--socket", context.socket,
                    "The daemon's control socket, when it is not RUN_DIR/control.sock");
+    app.add_option("--connect", context.connect,
+                   "The daemon's control API by TCP, ADDRESS:PORT (refaultd --listen-tcp)")
+        ->envname("REFAULT_CONNECT");
+    app.add_option("--token-file", context.token_file, "With --connect: where the token is")
+        ->envname("REFAULT_TOKEN_FILE");
     ::signal(SIGPIPE, SIG_IGN);
     add_pool_commands(app, context);
     add_device_commands(app, context);

@@ -81,7 +81,11 @@ void show_status(const Json& status) {
                 base::format_size(status.value("capacity_bytes", 0ull)).c_str(),
                 base::format_size(status.value("data_bytes", 0ull)).c_str(),
                 base::format_size(status.value("free_bytes", 0ull)).c_str());
-    std::printf("sessions  %d\n", status.value("sessions", 0));
+    std::printf("sessions  %d of at most %d\n", status.value("sessions", 0),
+                status.value("limits", Json::object()).value("sessions_max", 0));
+    for (const auto& refused : status.value("refused", Json::array()))
+        std::printf("refused   %llu on the %s channel: %s\n", refused.value("count", 0ull),
+                    refused.value("channel", "").c_str(), refused.value("reason", "").c_str());
     for (const auto& mount : status.value("mounts", Json::array()))
         std::printf("mounted   %s, %llu open files\n",
                     printable(mount.value("directory", "")).c_str(),

@@ -52,7 +52,10 @@ class ControlApi {
     // `desk`: where to ask for being replaced; null when nobody listens there.
     ControlApi(EventLog& events, PoolOptions options, Debugging debugging = Debugging::Off,
                UpgradeDesk* desk = nullptr)
-        : events_(events), options_(std::move(options)), debugging_(debugging), desk_(desk) {}
+        : events_(events), options_(std::move(options)), debugging_(debugging), desk_(desk) {
+        if (!options_.server.refusals)
+            options_.server.refusals = std::make_shared<session::Refusals>();
+    }
     ~ControlApi();
 
     // Route "GET /v1/devices/" answers for any name behind it.
@@ -65,6 +68,10 @@ class ControlApi {
     // it.
     bool is_open(const Pool* pool) const;
     EventLog& events() { return events_; }
+    // Where refusals are counted, those of the transport as well.
+    const std::shared_ptr<session::Refusals>& refusals() const { return options_.server.refusals; }
+    // What GET /v1/limits and the status show. Set before the first request.
+    void set_limits(Json limits) { limits_ = std::move(limits); }
     // What probes and scrapes get; no route of the above, since the status or the type of their
     // answers is another.
     Health health() const;
@@ -92,10 +99,13 @@ class ControlApi {
     void add_upgrade_route(std::map<std::string, Handler>& routes);
     void add_view_routes(std::map<std::string, Handler>& routes);
     Result<Json> status() const;
+    // The limits in force, and how many were refused for which reason.
+    Json limits() const;
     Result<Json> locate(const ApiRequest& request) const;
 
     EventLog& events_;
-    const PoolOptions options_;
+    PoolOptions options_;
+    Json limits_ = Json::object();
     const Debugging debugging_;
     UpgradeDesk* const desk_;
     base::Mutex change_mutex_{

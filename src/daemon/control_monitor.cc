@@ -22,6 +22,11 @@ std::string ControlApi::metrics() const {
     out.gauge("refault_healthy", "1 while GET /v1/health answers 200.", now.is_ok() ? 1 : 0);
     out.counter("refault_events_total", "Events since the daemon was started.",
                 static_cast<double>(events_.last_sequence()));
+    out.family("refault_refused_total", Type::Counter,
+               "Clients that were turned away or hung up on.");
+    for (const auto& refused : refusals()->counts())
+        out.sample(static_cast<double>(refused.count),
+                   {{"channel", refused.channel}, {"reason", refused.reason}});
     auto open = pool();
     out.gauge("refault_pool_open", "1 while a pool is open.", open ? 1 : 0);
     if (open) write_pool_metrics(out, **open);

@@ -1,20 +1,17 @@
-// Routes on cpp-httplib. The only file of the daemon that includes it: it is slow to compile.
+// Routes on cpp-httplib. No other file of the daemon but control_http includes it: it is slow to
+// compile.
 #include "daemon/control_server.h"
 
-#include <httplib.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <functional>
 #include <optional>
 #include <span>
-#include <thread>
 #include <vector>
 
 #include "base/log.h"
+#include "daemon/control_http.h"
 #include "daemon/metrics_text.h"
 #include "daemon/step_writer.h"
 
@@ -23,15 +20,8 @@ namespace refault::daemon {
 using base::Code;
 using base::Error;
 
-struct ControlServer::Http {
-    httplib::Server server;
-};
-
 namespace {
 
-constexpr int kWaitingConnectionsMax = 128;
-constexpr std::size_t kWorkers = 64;
-constexpr int kFollowersMax = 32;
 constexpr std::uint64_t kBodyBytesMax = 1u << 20;  // of JSON; a file's bytes have no limit
 constexpr std::uint64_t kDataBytesMax = 1u << 30;  // of one GET; ask again for more
 constexpr std::chrono::milliseconds kKeepAlive{500};
@@ -77,6 +67,30 @@ void answer_error(httplib::Response& response, const Error& error, int status = 
 
 bool is_number(const std::string& text) {
     return !text.empty() && text.size() <= 19 && text.find_first_not_of("0123456789") == text.npos;
+}
+
+// Answers, before its body is read, who may not ask that.
+bool refuse_peer(const httplib::Request& request, httplib::Response& response) {
+    const auto no = [&](int status, const char* why) {
+        answer_error(response, Error(Code::Denied, why, EACCES), status);
+        return true;
+    };
+    const auto role = ControlHttp::role_of(request);
+    if (role == Role::Changer) return false;
+    if (role == Role::Nobody) {
+        response.set_header("WWW-Authenticate", "Bearer");
+        return no(401, "send the token: Authorization: Bearer TOKEN");
+    }
+    if (request.method != "GET" && request.method != "HEAD")
+        return no(403,
+                  "you may look, not change; ask as the daemon's user or root, or join the group "
+                  "of --control-group");
+    // The daemon reads as itself; whoever may not change things reads with his own rights, through
+    // the session socket or the mount.
+    if (request.path.starts_with("/v1/files/") || request.path.starts_with("/v1/debug/"))
+        return no(403,
+                  "you may look at the pool, not into its files; use the library or the mount");
+    return false;
 }
 
 // Answers, before its body is read, what httplib would do harm with: it reads bodies into memory
@@ -152,84 +166,81 @@ Status check_not_lost(const store::Store& store, base::InodeNo inode, const std:
 
 }  // namespace
 
-ControlServer::ControlServer(ControlApi& api, std::string socket_path, std::uint32_t socket_mode)
+ControlServer::ControlServer(ControlApi& api, ControlOptions options)
     : api_(api),
-      socket_path_(std::move(socket_path)),
-      socket_mode_(socket_mode),
-      http_(std::make_unique<Http>()) {}
+      options_(std::move(options)),
+      http_(std::make_unique<ControlHttp>(options_.limits, options_.rights, api.refusals())) {}
 
 void ControlServer::add_routes() {
-    http_->server.set_pre_routing_handler(
+    http_->set_pre_routing_handler(
         [](const httplib::Request& request, httplib::Response& response) {
-            return refuse(request, response) ? httplib::Server::HandlerResponse::Handled
-                                             : httplib::Server::HandlerResponse::Unhandled;
+            return refuse_peer(request, response) || refuse(request, response)
+                       ? httplib::Server::HandlerResponse::Handled
+                       : httplib::Server::HandlerResponse::Unhandled;
         });
     for (auto& [route, handler] : api_.routes()) {
         const auto space = route.find(' ');
         const std::string pattern = pattern_of(route.substr(space + 1));
         if (route.starts_with("GET "))
-            http_->server.Get(pattern, handler_of(handler));
+            http_->Get(pattern, handler_of(handler));
         else
-            http_->server.Post(pattern, handler_of(handler));
+            http_->Post(pattern, handler_of(handler));
     }
-    http_->server.set_error_handler(
-        [](const httplib::Request& request, httplib::Response& response) {
-            if (!response.body.empty()) return;
-            const int status = response.status;
-            answer_error(response,
-                         Error(status == 404 ? Code::NotFound : Code::Invalid,
-                               status == 404 ? "there is no " + request.method + " " + request.path
-                                             : "the request is not understood"));
-            response.status = status;
-        });
-    http_->server.set_exception_handler(
+    http_->set_error_handler([](const httplib::Request& request, httplib::Response& response) {
+        if (!response.body.empty()) return;
+        const int status = response.status;
+        answer_error(response,
+                     Error(status == 404 ? Code::NotFound : Code::Invalid,
+                           status == 404 ? "there is no " + request.method + " " + request.path
+                                         : "the request is not understood"));
+        response.status = status;
+    });
+    http_->set_exception_handler(
         [](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
             answer_error(response, Error(Code::Io, "the request failed unexpectedly"));
         });
 }
 
 void ControlServer::add_data_routes() {
-    http_->server.Get(
-        "/v1/files/data", [this](const httplib::Request& http, httplib::Response& response) {
-            const auto request = to_request(http);
-            auto pool = api_.pool();
-            if (!pool) return answer_error(response, pool.error());
-            auto path = text_query(request, "path");
-            if (!path) return answer_error(response, path.error());
-            auto offset = number_query(request, "offset", 0);
-            if (!offset) return answer_error(response, offset.error());
-            auto length = number_query(request, "length", kDataBytesMax);
-            if (!length) return answer_error(response, length.error());
-            auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
-            if (!file) return answer_error(response, file.error());
-            const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
-            const auto total = std::min({available, *length, kDataBytesMax});
-            if (total == 0) {
-                (*pool)->store().unpin(file->inode);
-                response.set_content("", "application/octet-stream");
-                return;
-            }
-            if (auto there = check_not_lost((*pool)->store(), file->inode, *path,
-                                            base::FileRange::of_length(*offset, total));
-                !there) {
-                (*pool)->store().unpin(file->inode);
-                return answer_error(response, there.error());
-            }
-            response.set_content_provider(
-                total, "application/octet-stream",
-                [this, pool = *pool, inode = file->inode, begin = *offset](
-                    std::size_t at, std::size_t rest, httplib::DataSink& sink) {
-                    if (!api_.is_open(pool.get())) return false;
-                    std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
-                    auto got = pool->files().read(inode, begin + at, buffer);
-                    if (!got || *got == 0) return false;
-                    return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
-                },
-                [pool = *pool, inode = file->inode](bool) { pool->store().unpin(inode); });
-        });
-    http_->server.Put("/v1/files/data", [this](const httplib::Request& http,
-                                               httplib::Response& response,
-                                               const httplib::ContentReader& reader) {
+    http_->Get("/v1/files/data", [this](const httplib::Request& http, httplib::Response& response) {
+        const auto request = to_request(http);
+        auto pool = api_.pool();
+        if (!pool) return answer_error(response, pool.error());
+        auto path = text_query(request, "path");
+        if (!path) return answer_error(response, path.error());
+        auto offset = number_query(request, "offset", 0);
+        if (!offset) return answer_error(response, offset.error());
+        auto length = number_query(request, "length", kDataBytesMax);
+        if (!length) return answer_error(response, length.error());
+        auto file = (*pool)->store().open_file(*path, base::Access::Read, daemon_user());
+        if (!file) return answer_error(response, file.error());
+        const auto available = *offset < file->size_bytes ? file->size_bytes - *offset : 0;
+        const auto total = std::min({available, *length, kDataBytesMax});
+        if (total == 0) {
+            (*pool)->store().unpin(file->inode);
+            response.set_content("", "application/octet-stream");
+            return;
+        }
+        if (auto there = check_not_lost((*pool)->store(), file->inode, *path,
+                                        base::FileRange::of_length(*offset, total));
+            !there) {
+            (*pool)->store().unpin(file->inode);
+            return answer_error(response, there.error());
+        }
+        response.set_content_provider(
+            total, "application/octet-stream",
+            [this, pool = *pool, inode = file->inode, begin = *offset](
+                std::size_t at, std::size_t rest, httplib::DataSink& sink) {
+                if (!api_.is_open(pool.get())) return false;
+                std::vector<std::uint8_t> buffer(std::min(rest, StepWriter::kStepBytes));
+                auto got = pool->files().read(inode, begin + at, buffer);
+                if (!got || *got == 0) return false;
+                return sink.write(reinterpret_cast<const char*>(buffer.data()), *got);
+            },
+            [pool = *pool, inode = file->inode](bool) { pool->store().unpin(inode); });
+    });
+    http_->Put("/v1/files/data", [this](const httplib::Request& http, httplib::Response& response,
+                                        const httplib::ContentReader& reader) {
         const auto request = to_request(http);
         auto pool = api_.pool();
         if (!pool) return answer_error(response, pool.error());
@@ -268,8 +279,8 @@ void ControlServer::add_data_routes() {
 
 void ControlServer::add_event_stream() {
     const auto list = handler_of(api_.routes()["GET /v1/events/list"]);
-    http_->server.Get("/v1/events", [this, list](const httplib::Request& http,
-                                                 httplib::Response& response) {
+    http_->Get("/v1/events", [this, list](const httplib::Request& http,
+                                          httplib::Response& response) {
         auto request = to_request(http);
         // How an EventSource goes on after its connection was lost.
         if (http.has_header("Last-Event-ID"))
@@ -277,12 +288,17 @@ void ControlServer::add_event_stream() {
         if (request.query["follow"] == "0") return list(http, response);
         auto after = number_query(request, "after", 0);
         if (!after) return answer_error(response, after.error());
-        if (followers_.fetch_add(1) >= kFollowersMax) {
+        // Half of them are kept for who may change things.
+        const auto most = ControlHttp::role_of(http) == Role::Changer
+                              ? options_.limits.followers
+                              : options_.limits.followers / 2;
+        if (followers_.fetch_add(1) >= most) {
             followers_.fetch_sub(1);
-            return answer_error(
-                response,
-                Error(Code::Busy, "32 followers of events are connected already; try again later"),
-                503);
+            return answer_error(response,
+                                Error(Code::Busy, std::to_string(most) +
+                                                      " followers of events are connected already; "
+                                                      "try again later"),
+                                503);
         }
         response.set_header("Cache-Control", "no-cache");
         response.set_chunked_content_provider(
@@ -311,80 +327,69 @@ void ControlServer::add_monitoring_routes() {
         response.status = is_fine ? 200 : 503;
         response.set_content(dump(body) + "\n", "application/json");
     };
-    http_->server.Get("/v1/health",
-                      [this, answer](const httplib::Request&, httplib::Response& response) {
-                          const auto health = api_.health();
-                          answer(response, health.is_ok(), to_json(health));
-                      });
-    http_->server.Get("/v1/health/ready",
-                      [this, answer](const httplib::Request&, httplib::Response& response) {
-                          const auto health = api_.health();
-                          answer(response, health.is_ready, to_json(health));
-                      });
+    http_->Get("/v1/health", [this, answer](const httplib::Request&, httplib::Response& response) {
+        const auto health = api_.health();
+        answer(response, health.is_ok(), to_json(health));
+    });
+    http_->Get("/v1/health/ready",
+               [this, answer](const httplib::Request&, httplib::Response& response) {
+                   const auto health = api_.health();
+                   answer(response, health.is_ready, to_json(health));
+               });
     // Takes no lock of the pool: a slow disk must not get the daemon killed.
-    http_->server.Get("/v1/health/live",
-                      [answer](const httplib::Request&, httplib::Response& response) {
-                          answer(response, true, {{"status", "ok"}});
-                      });
-    http_->server.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
+    http_->Get("/v1/health/live", [answer](const httplib::Request&, httplib::Response& response) {
+        answer(response, true, {{"status", "ok"}});
+    });
+    http_->Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
         response.set_content(api_.metrics(), MetricsText::kContentType);
     });
 }
 
 Status ControlServer::start() {
-    if (socket_path_.size() >= sizeof(sockaddr_un::sun_path))
-        return Error(Code::Invalid,
-                     "socket path '" + socket_path_ + "' is longer than 107 characters");
-    auto& server = http_->server;
-    server.new_task_queue = [] {
-        return new httplib::ThreadPool(kWorkers);
-    };  // owned by the server
-    server.set_address_family(AF_UNIX);
+    auto& server = *http_;
     server.set_payload_max_length(SIZE_MAX);  // see refuse()
-    server.set_read_timeout(2, 0);
-    server.set_write_timeout(5, 0);
     // One request a connection: none keeps a worker while it has nothing to ask, and what is left
     // of a refused body is never taken for the next request.
     server.set_keep_alive_max_count(1);
-    server.set_keep_alive_timeout(1);
     add_routes();
     add_data_routes();
     add_event_stream();
     add_monitoring_routes();
-    {
-        httplib::Client probe(socket_path_);
-        probe.set_address_family(AF_UNIX);
-        if (probe.Get("/v1/status"))
-            return Error(Code::Busy, "another daemon answers at " + socket_path_ +
-                                         "; stop it or choose another run directory");
+    base::UniqueFd tcp;
+    if (!options_.tcp_address.empty()) {
+        if (options_.rights.change_token.empty() && options_.rights.look_token.empty())
+            return Error(Code::Invalid, "--listen-tcp takes a token: give --token-file, too");
+        auto made = listen_tcp(options_.tcp_address);
+        if (!made) return made.error();
+        tcp_address_ = made->address;
+        tcp = std::move(made->socket);
+        if (!made->is_loopback)
+            base::log_line(base::LogLevel::Warning,
+                           "the control API listens at " + tcp_address_ +
+                               ", unencrypted: everybody on the way can read the token");
     }
-    ::unlink(socket_path_.c_str());
-    int socket = -1;
-    server.set_socket_options([&socket](int made) { socket = made; });
-    const auto umask = ::umask(0177);  // until the chmod nobody else may connect
-    const bool is_bound = server.bind_to_port(socket_path_, 80);
-    const int bind_errno = errno;
-    ::umask(umask);
-    if (!is_bound) return base::sys_error("cannot listen at " + socket_path_, bind_errno);
-    if (::chmod(socket_path_.c_str(), socket_mode_) != 0)
-        return base::sys_error("chmod " + socket_path_);
-    // The library lets five connections wait, and the sixth is told that there is nobody.
-    if (::listen(socket, kWaitingConnectionsMax) != 0)
-        return base::sys_error("cannot listen at " + socket_path_);
-    thread_ = base::NamedThread("control", [this] { http_->server.listen_after_bind(); });
-    // A stop() before the thread has come that far would be forgotten.
-    while (!server.is_running()) std::this_thread::yield();
-    return {};
+    auto local =
+        listen_local(options_.socket_path, options_.socket_mode, options_.rights.changing_group);
+    if (!local) return local.error();
+    server.begin();
+    auto listener = std::make_unique<ControlListener>(
+        options_.limits, api_.refusals(),
+        [this](const base::Cred& peer) { return options_.rights.of_user(peer) == Role::Changer; },
+        [this](base::UniqueFd socket, const ControlPeer& peer) {
+            http_->serve(std::move(socket), peer);
+        });
+    listener_ = std::move(listener);
+    return listener_->start(std::move(*local), std::move(tcp));
 }
 
 ControlServer::~ControlServer() {
     is_ending_.store(true);
     api_.events().close();
     // One that was refused must not take away the socket of the daemon that refused it.
-    if (!thread_.joinable()) return;
-    http_->server.stop();
-    thread_.join();
-    ::unlink(socket_path_.c_str());
+    if (!listener_) return;
+    http_->begin_end();
+    listener_.reset();
+    ::unlink(options_.socket_path.c_str());
 }
 
 }  // namespace refault::daemon

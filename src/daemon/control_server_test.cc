@@ -85,7 +85,7 @@ class ControlServerTest : public ::testing::Test {
         session::ServerOptions options;
         options.socket_path = top_ + "/session.sock";
         api_ = std::make_unique<ControlApi>(events_, PoolOptions{options, ""});
-        server_ = std::make_unique<ControlServer>(*api_, socket_, 0600);
+        server_ = std::make_unique<ControlServer>(*api_, ControlOptions{.socket_path = socket_});
         auto started = server_->start();
         ASSERT_TRUE(started) << started.error().message();
     }
@@ -356,7 +356,7 @@ TEST_F(ControlServerTest, TheSocketIsTheOwnersAlone) {
     {
         EventLog events;
         ControlApi api(events, {});
-        ControlServer second(api, socket_, 0600);
+        ControlServer second(api, {.socket_path = socket_});
         auto started = second.start();
         ASSERT_FALSE(started);
         EXPECT_EQ(started.error().code(), base::Code::Busy);
@@ -370,7 +370,7 @@ TEST(ControlServer, EndsHoweverSoonItIsTold) {
     for (int i = 0; i < 20; ++i) {
         EventLog events;
         ControlApi api(events, {});
-        ControlServer server(api, top + "/control.sock", 0600);
+        ControlServer server(api, {.socket_path = top + "/control.sock"});
         EXPECT_TRUE(server.start());
     }
     EXPECT_TRUE(std::filesystem::is_empty(top)) << "the socket is removed at the end";

@@ -39,6 +39,13 @@ bool lies_on(const Json& mapping, const std::string& device) {
 
 }  // namespace
 
+Json ControlApi::limits() const {
+    Json refused = Json::array();
+    for (const auto& one : refusals()->counts())
+        refused.push_back({{"channel", one.channel}, {"reason", one.reason}, {"count", one.count}});
+    return {{"limits", limits_}, {"refused", std::move(refused)}};
+}
+
 Result<Json> ControlApi::status() const {
     Json facts = {{"pid", ::getpid()},
                   {"version", base::kVersion},
@@ -49,6 +56,7 @@ Result<Json> ControlApi::status() const {
         const auto view = desk_->view();
         facts["upgrades"] = {{"count", view.count}, {"error", view.error}};
     }
+    facts.update(limits());
     auto open = pool();
     if (!open) {
         facts["pool"] = nullptr;
@@ -88,6 +96,7 @@ Result<Json> ControlApi::status() const {
 }
 
 void ControlApi::add_view_routes(std::map<std::string, Handler>& routes) {
+    routes["GET /v1/limits"] = [this](const ApiRequest&) -> Result<Json> { return limits(); };
     routes["GET /v1/removals"] = [this](const ApiRequest&) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();

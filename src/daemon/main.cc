@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "daemon/control_api.h"
+#include "daemon/control_options.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
 #include "daemon/hand_over.h"
@@ -43,6 +44,9 @@ struct Options {
     bool has_fault_points = false;
     int take_over = -1;  // descriptor
     std::vector<std::string> arguments;
+    refault::session::Limits limits;
+    refault::daemon::ControlLimits control_limits;
+    refault::daemon::RightsOptions rights;
 };
 
 // Segment descriptors and sessions take many descriptors; the soft limit is a leftover from
@@ -136,18 +140,28 @@ int run(const Options& options) {
     pool.server.socket_mode =
         static_cast<std::uint32_t>(std::stoul(options.session_mode, nullptr, 8));
     pool.server.ticket_key = *ticket_key;
+    pool.server.limits = refault::daemon::limits_in_force(options.limits);
+    auto rights = refault::daemon::take_rights(options.rights);
+    if (!rights) return fail(rights.error());
     using Debugging = ControlApi::Debugging;
     UpgradeDesk desk([] { (void)::kill(::getpid(), SIGUSR2); });
     ControlApi api(events, pool, options.has_fault_points ? Debugging::FaultPoints : Debugging::Off,
                    &desk);
+    api.set_limits(refault::daemon::to_json(pool.server.limits, options.control_limits));
     auto control = std::make_unique<ControlServer>(
-        api, options.run_dir + "/control.sock",
-        static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
+        api, refault::daemon::ControlOptions{.socket_path = options.run_dir + "/control.sock",
+                                             .socket_mode = static_cast<std::uint32_t>(
+                                                 std::stoul(options.control_mode, nullptr, 8)),
+                                             .limits = options.control_limits,
+                                             .rights = *rights,
+                                             .tcp_address = options.rights.tcp_address});
     if (auto started = control->start(); !started) return fail(started.error());
     if (auto opened = open_pool(options, handed_over ? &*handed_over : nullptr, api); !opened)
         return fail(opened.error());
     if (auto probe = refault::sys::create_userfaultfd(); !probe)
         log_line(LogLevel::Warning, probe.error().message());
+    if (!control->tcp_address().empty())
+        std::printf("refaultd: control API by TCP at %s\n", control->tcp_address().c_str());
     std::printf("refaultd: ready at %s\n", options.run_dir.c_str());
     std::fflush(stdout);
 
@@ -207,6 +221,8 @@ int main(int argc, char** argv) {
     app.add_option("--control-mode", options.control_mode, "Permissions of the control socket")
         ->check(octal)
         ->capture_default_str();
+    refault::daemon::add_limit_options(app, options.limits, options.control_limits);
+    refault::daemon::add_rights_options(app, options.rights);
     app.add_flag("--fault-points", options.has_fault_points,
                  "For tests: the control API can make steps of the failure pipeline fail");
     app.add_option("--take-over", options.take_over)->group("");

@@ -37,6 +37,10 @@ Result<UniqueFd> take_run_dir(const std::string& path) {
     if (status.st_uid != ::geteuid())
         return Error(Code::Denied, "run directory " + path +
                                        " belongs to another user; choose another with --run-dir");
+    if ((status.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        return Error(Code::Denied, "run directory " + path +
+                                       " lets others write in it, who could put sockets of their "
+                                       "own there; chmod go-w it");
     if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0)
         return Error(Code::Busy,
                      "another daemon uses " + path + "; stop it, or choose another with --run-dir");

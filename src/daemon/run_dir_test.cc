@@ -68,6 +68,15 @@ TEST_F(RunDir, WhatIsNotOursIsRefused) {
     ASSERT_EQ(::symlink("/tmp", (top_ + "/link").c_str()), 0);
     EXPECT_FALSE(take_run_dir(top_ + "/link"));
     EXPECT_FALSE(take_run_dir(top_ + "/missing/run"));
+    ASSERT_EQ(::mkdir((top_ + "/shared").c_str(), 0755), 0);
+    for (const mode_t mode : {0775, 0757, 01777}) {
+        ASSERT_EQ(::chmod((top_ + "/shared").c_str(), mode), 0);
+        auto shared = take_run_dir(top_ + "/shared");
+        ASSERT_FALSE(shared);
+        EXPECT_NE(shared.error().message().find("chmod go-w"), std::string::npos);
+    }
+    ASSERT_EQ(::chmod((top_ + "/shared").c_str(), 0755), 0);
+    EXPECT_TRUE(take_run_dir(top_ + "/shared"));
     if (::geteuid() != 0) GTEST_SKIP() << "only root can give a directory away";
     ASSERT_EQ(::mkdir((top_ + "/theirs").c_str(), 0777), 0);
     ASSERT_EQ(::chown((top_ + "/theirs").c_str(), 65534, 65534), 0);

@@ -3,11 +3,14 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "daemon/hand_over.h"
@@ -30,6 +33,29 @@ std::vector<char*> as_vector(std::vector<std::string>& texts) {
     for (auto& text : texts) pointers.push_back(text.data());
     pointers.push_back(nullptr);
     return pointers;
+}
+
+// Who may change the pool may not therefore run programs as the daemon's user: nobody else may have
+// been able to put this one there. In a directory that many write in (/tmp) the sticky bit keeps
+// what is its owner's.
+base::Status check_nobody_elses(const std::string& path) {
+    std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+    if (!real) return base::sys_error(path + " cannot be run");
+    std::string part = real.get();
+    for (bool is_program = true;; is_program = false) {
+        struct stat status {};
+        if (::lstat(part.empty() ? "/" : part.c_str(), &status) != 0) return base::sys_error(part);
+        const bool is_ours = status.st_uid == 0 || status.st_uid == ::geteuid();
+        const bool is_shared = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+        const bool is_sticky = !is_program && (status.st_mode & S_ISVTX) != 0;
+        if (!is_ours || (is_shared && !is_sticky))
+            return Error(Code::Denied,
+                         path + " is not run: other users may change " +
+                             (part.empty() ? "/" : part) +
+                             "; put the program where only root, or the daemon's user, may");
+        if (part.empty()) return {};
+        part.resize(part.rfind('/'));
+    }
 }
 
 // What it writes until it ends or has said too much.

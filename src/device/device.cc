@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "device/file_names.h"
 #include "device/ram_home.h"
+#include "device/trust.h"
 #include "sys/file.h"
 #include "sys/mount.h"
 
@@ -140,6 +141,8 @@ Result<Label> Device::peek_label(const DeviceSpec& spec) {
     Device device(spec, spec.path);
     auto directory = sys::open_directory(spec.path);
     if (!directory) return directory.error();
+    RETURN_IF_ERROR(check_directory(directory->get(), spec.path));
+    RETURN_IF_ERROR(check_files(directory->get(), spec.path));
     device.directory_fd_ = std::move(*directory);
     return device.read_label();
 }
@@ -175,17 +178,8 @@ Status Device::open_directory() {
                      ENOTDIR);
     if (!fd) return fd.error();
     directory_fd_ = std::move(*fd);
-    struct stat status;
-    if (::fstat(directory_fd_.get(), &status) != 0) return sys_error(directory_);
-    if (status.st_uid != ::geteuid() && status.st_uid != 0)
-        return Error(Code::Denied, directory_ +
-                                       " belongs to another user, who could take the data; "
-                                       "name a directory of your own");
-    if ((status.st_mode & S_IWOTH) != 0)
-        return Error(Code::Denied,
-                     directory_ +
-                         " lets every user write in it; name a directory of your own, "
-                         "or chmod o-w this one");
+    RETURN_IF_ERROR(check_directory(directory_fd_.get(), directory_));
+    RETURN_IF_ERROR(check_files(directory_fd_.get(), directory_));
     auto kind = sys::filesystem_kind(directory_fd_.get());
     if (!kind) return kind.error().within(directory_);
     if (*kind == sys::FilesystemKind::Hugetlbfs)
@@ -309,9 +303,12 @@ Result<std::vector<SegmentNo>> Device::list_segments() const {
 }
 
 Result<UniqueFd> Device::open_segment(SegmentNo segment, Access access) const {
-    const int mode = access == Access::Read ? O_RDONLY : O_RDWR;
+    // A named pipe in its place must not keep the caller waiting.
+    const int mode = (access == Access::Read ? O_RDONLY : O_RDWR) | O_NONBLOCK;
     auto fd = sys::open_at(directory_fd_.get(), segment_name(segment), mode);
     if (!fd) return fd.error().within("device " + name());
+    if (auto file = check_file(fd->get(), segment_name(segment)); !file)
+        return file.error().within("device " + name());
     return fd;
 }
 

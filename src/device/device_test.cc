@@ -187,7 +187,7 @@ TEST(Device, TheDirectoryMustBelongToTheCallerOrRoot) {
 TEST(Device, TheDirectoryMustNotBeEverybodysToWrite) {
     const TempDirectory home;
     ASSERT_EQ(::chmod(home.path().c_str(), 01777), 0);
-    expect_error(create_at(home.path()), Code::Denied, "chmod o-w");
+    expect_error(create_at(home.path()), Code::Denied, "chmod go-w");
     EXPECT_TRUE(fs::is_empty(home.path()));
 }
 

@@ -129,7 +129,7 @@ void FailureService::fault(const std::shared_ptr<session::Session>& session,
     const auto now = steady_clock::now();
     MutexLock lock(mutex_);
     // A client that floods us waits for its own answers.
-    if (waiting_.size() >= kFaultsMax) return;
+    if (waiting_.size() >= kFaultsMax) return session->end_fault();
     waiting_.push_back({session, fault, now, now, 0});
     changed_.notify_all();
 }
@@ -336,7 +336,10 @@ bool FailureService::examine(DeviceId id) {
 }
 
 void FailureService::handle(WaitingFault waiting) {
-    if (const auto verdict = judge(waiting)) return waiting.session->tell(*verdict);
+    if (const auto verdict = judge(waiting)) {
+        waiting.session->end_fault();
+        return waiting.session->tell(*verdict);
+    }
     ++waiting.rounds;
     waiting.not_before = steady_clock::now() + kFaultInterval;
     MutexLock lock(mutex_);

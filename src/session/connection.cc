@@ -16,8 +16,12 @@ using base::Code;
 using base::Error;
 
 namespace {
-// A client says Hello right after it connects.
-constexpr int kHelloTimeoutMs = 5000;
+
+pid_t peer_pid(const base::UniqueFd& socket) {
+    const auto peer = sys::peer_cred(socket.get());
+    return peer ? peer->pid : 0;
+}
+
 }  // namespace
 
 Connection::Connection(const ConnectionContext& context, base::SessionId id, base::UniqueFd socket)
@@ -26,19 +30,35 @@ Connection::Connection(const ConnectionContext& context, base::SessionId id, bas
 void Connection::run() {
     auto ended = shake_hands();
     if (ended) ended = serve();
-    if (!ended && ended.error().code() != Code::Gone) {
-        base::log_line(base::LogLevel::Warning, "session " + std::to_string(id_.raw()) +
-                                                    " ended: " + ended.error().message());
-        context_.events.publish(
-            {"session-refused", {{"session", id_.raw()}, {"reason", ended.error().message()}}});
-    }
+    // Another thread had the reason; here it is but a channel that was shut.
+    if (const auto reason = session_ ? session_->hung_up_for() : std::nullopt) ended = *reason;
+    if (!ended && ended.error().code() != Code::Gone) tell_why(ended.error());
     close_all();
+    // Not left to the destructor, which runs on the thread that accepts: closing can wait, for what
+    // the client has sent and nobody has read.
+    session_.reset();
+    socket_.reset();
+}
+
+void Connection::tell_why(const Error& error) {
+    const std::string who =
+        session_ ? session_->describe() : "pid " + std::to_string(peer_pid(socket_));
+    const auto line = context_.options.refusals->note("session", refusal_reason(error),
+                                                      who + ": " + error.message());
+    if (line.empty()) return;
+    base::log_line(base::LogLevel::Warning,
+                   "session " + std::to_string(id_.raw()) + " ended: " + line);
+    context_.events.publish({"session-refused", {{"session", id_.raw()}, {"reason", line}}});
 }
 
 Status Connection::shake_hands() {
-    pollfd first{socket_.get(), POLLIN, 0};
-    if (::poll(&first, 1, kHelloTimeoutMs) <= 0)
-        return Error(Code::TimedOut, "the client said nothing");
+    std::array<pollfd, 2> first{pollfd{socket_.get(), POLLIN, 0},
+                                pollfd{context_.stop_event, POLLIN, 0}};
+    const auto patience_ms = static_cast<int>(context_.options.limits.hello_timeout_ms);
+    if (::poll(first.data(), first.size(), patience_ms) <= 0)
+        return Error(Code::TimedOut,
+                     "no Hello in " + std::to_string(patience_ms) + " ms (--hello-timeout)");
+    if (first[1].revents != 0) return Error(Code::Gone, "the server ends");
     const RequestGate::Passage passage(context_.gate);
     auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
     if (!message) return message.error();
@@ -68,8 +88,11 @@ Status Connection::shake_hands() {
         reply.error = accepted.error().sys_errno();
         reply.message = accepted.error().message();
     }
-    RETURN_IF_ERROR(sys::send_message(socket_.get(), wire::encode(reply)));
+    RETURN_IF_ERROR(send(reply));
     if (!accepted) return accepted;
+    // From here on there is no use for any.
+    sys::refuse_descriptors(socket_.get());
+    session_->set_channel(socket_.get());
     context_.registry.add_session(session_);
     context_.watch_pager(session_);
     context_.events.publish({"session-opened",
@@ -93,6 +116,8 @@ Status Connection::serve() {
         const RequestGate::Passage passage(context_.gate);
         auto message = sys::receive_message(socket_.get(), wire::kMessageBytesMax);
         if (!message) return message.error();
+        if (!message->descriptors.empty())
+            return Error(Code::Corrupt, "descriptors where none belong");
         auto request = wire::decode_request(message->bytes);
         if (!request) return request.error();
         auto result = std::visit([this](const auto& typed) { return handle(typed); }, *request);
@@ -103,13 +128,20 @@ Status Connection::serve() {
             reply.error = result.error().sys_errno();
             reply.message = result.error().message();
         }
-        RETURN_IF_ERROR(sys::send_message(socket_.get(), wire::encode(reply)));
+        RETURN_IF_ERROR(send(reply));
     }
     return {};
 }
 
+Status Connection::send(const wire::Reply& reply) {
+    auto sent = sys::send_message(socket_.get(), wire::encode(reply));
+    if (sent || sent.error().code() != Code::Busy) return sent;
+    return Error(Code::Busy, "it does not read its answers (--reply-timeout)");
+}
+
 void Connection::close_all() {
     if (!session_) return;
+    session_->set_channel(-1);
     context_.forget_pager(id_);
     context_.registry.remove_session(id_);
     for (const auto& [id, mapped] : mapped_)

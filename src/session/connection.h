@@ -52,6 +52,9 @@ class Connection {
     // False when there is nothing more to read: the peer or the server is ending.
     bool wait_for_message();
     void close_all();
+    // Counts, logs and publishes the reason for which the session ends.
+    void tell_why(const base::Error& error);
+    Status send(const wire::Reply& reply);
 
     Result<wire::Reply> handle(const wire::CreateFile& request);
     Result<wire::Reply> handle(const wire::OpenFile& request);

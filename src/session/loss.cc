@@ -41,8 +41,20 @@ std::vector<Registry::Spanning> Registry::suspend(InodeNo inode, FileRange range
     return held;
 }
 
-Status Registry::accept(SessionId session, MappingId id, std::uint64_t offset,
-                        std::uint64_t length) {
+std::size_t Registry::held_parts_locked(SessionId session) const {
+    std::size_t parts = 0;
+    for (const auto& [id, mapping] : mappings_)
+        if (mapping->session->id() == session) parts += mapping->suspended.parts().size();
+    return parts;
+}
+
+std::size_t Registry::held_parts(SessionId session) const {
+    MutexLock lock(mutex_);
+    return held_parts_locked(session);
+}
+
+Status Registry::accept(SessionId session, MappingId id, std::uint64_t offset, std::uint64_t length,
+                        std::size_t parts_max) {
     MutexLock lock(mutex_);
     const auto at = mappings_.find(id);
     if (at == mappings_.end() || at->second->session->id() != session)
@@ -53,7 +65,15 @@ Status Registry::accept(SessionId session, MappingId id, std::uint64_t offset,
         !base::is_aligned(length, base::kPageBytes))
         return Error(Code::Invalid, "accept whole pages inside of the mapping");
     const auto range = FileRange::of_length(mapping.file_range.begin() + offset, length);
-    for (const auto part : mapping.suspended.parts(range)) mapping.mark_stale(part, layer_mask(0));
+    // Out of the middle of one part: that leaves one more.
+    const auto held = mapping.suspended.parts(range);
+    const bool splits = held.size() == 1 && held.front() == range && offset > 0 &&
+                        mapping.suspended.overlaps(FileRange(range.begin() - 1, range.begin())) &&
+                        mapping.suspended.overlaps(FileRange(range.end(), range.end() + 1));
+    if (splits && held_parts_locked(session) >= parts_max)
+        return Error(Code::NoSpace,
+                     "what is held back would be in too many parts; accept longer ranges");
+    for (const auto part : held) mapping.mark_stale(part, layer_mask(0));
     mapping.suspended.subtract(range);
     if (mapping.lags(range)) mapping.session->ring();
     return {};

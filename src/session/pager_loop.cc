@@ -111,29 +111,43 @@ void PagerLoop::answer(SessionId id, bool has_ended) {
     const auto session = find(id);
     if (!session) return;
     const auto refuse = [&](const Error& error) {
-        if (error.code() != Code::Gone)
-            base::log_line(base::LogLevel::Warning,
-                           session->describe() + ": pager dropped: " + error.message());
         forget(id);
+        if (error.code() != Code::Gone) session->hang_up(error.within("pager"));
     };
-    auto message = sys::receive_message(session->pager_channel(), wire::kMessageBytesMax,
-                                        /*may_wait=*/false);
+    auto message = receive(*session);
     if (!message) {
         // Readiness that nothing can be read from would come back at once, for ever.
         if (message.error().code() != Code::Busy || has_ended) refuse(message.error());
         return;
     }
-    auto decoded = wire::decode_pager_message(message->bytes);
+    auto decoded = wire::decode_pager_message(*message);
     if (!decoded) return refuse(decoded.error());
-    if (const auto* fault = std::get_if<wire::Fault>(&*decoded))
+    if (const auto* fault = std::get_if<wire::Fault>(&*decoded)) {
+        if (!session->begin_fault(limits_.faults_per_session))
+            return refuse(Error(Code::NoSpace, "more faults than --faults-per-session at once"));
         return faults_.fault(session, *fault);
+    }
     const auto* fetch = std::get_if<wire::Fetch>(&*decoded);
     if (fetch == nullptr)
         return refuse(Error(Code::Corrupt, "a pager sent something else than Fetch or Fault"));
     if (auto answered = answer_fetch(session, fetch->placed); !answered) refuse(answered.error());
 }
 
+// Descriptors are looked for before the message is taken off the queue: the kernel then closes none
+// of them here.
+Result<std::vector<std::uint8_t>> PagerLoop::receive(const Session& session) const {
+    auto has_descriptors = sys::carries_descriptors(session.pager_channel());
+    if (!has_descriptors) return has_descriptors.error();
+    if (*has_descriptors) return Error(Code::Corrupt, "descriptors where none belong");
+    auto message = sys::receive_message(session.pager_channel(), wire::kMessageBytesMax,
+                                        /*may_wait=*/false);
+    if (!message) return message.error();
+    return std::move(message->bytes);
+}
+
 Status PagerLoop::answer_fetch(const std::shared_ptr<Session>& session, std::uint64_t placed) {
+    if (sys::unread_bytes(session->pager_channel()) > limits_.unread_bytes)
+        return Error(Code::Busy, "asks for more places than it reads");
     auto batch = registry_.next_places(session, placed);
     if (!batch) {
         base::log_line(base::LogLevel::Warning,

@@ -186,8 +186,12 @@ class Registry {
     // Holds the range back from those who may have stored into it since the copies were last equal:
     // their next touch is SIGBUS until they accept. The caller has fenced the range.
     std::vector<Spanning> suspend(InodeNo inode, FileRange range);
-    // Ends that for a part of a mapping, `offset` from its beginning.
-    Status accept(SessionId session, MappingId mapping, std::uint64_t offset, std::uint64_t length);
+    // Ends that for a part of a mapping, `offset` from its beginning. NoSpace when what is left
+    // would be in more than `parts_max` parts, all mappings of the session together.
+    Status accept(SessionId session, MappingId mapping, std::uint64_t offset, std::uint64_t length,
+                  std::size_t parts_max);
+    // In how many parts something is held back from the session.
+    std::size_t held_parts(SessionId session) const;
     // Ends it for everybody: the range has bytes of its own now, and no older ones.
     void end_suspension(InodeNo inode, FileRange range);
     // What a client touched that got SIGBUS.
@@ -240,6 +244,7 @@ class Registry {
 
     class BatchBuilder;
 
+    std::size_t held_parts_locked(SessionId session) const REQUIRES(mutex_);
     bool is_fenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);
     // The parts of `range` that no fence covers.
     std::vector<FileRange> unfenced_locked(InodeNo inode, FileRange range) const REQUIRES(mutex_);

@@ -40,7 +40,7 @@ Result<Connection::OpenFile> Connection::file_of(std::uint32_t handle) const {
 }
 
 Status Connection::check_room_for_file() const {
-    if (files_.size() < context_.options.files_per_session_max) return {};
+    if (files_.size() < context_.options.limits.files_per_session) return {};
     return Error(Code::NoSpace, "this session has too many open files; close some", EMFILE);
 }
 
@@ -121,7 +121,7 @@ Status Connection::check_map(const Wanted& wanted, const OpenFile& file) const {
     if (wanted.access == Access::ReadWrite && file.access != Access::ReadWrite)
         return Error(Code::Denied,
                      "the file is open for reading only; open it for writing to map it so");
-    if (mapped_.size() >= context_.options.mappings_per_session_max)
+    if (mapped_.size() >= context_.options.limits.mappings_per_session)
         return Error(Code::NoSpace, "this session has too many mappings; unmap some", ENOMEM);
     for (const auto& [id, mapped] : mapped_)
         if (mapped.addresses.overlaps(wanted.addresses))
@@ -192,6 +192,9 @@ Result<Reply> Connection::handle(const wire::Remap& request) {
             return Error(Code::Invalid, "a part that is held back lies outside of the mapping");
         held.add(FileRange::of_length(request.offset + part.offset, part.length));
     }
+    if (held.parts().size() + context_.registry.held_parts(id_) >
+        context_.options.limits.held_parts_per_session)
+        return Error(Code::NoSpace, "this session has too many parts that are held back", ENOMEM);
     if (wanted->access == Access::ReadWrite)
         for (const auto part :
              context_.store.taken_over_at_open(opened->inode).parts(wanted->range))
@@ -252,7 +255,8 @@ Result<Reply> Connection::handle(const wire::Rename& request) {
 }
 
 Result<Reply> Connection::handle(const wire::Accept& request) {
-    return done(context_.registry.accept(id_, request.mapping, request.offset, request.length));
+    return done(context_.registry.accept(id_, request.mapping, request.offset, request.length,
+                                         context_.options.limits.held_parts_per_session));
 }
 
 Result<Reply> Connection::handle(const wire::SetNotice& request) {

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 
 #include "base/log.h"
 #include "session/connection.h"
@@ -22,6 +24,16 @@ struct Server::Running {
     base::NamedThread thread;
 };
 
+namespace {
+// How long nobody is accepted after the kernel could not.
+constexpr int kAcceptPauseMs = 20;
+
+ServerOptions with_refusals(ServerOptions options) {
+    if (!options.refusals) options.refusals = std::make_shared<Refusals>();
+    return options;
+}
+}  // namespace
+
 Server::Server(store::Store& store, Registry& registry, FileService& files, FaultDesk& faults,
                base::EventSink& events, ServerOptions options)
     : store_(store),
@@ -29,7 +41,7 @@ Server::Server(store::Store& store, Registry& registry, FileService& files, Faul
       files_(files),
       faults_(faults),
       events_(events),
-      options_(std::move(options)) {}
+      options_(with_refusals(std::move(options))) {}
 
 Status Server::start() {
     auto listener = options_.inherited_listener >= 0
@@ -44,7 +56,7 @@ Status Server::start() {
     stop_event_ = std::move(*stop);
     reap_event_ = std::move(*reaped);
     (void)::fcntl(listener_.get(), F_SETFL, O_RDWR | O_NONBLOCK);
-    pagers_ = std::make_unique<PagerLoop>(registry_, faults_);
+    pagers_ = std::make_unique<PagerLoop>(registry_, faults_, options_.limits);
     RETURN_IF_ERROR(pagers_->start());
     auto key = options_.ticket_key ? Result<TicketKey>(*options_.ticket_key) : make_ticket_key();
     if (!key) return key.error();
@@ -88,39 +100,60 @@ void Server::accept_loop() {
     }
 }
 
+void Server::refuse(std::string_view reason, const std::string& text) {
+    const auto line = options_.refusals->note("session", reason, text);
+    if (line.empty()) return;
+    base::log_line(base::LogLevel::Warning, "a client was turned away: " + line);
+    events_.publish({"session-refused", {{"session", std::uint64_t{0}}, {"reason", line}}});
+}
+
+std::optional<Server::Refusal> Server::refusal_for(uid_t uid) const {
+    const auto& limits = options_.limits;
+    if (running_.size() >= limits.sessions)
+        return Refusal{"too-many",
+                       std::to_string(running_.size()) + " sessions are open (--sessions-max)"};
+    const auto of_user = static_cast<std::uint64_t>(
+        std::count_if(running_.begin(), running_.end(),
+                      [&](const Running& running) { return running.uid == uid; }));
+    if (uid == 0 || of_user < limits.sessions_per_user) return std::nullopt;
+    return Refusal{"too-many-of-user", "user " + std::to_string(uid) + " has " +
+                                           std::to_string(of_user) +
+                                           " sessions open (--sessions-per-user)"};
+}
+
 void Server::accept_one() {
-    auto socket = sys::accept_connection(listener_.get());
+    auto socket =
+        sys::accept_connection(listener_.get(), static_cast<int>(options_.limits.reply_timeout_ms));
     if (!socket) {
-        if (socket.error().code() != base::Code::Busy)
-            base::log_line(base::LogLevel::Error,
-                           "cannot accept a client: " + socket.error().message());
-        return;
-    }
-    if (running_.size() >= options_.sessions_max) {
-        base::log_line(base::LogLevel::Warning, "a client was turned away: too many sessions");
+        const int failed = socket.error().sys_errno();
+        if (socket.error().code() == base::Code::Busy) return;
+        if ((failed == EMFILE || failed == ENFILE) && spare_.shed(listener_.get()))
+            return refuse("no-descriptors", socket.error().message());
+        refuse("not-accepted", socket.error().message());
+        pollfd stop{stop_event_.get(), POLLIN, 0};
+        (void)::poll(&stop, 1, kAcceptPauseMs);
         return;
     }
     auto peer = sys::peer_cred(socket->get());
     if (!peer) return;
-    const auto sessions_of_user =
-        std::count_if(running_.begin(), running_.end(),
-                      [&](const Running& running) { return running.uid == peer->uid; });
-    if (peer->uid != 0 && sessions_of_user >= options_.sessions_per_user_max) {
-        base::log_line(base::LogLevel::Warning, "a client of user " + std::to_string(peer->uid) +
-                                                    " was turned away: too many sessions");
-        return;
-    }
+    if (const auto refusal = refusal_for(peer->uid))
+        return refuse(refusal->reason, "pid " + std::to_string(peer->pid) + ": " + refusal->text);
     const base::SessionId id(next_session_++);
     Running& running = running_.emplace_back();
     running.uid = peer->uid;
     running.connection = std::make_unique<Connection>(*context_, id, std::move(*socket));
-    running.thread =
-        base::NamedThread("session-" + std::to_string(id.raw()),
-                          [&running, event = reap_event_.get()] {  // list nodes stay where they are
-                              running.connection->run();
-                              running.has_ended.store(true);
-                              sys::signal_event(event);
-                          });
+    auto thread = base::start_thread(
+        "session-" + std::to_string(id.raw()),
+        [&running, event = reap_event_.get()] {  // list nodes stay where they are
+            running.connection->run();
+            running.has_ended.store(true);
+            sys::signal_event(event);
+        });
+    if (!thread) {
+        running_.pop_back();
+        return refuse("no-thread", thread.error().message());
+    }
+    running.thread = std::move(*thread);
 }
 
 void Server::reap(bool all) {

@@ -16,10 +16,13 @@
 #include "base/thread.h"
 #include "session/fault_desk.h"
 #include "session/file_service.h"
+#include "session/limits.h"
+#include "session/refusals.h"
 #include "session/registry.h"
 #include "session/request_gate.h"
 #include "session/ticket.h"
 #include "store/store.h"
+#include "sys/socket.h"
 
 namespace refault::session {
 
@@ -30,10 +33,9 @@ struct ServerOptions {
     std::string socket_path;
     std::uint32_t socket_mode =
         0666;  // who may connect; what a client may open is checked file by file
-    std::uint32_t sessions_max = 1024;
-    std::uint32_t sessions_per_user_max = 256;  // so that no user takes them all; root may
-    std::uint32_t files_per_session_max = 4096;
-    std::uint32_t mappings_per_session_max = 4096;
+    Limits limits;
+    // Where refusals are counted; without one, in a place that nobody asks.
+    std::shared_ptr<Refusals> refusals;
     // What tickets are signed with; without one, with a key that no later daemon knows.
     std::optional<TicketKey> ticket_key;
     // The socket of the daemon before, which clients wait at already; the server owns it from its
@@ -63,6 +65,14 @@ class Server {
     struct Running;
     void accept_loop();
     void accept_one();
+    // Logs and tells, unless that was done too often lately.
+    void refuse(std::string_view reason, const std::string& text);
+    // Why this user's client is not served; empty when it is.
+    struct Refusal {
+        std::string_view reason;
+        std::string text;
+    };
+    std::optional<Refusal> refusal_for(uid_t uid) const;
     void reap(bool all);
 
     store::Store& store_;
@@ -72,6 +82,7 @@ class Server {
     base::EventSink& events_;
     const ServerOptions options_;
     RequestGate gate_;
+    sys::SpareDescriptor spare_;
     base::UniqueFd listener_;
     base::UniqueFd stop_event_;  // stays readable once the server ends
     base::UniqueFd reap_event_;  // a connection has ended

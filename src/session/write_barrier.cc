@@ -44,8 +44,10 @@ void stop_or_split(FenceTarget target, WriteBarrier::Stop what,
                    std::vector<FenceTarget>& unstopped) {
     const auto stopped = stop(target, what);
     if (stopped || stopped.error().code() == Code::Gone) return;
+    // A process that keeps changing its mappings is not asked again for each of its pages.
+    const bool may_split = stopped.error().code() != Code::Busy;
     const auto pages = target.addresses.length() / base::kPageBytes;
-    if (pages <= 1) return unstopped.push_back(std::move(target));
+    if (pages <= 1 || !may_split) return unstopped.push_back(std::move(target));
     const auto middle = target.addresses.begin() + pages / 2 * base::kPageBytes;
     auto first = target;
     first.addresses = AddressRange(target.addresses.begin(), middle);

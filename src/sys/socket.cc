@@ -1,7 +1,10 @@
 // SOCK_SEQPACKET with SCM_RIGHTS.
 #include "sys/socket.h"
 
+#include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -63,12 +66,12 @@ Result<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode) {
     return socket;
 }
 
-Result<UniqueFd> accept_connection(int listener) {
+Result<UniqueFd> accept_connection(int listener, int patience_ms) {
     for (;;) {
         UniqueFd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
         if (socket) {
             // A client that never reads must not hold its thread for ever.
-            const timeval patience{5, 0};
+            const timeval patience{patience_ms / 1000, patience_ms % 1000 * 1000};
             if (::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience) !=
                 0)
                 return sys_error("SO_SNDTIMEO");
@@ -153,6 +156,50 @@ Result<Received> receive_message(int socket, std::size_t bytes_max, bool may_wai
     for (std::size_t i = 0; i < sizes->descriptors; ++i)
         received.descriptors.push_back(std::move(descriptors[i]));
     return received;
+}
+
+Result<bool> carries_descriptors(int socket) {
+    std::uint8_t byte;
+    iovec piece{&byte, sizeof byte};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    ssize_t length;
+    // Without room for them the kernel marks the message as cut, and takes none in
+    // (net/core/scm.c).
+    do length = ::recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT);
+    while (length < 0 && errno == EINTR);
+    if (length < 0) return sys_error("receive");
+    if (length == 0) return Error(Code::Gone, "the peer closed the connection");
+    return (message.msg_flags & MSG_CTRUNC) != 0;
+}
+
+void refuse_descriptors(int socket) noexcept {
+    constexpr int kPassRights = 83;  // SO_PASSRIGHTS, younger than the headers
+    const int off = 0;
+    (void)::setsockopt(socket, SOL_SOCKET, kPassRights, &off, sizeof off);
+}
+
+std::size_t unread_bytes(int socket) noexcept {
+    int bytes = 0;
+    return ::ioctl(socket, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes)
+                                                               : 0;
+}
+
+namespace {
+UniqueFd any_descriptor() {
+    return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+}  // namespace
+
+SpareDescriptor::SpareDescriptor() : spare_(any_descriptor()) {}
+
+bool SpareDescriptor::shed(int listener) {
+    spare_.reset();
+    const bool is_shed =
+        UniqueFd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)).get() >= 0;
+    spare_ = any_descriptor();
+    return is_shed;
 }
 
 Result<base::Cred> peer_cred(int socket) {

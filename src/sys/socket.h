@@ -24,9 +24,9 @@ inline constexpr std::size_t kDescriptorsMax = 253;
 // Listens at `path`, replacing a socket that nobody listens on any more (Busy when somebody does).
 Result<UniqueFd> listen_seqpacket(const std::string& path, mode_t mode);
 Result<UniqueFd> connect_seqpacket(const std::string& path);
-// A connection, non-inheritable, whose sends give up (Busy) after 5 s; Busy when none is waiting
-// (non-blocking listener).
-Result<UniqueFd> accept_connection(int listener);
+// A connection, non-inheritable, whose sends give up (Busy) after that time; Busy when none is
+// waiting (non-blocking listener).
+Result<UniqueFd> accept_connection(int listener, int patience_ms = 5000);
 Result<std::pair<UniqueFd, UniqueFd>> seqpacket_pair();
 
 // Sends one message whole. Busy when the peer's queue is full and the call may not wait; Gone when
@@ -52,6 +52,27 @@ struct ReceivedSizes {
 Result<ReceivedSizes> receive_into(int socket, std::span<std::uint8_t> bytes,
                                    std::span<UniqueFd, kDescriptorsMax> descriptors,
                                    bool may_wait = true);
+
+// Whether the next message carries any, without taking it off the queue or them in. Busy when there
+// is none; never waits.
+Result<bool> carries_descriptors(int socket);
+// Descriptors that come from here on are refused to their sender, where the kernel can
+// (Linux 6.16).
+void refuse_descriptors(int socket) noexcept;
+// What was sent and not read, with the kernel's own share.
+std::size_t unread_bytes(int socket) noexcept;
+
+// A descriptor kept back for the moment when there are no others: with it a connection can still be
+// accepted, and closed. Without, it would stay in the queue, and the listener readable for ever.
+class SpareDescriptor {
+  public:
+    SpareDescriptor();
+    // True when one connection was closed that way.
+    bool shed(int listener);
+
+  private:
+    UniqueFd spare_;
+};
 
 // True for a connected local socket that keeps message boundaries, and nothing else.
 bool is_seqpacket(int socket) noexcept;

@@ -164,5 +164,27 @@ TEST_F(SocketTest, PathThatDoesNotFitIsInvalid) {
     EXPECT_EQ(connect_seqpacket(path()).error().sys_errno(), ENOENT);
 }
 
+TEST(Socket, DescriptorsAreSeenWithoutTakingThemIn) {
+    auto pair = seqpacket_pair();
+    ASSERT_TRUE(pair);
+    const int from = pair->first.get(), to = pair->second.get();
+    EXPECT_EQ(carries_descriptors(to).error().code(), base::Code::Busy) << "nothing is there";
+    const std::array<std::uint8_t, 3> bytes{1, 2, 3};
+    ASSERT_TRUE(send_message(from, bytes));
+    ASSERT_TRUE(send_message(from, bytes, std::array{from}));
+    EXPECT_GT(unread_bytes(from), 0u);
+    auto plain = carries_descriptors(to);
+    ASSERT_TRUE(plain);
+    EXPECT_FALSE(*plain);
+    EXPECT_EQ(receive_message(to, 16)->bytes.size(), 3u) << "it is still there as a whole";
+    auto carrying = carries_descriptors(to);
+    ASSERT_TRUE(carrying);
+    EXPECT_TRUE(*carrying);
+    EXPECT_EQ(receive_message(to, 16)->descriptors.size(), 1u);
+    EXPECT_EQ(unread_bytes(from), 0u);
+    pair->first.reset();
+    EXPECT_EQ(carries_descriptors(to).error().code(), base::Code::Gone);
+}
+
 }  // namespace
 }  // namespace refault::sys

@@ -5,12 +5,16 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,14 +34,42 @@ uffdio_range kernel_range(AddressRange range) {
     return {range.begin(), range.length()};
 }
 
-// EAGAIN: a change of mappings is under way in that process (it ends by itself); try again.
+// How long a change of mappings in that process is waited for.
+constexpr std::chrono::milliseconds kChangePatience{100};
+
+// EAGAIN: a change of mappings is under way in that process, and ends by itself, unless somebody
+// has asked for events of it and does not read them.
 template <typename Argument>
 Status request(int fd, unsigned long code, Argument& argument, const char* what) {
+    std::optional<std::chrono::steady_clock::time_point> deadline;
     for (;;) {
         if (::ioctl(fd, code, &argument) == 0) return {};
         if (errno != EINTR && errno != EAGAIN) return sys_error(what);
+        if (errno == EINTR) continue;
+        const auto now = std::chrono::steady_clock::now();
+        if (!deadline) deadline = now + kChangePatience;
+        if (now > *deadline) return sys_error(what, EAGAIN);
     }
 }
+
+// What the kernel says of a userfaultfd on which the handshake was made:
+// "API:\taa:FEATURES:IOCTLS", in hexadecimal (fs/userfaultfd.c, userfaultfd_show_fdinfo).
+std::optional<std::uint64_t> features_in_force(int fd) {
+    std::ifstream file("/proc/self/fdinfo/" + std::to_string(fd));
+    for (std::string line; std::getline(file, line);) {
+        if (!line.starts_with("API:")) continue;
+        const auto colon = line.find(':', line.find(':') + 1);
+        if (colon == line.npos) return std::nullopt;
+        return std::strtoull(line.c_str() + colon + 1, nullptr, 16);
+    }
+    return std::nullopt;
+}
+
+// Events that nobody reads hold up every change by the daemon, one of them puts descriptors into
+// its table, and with signals instead of events no store waits.
+constexpr std::uint64_t kFeaturesRefused = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP |
+                                           UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP |
+                                           UFFD_FEATURE_SIGBUS;
 
 }  // namespace
 
@@ -72,8 +104,11 @@ Status userfaultfd_handshake(int fd, Handshake handshake) {
     api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
     if (::ioctl(fd, UFFDIO_API, &api) != 0) {
         // It is made once in the life of a descriptor (fs/userfaultfd.c, userfaultfd_api).
-        if (errno == EINVAL && handshake == Handshake::MayBeMade) return {};
-        return sys_error("userfaultfd handshake");
+        if (errno != EINVAL || handshake != Handshake::MayBeMade)
+            return sys_error("userfaultfd handshake");
+        const auto features = features_in_force(fd);
+        if (features && (*features & kFeaturesRefused) == 0) return {};
+        return Error(Code::Corrupt, "the userfaultfd has features that no daemon has asked for");
     }
     if ((api.features & UFFD_FEATURE_WP_HUGETLBFS_SHMEM) == 0 ||
         (api.features & UFFD_FEATURE_MISSING_SHMEM) == 0)
@@ -121,7 +156,15 @@ Status userfaultfd_lift_write_protect(int fd, AddressRange range) {
 
 Result<std::vector<FaultEvent>> userfaultfd_read(int fd) {
     std::array<uffd_msg, 64> messages;
-    const auto bytes = ::read(fd, messages.data(), sizeof messages);
+    // O_NONBLOCK is no promise, whoever else has the descriptor can clear it and read first. A
+    // kernel that knows RWF_NOWAIT here does not wait; an older one (before 6.11) is asked again
+    // without, which leaves a moment between the two calls.
+    iovec into{messages.data(), sizeof messages};
+    auto bytes = ::preadv2(fd, &into, 1, -1, RWF_NOWAIT);
+    if (bytes < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ESPIPE)) {
+        (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+        bytes = ::read(fd, messages.data(), sizeof messages);
+    }
     std::vector<FaultEvent> events;
     if (bytes < 0 && (errno == EAGAIN || errno == EINTR)) return events;
     if (bytes < 0) return sys_error("read of a userfaultfd");

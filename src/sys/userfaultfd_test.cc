@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -75,6 +76,44 @@ class UserfaultfdTest : public testing::Test {
 
 TEST_F(UserfaultfdTest, HandshakeHappensOnce) {
     EXPECT_FALSE(userfaultfd_handshake(fd_.get()));
+}
+
+// A client shares the open file description, and can make it one that waits.
+TEST_F(UserfaultfdTest, ReadingEventsNeverWaits) {
+    ASSERT_EQ(::fcntl(fd_.get(), F_SETFL, ::fcntl(fd_.get(), F_GETFL) & ~O_NONBLOCK), 0);
+    const auto events = userfaultfd_read(fd_.get());
+    ASSERT_TRUE(events) << events.error().message();
+    EXPECT_TRUE(events->empty());
+}
+
+// With events of its mappings that nobody reads, a process is in the middle of a change for ever.
+TEST_F(UserfaultfdTest, AChangeWithoutEndIsNotWaitedFor) {
+    auto other = create_userfaultfd();
+    ASSERT_TRUE(other);
+    uffdio_api api{};
+    api.api = UFFD_API;
+    api.features = UFFD_FEATURE_EVENT_REMOVE;
+    ASSERT_EQ(::ioctl(other->fd.get(), UFFDIO_API, &api), 0);
+    memory_.bytes[0] = 1;
+    ASSERT_TRUE(userfaultfd_register(other->fd.get(), memory_.range(),
+                                     {.missing = true, .write_protect = true}));
+    std::thread changing(
+        [&] { (void)::madvise(const_cast<std::uint8_t*>(memory_.bytes), kBytes, MADV_DONTNEED); });
+    pollfd event{other->fd.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&event, 1, 10000), 1);
+    const auto stopped = userfaultfd_write_protect(other->fd.get(), memory_.range());
+    EXPECT_FALSE(stopped);
+    if (!stopped) EXPECT_EQ(stopped.error().code(), base::Code::Busy);
+    EXPECT_FALSE(userfaultfd_handshake(other->fd.get(), Handshake::MayBeMade))
+        << "no daemon has asked for such events";
+    uffd_msg message;
+    EXPECT_EQ(::read(other->fd.get(), &message, sizeof message),
+              static_cast<ssize_t>(sizeof message));
+    changing.join();
+}
+
+TEST_F(UserfaultfdTest, AHandshakeOfAnEarlierDaemonIsTaken) {
+    EXPECT_TRUE(userfaultfd_handshake(fd_.get(), Handshake::MayBeMade));
 }
 
 TEST_F(UserfaultfdTest, WriteProtectionStopsWritersUntilItIsLifted) {
