@@ -26,6 +26,7 @@ EXTERNAL = {
     "httplib.h": "PkgConfig::HTTPLIB",
     "nlohmann/": "nlohmann_json::nlohmann_json",
     "CLI/": "CLI11::CLI11",
+    "toml++/": "PkgConfig::TOML",
     "isa-l": "PkgConfig::ISAL",
     "fuse3/": "PkgConfig::FUSE3",
     "fuse_lowlevel.h": "PkgConfig::FUSE3",

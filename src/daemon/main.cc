@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "daemon/config_file.h"
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
@@ -126,6 +127,7 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_flag("--fault-points", options.has_fault_points,
                  "For tests: the control API can make steps of the failure pipeline fail");
+    refault::daemon::add_config_file(app);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
