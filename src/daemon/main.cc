@@ -13,6 +13,7 @@
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
 #include "daemon/run_dir.h"
+#include "sys/group.h"
 #include "sys/userfaultfd.h"
 
 namespace {
@@ -27,6 +28,7 @@ struct Options {
     std::vector<std::string> open;
     std::string session_mode = "0666";
     std::string control_mode = "0600";
+    std::string control_group;
     bool has_fault_points = false;
 };
 
@@ -55,6 +57,12 @@ int run(const Options& options) {
     auto run_dir = refault::daemon::take_run_dir(options.run_dir);
     if (!run_dir) return fail(run_dir.error());
 
+    gid_t control_gid = 0;
+    if (!options.control_group.empty()) {
+        const auto group = refault::sys::join_group(options.control_group);
+        if (!group) return fail(group.error());
+        control_gid = *group;
+    }
     const auto ticket_key = refault::daemon::take_ticket_key(run_dir->get());
     if (!ticket_key) return fail(ticket_key.error());
 
@@ -70,6 +78,10 @@ int run(const Options& options) {
         api, options.run_dir + "/control.sock",
         static_cast<std::uint32_t>(std::stoul(options.control_mode, nullptr, 8)));
     if (auto started = control.start(); !started) return fail(started.error());
+    if (!options.control_group.empty())
+        if (auto given = refault::sys::set_group(options.run_dir + "/control.sock", control_gid);
+            !given)
+            return fail(given.error());
     if (!options.create_name.empty())
         if (auto made = api.create_pool(options.create_name, options.devices); !made)
             return fail(made.error());
@@ -125,6 +137,7 @@ int main(int argc, char** argv) {
     app.add_option("--control-mode", options.control_mode, "Permissions of the control socket")
         ->check(octal)
         ->capture_default_str();
+    app.add_option("--control-group", options.control_group, "Group of the control socket");
     app.add_flag("--fault-points", options.has_fault_points,
                  "For tests: the control API can make steps of the failure pipeline fail");
     refault::daemon::add_config_file(app);
