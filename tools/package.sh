@@ -28,7 +28,7 @@ date=$(git log -1 --format=%cD 2>/dev/null || true)
 printf 'refault (%s) unstable; urgency=medium\n\n  * Built from the sources.\n\n -- %s  %s\n' \
     "$version" "$maintainer" "${date:-$(date -R)}" | gzip -9n > "$root/usr/share/doc/refault/changelog.gz"
 
-strip --remove-section=.comment "$root"/usr/bin/* 
+strip --remove-section=.comment "$root"/usr/bin/*
 strip --strip-unneeded "$root"/usr/lib/librefault.so.*.*
 strip --strip-debug --enable-deterministic-archives "$root"/usr/lib/librefault.a
 
