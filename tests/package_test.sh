@@ -45,7 +45,8 @@ root=$scratch/root
 for directory in proc dev sys; do mount --rbind "/$directory" "$root/$directory"; done
 for directory in run tmp; do mount -t tmpfs -o mode=1777 package-test "$root/$directory"; done
 # The rest of the test speaks of the files as who is inside sees them.
-in_root() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@"; }
+inside=(chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8)
+in_root() { "${inside[@]}" "$@"; }
 
 package=$("$source/tools/package.sh" "$build" "$scratch/packages")
 cp "$package" "$root/tmp/refault.deb"
@@ -67,7 +68,7 @@ fi
 capabilities=$(sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' | sed 's/^CAP_/+/' | tr 'A-Z\n' 'a-z,')
 read -ra command <<< "$(sed -n 's/^ExecStart=//p' "$unit")"
 group=$(sed -n 's/^SupplementaryGroups=//p' "$unit")
-in_root setpriv --no-new-privs --bounding-set "-all,${capabilities%,}" --inh-caps -all \
+"${inside[@]}" setpriv --no-new-privs --bounding-set "-all,${capabilities%,}" --inh-caps -all \
     --groups "$group" "${command[@]}" > "$root/tmp/daemon.log" 2>&1 &
 daemon=$!
 for _ in $(seq 100); do
@@ -131,7 +132,7 @@ left=$(cd "$scratch/upper" && find . ! -type d | while read -r file; do
         *) cmp -s "$file" "/$file" || echo "$file" ;;
     esac
 done)
-left+=$(find "$root/run" "$root/dev/shm" -mindepth 1 -name 'refault*' 2> /dev/null || true)
+left+=$(find "$root/run" -mindepth 1 -name "refault*")
 [[ -z $left ]] || fail "left behind: $left"
 [[ -e $scratch/upper/srv/pool/d/label ]] || ls "$scratch/upper/srv/pool/d" | grep -q . || fail "the pool's data is gone"
 
