@@ -27,6 +27,8 @@ EXTERNAL = {
     "nlohmann/": "nlohmann_json::nlohmann_json",
     "CLI/": "CLI11::CLI11",
     "toml++/": "PkgConfig::TOML",
+    "cap-ng.h": "PkgConfig::CAPNG",
+    "seccomp.h": "PkgConfig::SECCOMP",
     "isa-l": "PkgConfig::ISAL",
     "fuse3/": "PkgConfig::FUSE3",
     "fuse_lowlevel.h": "PkgConfig::FUSE3",

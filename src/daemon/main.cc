@@ -8,11 +8,13 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "daemon/capabilities.h"
 #include "daemon/config_file.h"
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
 #include "daemon/run_dir.h"
+#include "daemon/syscall_filter.h"
 #include "sys/group.h"
 #include "sys/userfaultfd.h"
 
@@ -20,6 +22,7 @@ namespace {
 
 using refault::base::Error;
 using refault::base::LogLevel;
+using refault::base::Status;
 
 struct Options {
     std::string run_dir;
@@ -29,6 +32,7 @@ struct Options {
     std::string session_mode = "0666";
     std::string control_mode = "0600";
     std::string control_group;
+    std::string seccomp = "auto";
     bool has_fault_points = false;
 };
 
@@ -44,6 +48,18 @@ void raise_descriptor_limit() {
 int fail(const Error& error) {
     std::fprintf(stderr, "refaultd: %s\n", error.message().c_str());
     return 1;
+}
+
+// Before there are threads. As an ordinary user the filter would keep fusermount3, which is
+// set-user-id, from mounting: there it is only on request.
+Status drop_rights(const Options& options) {
+    RETURN_IF_ERROR(refault::daemon::drop_capabilities());
+    if (options.seccomp == "off" || (options.seccomp == "auto" && ::geteuid() != 0)) return {};
+    const auto installed = refault::daemon::install_syscall_filter();
+    if (installed || options.seccomp == "on") return installed;
+    refault::base::log_line(LogLevel::Warning,
+                            "goes on without a filter: " + installed.error().message());
+    return {};
 }
 
 int run(const Options& options) {
@@ -65,6 +81,8 @@ int run(const Options& options) {
     }
     const auto ticket_key = refault::daemon::take_ticket_key(run_dir->get());
     if (!ticket_key) return fail(ticket_key.error());
+
+    if (auto dropped = drop_rights(options); !dropped) return fail(dropped.error());
 
     refault::daemon::EventLog events;
     refault::session::ServerOptions server;
@@ -138,6 +156,10 @@ int main(int argc, char** argv) {
         ->check(octal)
         ->capture_default_str();
     app.add_option("--control-group", options.control_group, "Group of the control socket");
+    app.add_option("--seccomp", options.seccomp,
+                   "Filter the daemon's system calls: auto (root's daemon), on, off")
+        ->check(CLI::IsMember({"auto", "on", "off"}))
+        ->capture_default_str();
     app.add_flag("--fault-points", options.has_fault_points,
                  "For tests: the control API can make steps of the failure pipeline fail");
     refault::daemon::add_config_file(app);
