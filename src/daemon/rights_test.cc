@@ -1,5 +1,6 @@
 // What is left of a process's rights after the daemon's way of dropping them. Each test looks in a
 // child, which alone loses them.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <sched.h>
