@@ -1,6 +1,6 @@
 # Short names for the usual steps. The work is done by tools/ and the presets of CMakePresets.json.
 .DEFAULT_GOAL := help
-.PHONY: help demo build test asan tsan thread-safety bench check format clean deps
+.PHONY: help demo build test asan tsan thread-safety bench package check format clean deps
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ thread-safety: ## hold the code to what it says about its locks; needs clang
 
 bench: build ## build and run the benchmark of pulls; see refault-bench --help for the others
 	build/release/bin/refault-bench drain
+
+package: deps ## build the Debian package, into build/package
+	@cmake --preset release
+	@cmake --build --preset release --target refault refaultd refault-bench refault_shared refault_static reference
+	@tools/package.sh build/release build/package
 
 check: ## folder order, file rules, formatting
 	@python3 tools/check_test.py

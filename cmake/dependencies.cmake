@@ -9,6 +9,9 @@ pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
 pkg_check_modules(NUMA REQUIRED IMPORTED_TARGET numa)
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(FUSE3 REQUIRED IMPORTED_TARGET fuse3)
+pkg_check_modules(CAPNG REQUIRED IMPORTED_TARGET libcap-ng)
+pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+pkg_check_modules(TOML REQUIRED IMPORTED_TARGET tomlplusplus)
 
 # The compiled cpp-httplib, not the header alone. Its flags change the layout of its classes (CPPHTTPLIB_OPENSSL_SUPPORT
 # and others), so every file that includes httplib.h must be compiled with them: take them from pkg-config, never repeat

@@ -6,6 +6,29 @@ foreach(program refaultd refault refault-bench)
   endif()
 endforeach()
 
+# Made from the command table of the program itself, so that they name what there is.
+if(TARGET refault)
+  set(reference_dir ${CMAKE_BINARY_DIR}/reference)
+  file(MAKE_DIRECTORY ${reference_dir})
+  foreach(made "refault.1|man" "refault.bash|completion|bash" "refault.zsh|completion|zsh")
+    string(REPLACE "|" ";" words ${made})
+    list(POP_FRONT words file)
+    add_custom_command(OUTPUT ${reference_dir}/${file}
+      COMMAND refault ${words} > ${reference_dir}/${file} DEPENDS refault VERBATIM)
+    list(APPEND reference_files ${reference_dir}/${file})
+  endforeach()
+  add_custom_target(reference ALL DEPENDS ${reference_files})
+  install(FILES ${reference_dir}/refault.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+  install(FILES ${reference_dir}/refault.bash
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME refault)
+  install(FILES ${reference_dir}/refault.zsh
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions RENAME _refault)
+endif()
+foreach(page refaultd.8 refaultd.conf.5 mount.fuse.refault.8)
+  string(REGEX MATCH "[0-9]$" section ${page})
+  install(FILES packaging/man/${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
+
 # So that mount(8) and fstab know the type fuse.refault.
 install(PROGRAMS tools/mount.fuse.refault DESTINATION ${CMAKE_INSTALL_SBINDIR})
 

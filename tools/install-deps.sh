@@ -9,6 +9,8 @@ packages=(
     libisal-dev libnuma-dev                         # checksums; memory placement
     libssl-dev                                      # signatures of tickets
     libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
+    libcap-ng-dev libseccomp-dev                    # rights that the daemon drops
+    libtomlplusplus-dev                             # the daemon's configuration file
     libfuse3-dev fuse3                              # the mount, also for ordinary users
     libgtest-dev libgmock-dev curl                  # tests
     sqlite3 attr rsync                              # programs that the tests, and the demo, run on a mount

@@ -57,6 +57,7 @@ void add_scrub_command(CLI::App& pool, Context& context);
 void add_view_commands(CLI::App& app, Context& context);
 void add_doctor_command(CLI::App& app, Context& context);
 void add_demo_commands(CLI::App& app, Context& context);
+void add_reference_commands(CLI::App& app);
 
 // A subcommand with --json, --help with examples, and an action.
 CLI::App* add_command(CLI::App& parent, Context& context, const std::string& name,

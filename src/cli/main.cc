@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
     add_view_commands(app, context);
     add_doctor_command(app, context);
     add_demo_commands(app, context);
+    add_reference_commands(app);
     add_command(app, context, "version", "Show the version of this program", "  refault version",
                 [&context, &version] {
                     context.finish(Json{{"version", version}},

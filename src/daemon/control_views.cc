@@ -4,9 +4,11 @@
 #include <algorithm>
 
 #include "base/version.h"
+#include "daemon/capabilities.h"
 #include "daemon/control_api.h"
 #include "daemon/failure_views.h"
 #include "daemon/json_views.h"
+#include "sys/privileges.h"
 #include "sys/userfaultfd.h"
 
 namespace refault::daemon {
@@ -31,6 +33,16 @@ Json kernel_facts() {
     return facts;
 }
 
+// As the kernel tells them, of the thread that answers: all threads have the same.
+Json rights_facts() {
+    const auto rights = sys::read_privileges();
+    if (!rights) return {{"reason", rights.error().message()}};
+    return {{"user", ::geteuid()},
+            {"capabilities", capability_names(rights->effective_capabilities)},
+            {"no_new_privileges", rights->has_no_new_privileges},
+            {"filters_system_calls", rights->seccomp_mode == 2}};
+}
+
 bool lies_on(const Json& mapping, const std::string& device) {
     const auto& ranges = mapping["device_ranges"];
     return std::any_of(ranges.begin(), ranges.end(),
@@ -47,11 +59,9 @@ Json ControlApi::limits() const {
 }
 
 Result<Json> ControlApi::status() const {
-    Json facts = {{"pid", ::getpid()},
-                  {"version", base::kVersion},
-                  {"kernel", kernel_facts()},
-                  {"health", to_json(health())},
-                  {"last_event", events_.last_sequence()}};
+    Json facts = {{"pid", ::getpid()},           {"version", base::kVersion},
+                  {"kernel", kernel_facts()},    {"rights", rights_facts()},
+                  {"health", to_json(health())}, {"last_event", events_.last_sequence()}};
     if (desk_ != nullptr) {
         const auto view = desk_->view();
         facts["upgrades"] = {{"count", view.count}, {"error", view.error}};

@@ -12,12 +12,17 @@
 
 #include "base/log.h"
 #include "base/version.h"
+#include "daemon/capabilities.h"
+#include "daemon/config_file.h"
 #include "daemon/control_api.h"
 #include "daemon/control_options.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
 #include "daemon/hand_over.h"
 #include "daemon/run_dir.h"
+#include "daemon/syscall_filter.h"
+#include "sys/group.h"
+#include "sys/privileges.h"
 #include "sys/userfaultfd.h"
 
 namespace {
@@ -41,6 +46,7 @@ struct Options {
     std::vector<std::string> open;
     std::string session_mode = "0666";
     std::string control_mode = "0600";
+    std::string seccomp = "auto";
     bool has_fault_points = false;
     int take_over = -1;  // descriptor
     std::vector<std::string> arguments;
@@ -61,6 +67,22 @@ void raise_descriptor_limit() {
 int fail(const Error& error) {
     std::fprintf(stderr, "refaultd: %s\n", error.message().c_str());
     return 1;
+}
+
+// Before there are threads. As an ordinary user the filter would keep fusermount3, which is
+// set-user-id, from mounting: there it is only on request.
+Status drop_rights(const Options& options) {
+    RETURN_IF_ERROR(refault::daemon::drop_capabilities());
+    if (options.seccomp == "off" || (options.seccomp == "auto" && ::geteuid() != 0)) return {};
+    // That of the program before holds for this one as well, and another could only be stricter.
+    if (const auto has = refault::sys::read_privileges(); has && has->seccomp_mode != 0) return {};
+    const auto installed = refault::daemon::install_syscall_filter(
+        {.allows_exec = options.seccomp != "strict",
+         .allows_internet = !options.rights.tcp_address.empty()});
+    if (installed || options.seccomp != "auto") return installed;
+    refault::base::log_line(LogLevel::Warning,
+                            "goes on without a filter: " + installed.error().message());
+    return {};
 }
 
 // Signals are taken by the main thread alone; SIGUSR2 is its own, for a wish at the desk.
@@ -129,8 +151,13 @@ int run(const Options& options) {
                                : refault::daemon::take_run_dir(options.run_dir);
     if (!run_dir) return fail(run_dir.error());
 
+    if (!options.rights.changing_group.empty())
+        if (auto joined = refault::sys::join_group(options.rights.changing_group); !joined)
+            return fail(joined.error());
     const auto ticket_key = refault::daemon::take_ticket_key(run_dir->get());
     if (!ticket_key) return fail(ticket_key.error());
+
+    if (auto dropped = drop_rights(options); !dropped) return fail(dropped.error());
 
     refault::daemon::EventLog events;
     if (handed_over) events.go_on_after(handed_over->last_event);
@@ -228,6 +255,12 @@ int main(int argc, char** argv) {
     app.add_option("--take-over", options.take_over)->group("");
     bool is_asked_for_format = false;
     app.add_flag("--hand-over-format", is_asked_for_format)->group("");
+    app.add_option("--seccomp", options.seccomp,
+                   "Filter the daemon's system calls: auto (root's daemon), on, off, or strict, "
+                   "which keeps it from being upgraded, too")
+        ->check(CLI::IsMember({"auto", "on", "strict", "off"}))
+        ->capture_default_str();
+    refault::daemon::add_config_file(app);
     options.arguments = arguments_of(argc, argv);
     try {
         app.parse(argc, argv);

@@ -1,0 +1,63 @@
+// getgrnam_r(3), getgroups(2), setgroups(2), lchown(2).
+#include "sys/group.h"
+
+#include <grp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+namespace refault::sys {
+
+using base::Code;
+using base::Error;
+using base::Result;
+using base::sys_error;
+
+namespace {
+
+Result<gid_t> find_group(const std::string& name) {
+    std::vector<char> room(16 * 1024);
+    group entry{};
+    group* found = nullptr;
+    for (;;) {
+        const int failure = ::getgrnam_r(name.c_str(), &entry, room.data(), room.size(), &found);
+        if (failure == ERANGE) {
+            room.resize(room.size() * 2);
+            continue;
+        }
+        if (failure != 0) return sys_error("group " + name, failure);
+        break;
+    }
+    if (found == nullptr)
+        return Error(Code::NotFound,
+                     "there is no group '" + name + "'; make it by: groupadd " + name);
+    return found->gr_gid;
+}
+
+}  // namespace
+
+Result<gid_t> join_group(const std::string& name) {
+    const auto gid = find_group(name);
+    if (!gid) return gid;
+    const int count = ::getgroups(0, nullptr);
+    if (count < 0) return sys_error("getgroups");
+    std::vector<gid_t> groups(static_cast<std::size_t>(count));
+    if (::getgroups(count, groups.data()) < 0) return sys_error("getgroups");
+    if (::getegid() == *gid || std::find(groups.begin(), groups.end(), *gid) != groups.end())
+        return gid;
+    groups.push_back(*gid);
+    if (::setgroups(groups.size(), groups.data()) != 0)
+        return sys_error("this user is no member of the group '" + name +
+                         "' and has no right to become one");
+    return gid;
+}
+
+base::Status set_group(const std::string& path, gid_t group) {
+    if (::lchown(path.c_str(), static_cast<uid_t>(-1), group) != 0)
+        return sys_error("give " + path + " to group " + std::to_string(group));
+    return {};
+}
+
+}  // namespace refault::sys

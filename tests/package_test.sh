@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Makes the Debian package of a build, and installs, starts, uses, removes and purges it in a copy of the machine's files that
+# is seen here alone (an overlay in a mount namespace), so that nothing of the machine is changed. Ends with 77 where that
+# cannot be done. Arguments: the build directory, the source directory.
+set -euo pipefail
+build=$1
+source=$2
+
+skip() {
+    echo "skipped: $1"
+    exit 77
+}
+command -v dpkg-deb > /dev/null && command -v dpkg-shlibdeps > /dev/null || skip "no dpkg-dev on this machine"
+[[ $(id -u) -eq 0 ]] || skip "installing a package takes root"
+if [[ ${3-} != inside ]]; then
+    unshare --mount true 2> /dev/null || skip "no right to a mount namespace"
+    exec unshare --mount --propagation private "$0" "$build" "$source" inside
+fi
+
+scratch=$(mktemp -d)
+daemon=
+finish() {
+    local status=$?
+    if [[ -n $daemon ]]; then
+        kill "$daemon" 2> /dev/null || true
+        wait "$daemon" 2> /dev/null || true
+    fi
+    if [[ $status -ne 0 && -e $scratch/root/tmp/daemon.log ]]; then
+        cat "$scratch/root/tmp/daemon.log"
+    fi
+    umount --lazy --recursive "$scratch" 2> /dev/null || true
+    rmdir "$scratch"
+}
+trap finish EXIT
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+mount -t tmpfs -o mode=755 package-test "$scratch"
+mkdir "$scratch"/{upper,work,root,packages}
+mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$scratch/root" ||
+    skip "no right to mount an overlay"
+root=$scratch/root
+for directory in proc dev sys; do mount --rbind "/$directory" "$root/$directory"; done
+for directory in run tmp; do mount -t tmpfs -o mode=1777 package-test "$root/$directory"; done
+# The rest of the test speaks of the files as who is inside sees them.
+inside=(chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8)
+in_root() { "${inside[@]}" "$@"; }
+
+package=$("$source/tools/package.sh" "$build" "$scratch/packages")
+cp "$package" "$root/tmp/refault.deb"
+if command -v lintian > /dev/null; then
+    lintian --fail-on error --suppress-tags bad-distribution-in-changes-file "$package" 2> /dev/null ||
+        fail "lintian finds errors"
+fi
+if in_root dpkg-query --status refault > /dev/null 2>&1; then
+    in_root dpkg --purge refault > /dev/null
+fi
+in_root dpkg --install /tmp/refault.deb > "$scratch/install.log" 2>&1 || { cat "$scratch/install.log"; exit 1; }
+
+# The unit is one that systemd takes, and starts by its own words: with the configuration, the group and the capabilities it
+# gives, and no way to more.
+unit=$root/usr/lib/systemd/system/refaultd.service
+if command -v systemd-analyze > /dev/null; then
+    in_root systemd-analyze verify --man=no /usr/lib/systemd/system/refaultd.service || fail "systemd refuses the unit"
+fi
+capabilities=$(sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' | sed 's/^CAP_/+/' | tr 'A-Z\n' 'a-z,')
+read -ra command <<< "$(sed -n 's/^ExecStart=//p' "$unit")"
+group=$(sed -n 's/^SupplementaryGroups=//p' "$unit")
+"${inside[@]}" setpriv --no-new-privs --bounding-set "-all,${capabilities%,}" --inh-caps -all \
+    --groups "$group" "${command[@]}" > "$root/tmp/daemon.log" 2>&1 &
+daemon=$!
+for _ in $(seq 100); do
+    grep -q ready "$root/tmp/daemon.log" && break
+    kill -0 "$daemon" 2> /dev/null || fail "the daemon did not start"
+    sleep 0.1
+done
+grep -q "ready at /run/refault" "$root/tmp/daemon.log" || fail "the daemon is not ready"
+
+# A pool in memory and on a disk, a file, a pull, the mount.
+mkdir -p "$root/srv/pool/d"
+in_root refault pool create p --device a=ram:64M --device b=ram:64M --device "d=dir:/srv/pool/d,size=64M" > /dev/null
+head -c 3000000 /dev/urandom > "$root/tmp/bytes"
+in_root refault cp /tmp/bytes pool:/bytes > /dev/null
+in_root refault device pull a > /dev/null
+in_root refault cat /bytes | cmp - "$root/tmp/bytes"
+if [[ -c /dev/fuse ]]; then
+    in_root mount -t fuse.refault p /mnt
+    cmp "$root/mnt/bytes" "$root/tmp/bytes"
+    in_root umount /mnt
+fi
+# Members of the group may use it, others may not.
+as_user() { in_root setpriv --reuid 65534 --regid 65534 "$@" refault --run-dir /run/refault status; }
+as_user --groups refault > /dev/null || fail "a member of the group may not use the control socket"
+! as_user --clear-groups > /dev/null 2>&1 || fail "everybody may use the control socket"
+
+# Manual pages and completions name every command and every option.
+page=$(in_root man --no-hyphenation --no-justification refault | cat)
+for word in $(in_root refault --help | sed -n '/^Subcommands:/,$ s/^  \([a-z]\+\) .*/\1/p'); do
+    [[ $page == *"refault $word"* ]] || fail "refault(1) does not name: $word"
+    for option in $(in_root refault "$word" --help | grep -oE -- '^ +(-.,)?--[a-z-]+' | grep -oE -- '--[a-z-]+'); do
+        [[ $page == *"$option"* ]] || fail "refault(1) does not name: $word $option"
+    done
+done
+page=$(in_root man --no-hyphenation --no-justification refaultd | cat)
+for option in $(in_root refaultd --help | grep -oE -- '^ +(-.,)?--[a-z-]+' | grep -oE -- '--[a-z-]+'); do
+    [[ $page == *"$option"* ]] || fail "refaultd(8) does not name: $option"
+done
+for name in refaultd.conf mount.fuse.refault; do
+    in_root man "$name" > /dev/null || fail "no manual page: $name"
+done
+completed=$(in_root bash -c '. /usr/share/bash-completion/completions/refault
+    COMP_WORDS=(refault device --json p) COMP_CWORD=3 && _refault && echo "${COMPREPLY[*]}"')
+[[ $completed == "prove pull" ]] || fail "bash completes 'refault device p' to '$completed'"
+if command -v zsh > /dev/null; then
+    in_root zsh -n /usr/share/zsh/vendor-completions/_refault || fail "zsh refuses the completions"
+fi
+
+# Removed while it runs (there is no systemd here to stop it), stopped by the signal that systemd sends, purged.
+kill "$daemon"
+wait "$daemon" || fail "the daemon ended with $?"
+daemon=
+in_root dpkg --remove refault > /dev/null
+[[ -e $root/etc/refault/refaultd.conf && ! -e $root/usr/bin/refaultd ]] || fail "removed is not what it should be"
+in_root dpkg --purge refault > /dev/null 2>&1
+left=$(cd "$scratch/upper" && find . ! -type d | while read -r file; do
+    case $file in
+        ./srv/pool/d/*) ;;                                                   # what the pool holds
+        ./var/lib/dpkg/* | ./var/log/* | ./var/cache/* | ./etc/ld.so.cache) ;;  # what dpkg and its triggers keep
+        ./etc/group- | ./etc/gshadow- | ./etc/passwd- | ./etc/shadow-) ;;      # groupdel's copies
+        *) cmp -s "$file" "/$file" || echo "$file" ;;
+    esac
+done)
+left+=$(find "$root/run" -mindepth 1 -name "refault*")
+[[ -z $left ]] || fail "left behind: $left"
+[[ -e $scratch/upper/srv/pool/d/label ]] || ls "$scratch/upper/srv/pool/d" | grep -q . || fail "the pool's data is gone"
+
+echo "packaged, installed, started, used, removed and purged"
