@@ -121,9 +121,9 @@ Result<Label> Device::peek_label(const DeviceSpec& spec) {
     return device.read_label();
 }
 
-Status Device::wipe(const DeviceSpec& spec) {
+Status Device::wipe(const DeviceSpec& spec, MediumTrace trace) {
     if (spec.kind != DeviceKind::Dir) return Error(Code::Invalid, "only dir: devices are wiped");
-    Device device(spec, spec.path);
+    Device device(spec, spec.path, std::move(trace));
     RETURN_IF_ERROR(device.open_directory());
     auto segments = device.list_segments();
     if (!segments) return segments.error();

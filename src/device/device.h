@@ -80,7 +80,7 @@ class Device {
     static Result<Label> peek_label(const DeviceSpec& spec);
     // Removes the label and the segment files of a dir: device of which a pool thinks it is a
     // member. Busy when a daemon has it.
-    static Status wipe(const DeviceSpec& spec);
+    static Status wipe(const DeviceSpec& spec, MediumTrace trace = {});
     // Unmounts and removes what create() made for a ram: device; leaves a dir: device's files
     // alone.
     ~Device();
