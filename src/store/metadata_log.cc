@@ -154,6 +154,11 @@ Status MetadataLog::wipe(const Stream& stream, std::uint64_t begin, std::uint64_
 
 Status MetadataLog::list_in_label(Stream& stream, std::uint64_t epoch) {
     auto label = stream.copy.device->label();
+    // The first log of a pool that takes the device over: the device is its own with this label.
+    if (label.pool != pool_) {
+        label.pool = pool_;
+        ++label.generation;
+    }
     label.metadata_epoch = epoch;
     label.metadata_segments = stream.segments;
     RETURN_IF_ERROR(stream.copy.device->write_label(label));

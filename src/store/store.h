@@ -329,6 +329,7 @@ class Store {
     // space back.
     Status vacate(Change change) EXCLUDES(mutex_);
     void punch_freed(Change& change, const Devices& devices, const DeviceSet& failed) const;
+    void make_holes_durable(Change& change, const Devices& devices, const DeviceSet& failed) const;
     Change settle_locked(Change& change) REQUIRES(mutex_);
 
     // ---- opening (store_open.cc).
@@ -337,6 +338,9 @@ class Store {
     Status match_devices_locked(const std::vector<DevicePtr>& devices, bool allow_missing,
                                 Devices& matched) REQUIRES(mutex_);
     Status lose_missing_locked(DeviceId id) REQUIRES(mutex_);
+    static std::vector<DevicePtr> part_handed_over(std::vector<DevicePtr>& devices);
+    Status finish_hand_over_locked(const std::vector<DevicePtr>& handed_over,
+                                   std::vector<DevicePtr>& devices) REQUIRES(mutex_);
     Status protect_metadata_locked(const Devices& devices, std::uint64_t epoch) REQUIRES(mutex_);
     Status settle_books_locked() REQUIRES(mutex_);
     Status remove_orphans_locked() REQUIRES(mutex_);

@@ -193,6 +193,7 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
             log_line(LogLevel::Warning, "freed space stays taken: " + punched.error().message());
         }
     }
+    make_holes_durable(change, devices, failed);
     for (const auto& key : change.closing) {
         const auto& device = devices.at(key.device);
         // What is on a device that is gone stays as it is: it may come back.
@@ -201,6 +202,29 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
         if (const auto released = device->release_segment(key.segment); !released)
             log_line(LogLevel::Warning,
                      "a freed segment keeps its memory: " + released.error().message());
+    }
+}
+
+// Before the space is anybody's: after a crash its next owner must not find the bytes there that a
+// hole has taken away.
+void Store::make_holes_durable(Change& change, const Devices& devices,
+                               const DeviceSet& failed) const {
+    std::map<SegmentKey, bool> segments;
+    for (auto& part : change.freed) {
+        const auto& device = devices.at(part.device);
+        const SegmentKey key{part.device, device->segment_at(part.range.begin())};
+        if (!part.needs_punch || part.is_lost || failed.contains(part.device) ||
+            change.is_closing(key) || !device->has_segment(key.segment))
+            continue;
+        const auto [at, is_first] = segments.try_emplace(key, true);
+        if (is_first) {
+            const auto synced =
+                device->sync(device->segment_range(key.segment), device::DurableWrite::FileHole);
+            at->second = synced.ok();
+            if (!synced)
+                log_line(LogLevel::Warning, "freed space stays taken: " + synced.error().message());
+        }
+        part.is_lost = !at->second;
     }
 }
 

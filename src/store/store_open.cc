@@ -99,6 +99,11 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
                                            LeftOvers left_overs) {
     RETURN_IF_ERROR(check_names(devices));
     auto history = MetadataLog::read_longest(devices);
+    std::vector<DevicePtr> handed_over;
+    if (!history && history.error().code() == Code::Invalid) {
+        handed_over = part_handed_over(devices);
+        if (!handed_over.empty()) history = MetadataLog::read_longest(devices);
+    }
     if (!history) return history.error();
     if (!history->notes.empty()) log_line(LogLevel::Warning, history->notes);
     std::unique_ptr<Store> store(new Store);
@@ -111,6 +116,7 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
         RETURN_IF_ERROR(store->state_->apply_record(record));
     const auto* root = store->state_->inode(base::kRootInode);
     if (root == nullptr) return Error(Code::Corrupt, "the pool's metadata has no root directory");
+    RETURN_IF_ERROR(store->finish_hand_over_locked(handed_over, devices));
     RETURN_IF_ERROR(store->end_broken_repairs_locked());
     Devices matched;
     store->moves_ = std::make_unique<MoveBook>();
@@ -132,12 +138,15 @@ Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, bool a
     for (const auto& device : devices) {
         auto label = device->read_label();
         if (!label) return label.error().within("device " + device->name());
+        const auto* known = state_->device(label->id);
+        const bool is_known = known != nullptr && known->uuid == label->device;
+        // A crash came before the last label of a pool that was being detached.
+        if (is_known && label->generation < known->generation) label->pool = state_->pool_uuid();
         if (label->pool != state_->pool_uuid())
             return Error(Code::Invalid, "device " + device->name() + " belongs to another pool, " +
                                             label->pool.to_string());
-        const auto* known = state_->device(label->id);
         ++label->generation;
-        if (known == nullptr || known->uuid != label->device) {
+        if (!is_known) {
             label->state = LabelState::Removed;
             label->metadata_segments.clear();
             log_line(LogLevel::Warning,
@@ -269,8 +278,12 @@ Status Store::clean_device_locked(DeviceId id, device::Device& device) {
             continue;
         }
         const auto base = device.segment_range(key.segment).begin();
+        // Durably: who gets the space next must find it empty, whatever happens then.
         for (const auto& [offset, length] : allocator_->space(key)->runs())
             RETURN_IF_ERROR(device.punch(DeviceRange::of_length(base + offset, length)));
+        if (!allocator_->space(key)->runs().empty())
+            RETURN_IF_ERROR(
+                device.sync(device.segment_range(key.segment), device::DurableWrite::FileHole));
     }
     return keeps_left_overs_ ? punch_unowned_locked(id, device)
                              : release_unowned_locked(id, device);
