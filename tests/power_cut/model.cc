@@ -75,15 +75,22 @@ class ImageCheck {
                 opened = open(given, true);
             }
         }
+        // Once this pool has forgotten devices that are another's, they are not to be given any
+        // more.
+        if (!opened && opened.error().code() == base::Code::Invalid && !expected_.leaving.empty()) {
+            for (const auto& name : expected_.leaving) given.erase(name);
+            opened = open(given, false);
+        }
         if (!opened) {
             if (!expected_.is_being_made) problems_.add("open: " + opened.error().message());
             return std::move(problems_);
         }
+        pool_ = (*opened)->pool_uuid().to_string();
         look_at(**opened);
         if (!expected_.coming_back.empty() && !is_back_) rejoin(**opened);
         opened->reset();
         check_labels();
-        check_other_pools();
+        check_leaving();
         return std::move(problems_);
     }
 
@@ -99,7 +106,9 @@ class ImageCheck {
         std::set<std::string> names;
         for (const auto& entry : std::filesystem::directory_iterator(base_)) {
             const auto name = entry.path().filename().string();
-            if (!expected_.gone.contains(name) && name != expected_.coming_back) names.insert(name);
+            const bool has_left = expected_.has_left && expected_.leaving.contains(name);
+            if (!expected_.gone.contains(name) && name != expected_.coming_back && !has_left)
+                names.insert(name);
         }
         return names;
     }
@@ -111,19 +120,9 @@ class ImageCheck {
             auto device = Device::open(spec(name), trace_ ? trace_(name) : device::MediumTrace());
             if (!device && device.error().code() == base::Code::NotFound) continue;
             if (!device) return device.error();
-            if (name == expected_.handed_over && is_others(**device)) continue;
             devices.push_back(std::move(*device));
         }
         return Store::open(std::move(devices), allow_missing);
-    }
-
-    bool is_others(Device& device) {
-        std::optional<base::Uuid> pool;
-        for (const auto& name : directories())
-            if (name != expected_.handed_over)
-                if (const auto label = Device::peek_label(spec(name)))
-                    if (label->state == device::LabelState::Member) pool = label->pool;
-        return pool && device.label().pool != *pool;
     }
 
     void look_at(Store& store) {
@@ -221,16 +220,21 @@ class ImageCheck {
         }
     }
 
-    void check_pool_of(const std::string& name, const View& view) {
-        const auto opened = open({name}, false);
-        if (!opened) return problems_.add("pool on " + name + ": " + opened.error().message());
+    // All or none of them are the other pool's by now, and that has the files.
+    void check_leaving() {
+        if (expected_.leaving.empty()) return;
+        std::set<std::string> pools;
+        for (const auto& name : expected_.leaving)
+            if (const auto label = Device::peek_label(spec(name)))
+                pools.insert(label->pool.to_string());
+        if (pools.size() != 1) return problems_.add("devices that leave are of several pools");
+        if (!expected_.has_left && pools.contains(pool_)) return;
+        const auto opened = open(expected_.leaving, false);
+        if (!opened) return problems_.add("the other pool: " + opened.error().message());
         const auto found = view_of(**opened);
-        if (found != view) problems_.add("pool on " + name + " shows " + text_of(found));
+        if (found != expected_.leaving_view)
+            problems_.add("the other pool shows " + text_of(found));
         for (const auto& [inode, size] : (*opened)->files()) check_file(**opened, inode, size);
-    }
-
-    void check_other_pools() {
-        for (const auto& [name, view] : expected_.other_pools) check_pool_of(name, view);
     }
 
     const std::string& base_;
@@ -238,6 +242,7 @@ class ImageCheck {
     const TraceOf& trace_;
     Problems problems_;
     bool is_back_ = false;
+    std::string pool_;
 };
 
 }  // namespace

@@ -34,14 +34,14 @@ struct Expectation {
     std::string step;
     std::vector<View> views;  // one of them
     std::map<InodeNo, AllowedBytes> bytes;
-    std::set<std::string> gone;               // directories that nobody gives
-    std::string coming_back;                  // is given when the pool asks for it, else it rejoins
-    std::set<std::string> tombstones;         // directories whose label says so
-    std::map<std::string, View> other_pools;  // by the directory of the one device that it has
-    std::string handed_over;                  // the directory is one of these pools or the other's
-    View handed_over_view;
-    bool is_being_made = false;  // no pool yet: it may not open
-    bool is_being_lost = false;  // the pool may ask for what is gone
+    std::set<std::string> gone;        // directories that nobody gives
+    std::string coming_back;           // is given when the pool asks for it, else it rejoins
+    std::set<std::string> tombstones;  // directories whose label says so
+    std::set<std::string> leaving;     // directories that become a pool of their own
+    View leaving_view;                 // which shows this
+    bool has_left = false;             // else the directories are one pool's or the other's
+    bool is_being_made = false;        // no pool yet: it may not open
+    bool is_being_lost = false;        // the pool may ask for what is gone
 };
 
 Sector sector_of(InodeNo inode, Version version, std::uint64_t number);

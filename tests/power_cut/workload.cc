@@ -111,29 +111,33 @@ void record_devices(Recording& recording) {
     pool.reopen({"a", "b", "d"}, /*allow_missing=*/true);
     recording.now().is_being_lost = false;
     pool.make_copies(two);
-    // A device leaves with its files.
+    // Devices leave with their files.
     pool.add("e");
+    pool.add("f");
     pool.place_on("e");
     pool.make_full_file("/away", 16 * 1024);
+    pool.place_on("f");
+    pool.make_full_file("/away, too", 8 * 1024);
     pool.place_anywhere();
-    const auto e = pool.id("e");
-    pool.store().set_leaving(e, true);
-    pool.step("metadata off e", [&] { MUST(pool.store().evacuate_metadata(e)); });
-    const View other{{"/away", view_of(pool.store()).at("/away")}};
-    recording.now().handed_over = "e";
-    recording.now().handed_over_view = other;
+    const store::DeviceSet leaving{pool.id("e"), pool.id("f")};
+    for (const auto id : leaving) pool.store().set_leaving(id, true);
+    for (const auto id : leaving)
+        pool.step("metadata off", [&] { MUST(pool.store().evacuate_metadata(id)); });
+    const auto all = view_of(pool.store());
+    recording.now().leaving = {"e", "f"};
+    for (const std::string path : {"/away", "/away, too"})
+        recording.now().leaving_view[path] = all.at(path);
     recording.step({"hand over",
                     {},
-                    [&] { MUST(pool.store().export_devices({e}, "other")); },
-                    [&] {
-                        recording.now().gone.insert("e");
-                        recording.now().handed_over.clear();
-                        recording.now().other_pools["e"] = other;
-                    }});
+                    [&] { MUST(pool.store().export_devices(leaving, "other")); },
+                    [&] { recording.now().has_left = true; }});
     pool.unlink("/two");
     recording.step(
         {"wipe",
-         [&] { recording.now().other_pools.clear(); },
+         [&] {
+             recording.now().leaving.clear();
+             recording.now().gone.insert({"e", "f"});
+         },
          [&] { MUST(device::Device::wipe(recording.spec("e"), recording.trace_of("e"))); },
          {}});
 }
