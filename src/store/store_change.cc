@@ -32,8 +32,8 @@ Status Store::append_and_apply_locked(Change& change) {
     if (operations.empty() && unsaved_removals_.empty()) return {};
     if (is_metadata_lost_)
         return Error(Code::Io,
-                     "every copy of the pool's metadata is lost, so nothing can be changed; add a "
-                     "device, and it is written anew from memory");
+                     "every copy of the pool's metadata is lost, or no device has room for a new "
+                     "one, so nothing can be changed; add a device, and it is written there");
     const auto record = [&] {
         std::vector<Operation> written;
         for (const auto inode : unsaved_removals_) written.push_back(op::RemoveInode{inode});
@@ -86,7 +86,7 @@ void Store::checkpoint_if_due_locked() {
     const bool is_tight =
         log_->log_bytes() > log_->checkpoint_bytes() &&
         std::any_of(copies.begin(), copies.end(), [&](DeviceId id) {
-            return devices_.contains(id) && allocator_->free_segments(id) < kReserveSegments;
+            return devices_.contains(id) && allocator_->free_segments(id) < allocator_->reserve();
         });
     const bool is_due =
         (log_->wants_checkpoint() || is_tight) && log_->log_bytes() >= checkpoint_retry_bytes_;
@@ -115,6 +115,7 @@ Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop)
     is_metadata_lost_ = false;
     checkpoint_retry_bytes_ = 0;
     known_failed_copies_ = log_->failed_copies().size();
+    if (std::exchange(is_uncleaned_, false)) RETURN_IF_ERROR(clean_devices_locked());
     // The next checkpoint is written before this one's segments are free again.
     std::uint64_t largest = 0;
     for (const auto& copy : copies)

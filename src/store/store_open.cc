@@ -124,8 +124,16 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
     store->start_locked(matched, store->state_->pool_uuid(), history->epoch + 1);
     RETURN_IF_ERROR(store->settle_books_locked());
     RETURN_IF_ERROR(store->protect_metadata_locked(matched, history->epoch));
-    RETURN_IF_ERROR(
-        store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true));
+    const auto written =
+        store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true);
+    if (!written && written.error().code() == Code::NoSpace) {
+        // All can be read, and a device that is added takes the checkpoint.
+        store->is_metadata_lost_ = store->is_uncleaned_ = true;
+        log_line(LogLevel::Error,
+                 "the pool can be read, but not changed: " + written.error().message());
+        return store;
+    }
+    RETURN_IF_ERROR(written);
     RETURN_IF_ERROR(store->clean_devices_locked());
     return store;
 }
@@ -145,6 +153,13 @@ Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, bool a
         if (label->pool != state_->pool_uuid())
             return Error(Code::Invalid, "device " + device->name() + " belongs to another pool, " +
                                             label->pool.to_string());
+        const auto* absent = state_->absent(label->id);
+        if (absent != nullptr && absent->uuid == label->device) {
+            log_line(LogLevel::Warning, "device " + device->name() +
+                                            " was lost and is left as it is; to take it back, add "
+                                            "it to the pool");
+            continue;
+        }
         ++label->generation;
         if (!is_known) {
             label->state = LabelState::Removed;
@@ -313,7 +328,7 @@ void Store::clear_left_overs() {
     std::vector<InodeNo> files;
     {
         MutexLock lock(mutex_);
-        if (!keeps_left_overs_) return;
+        if (!keeps_left_overs_ || is_uncleaned_) return;
         keeps_left_overs_ = false;
         for (const auto& [number, node] : state_->inodes()) {
             if (node.is_named() || is_held_locked(number)) continue;
