@@ -12,10 +12,9 @@ namespace refault::power_cut {
 
 // How many images are made of each point, beside those with none and with all of what is pending.
 struct Thoroughness {
-    std::size_t singles = 2;  // each alone missing, and each alone there; SIZE_MAX: every one
-    std::size_t random = 2;
-    std::uint64_t again_one_in = 40;    // so often the power goes again while the pool is opened
-    std::size_t shard = 0, shards = 1;  // of the points, so that several tests share them
+    std::size_t singles = 4;  // each alone missing, and each alone there; SIZE_MAX: every one
+    std::size_t random = 4;
+    std::uint64_t again_one_in = 40;  // so often the power goes again while the pool is opened
 };
 
 struct CutCounts {

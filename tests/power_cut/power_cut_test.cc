@@ -4,6 +4,8 @@
 //
 // REFAULT_POWER_CUT=all in the environment looks at every change alone missing and alone there, at
 // more random choices, and at many second cuts; it takes long. REFAULT_SEED replays a run.
+#include <fstream>
+
 #include "tests/power_cut/cutter.h"
 #include "tests/power_cut/workload.h"
 
@@ -16,7 +18,7 @@ CutCounts cut(const std::string& name, void (*record)(Recording&)) {
     if (::testing::Test::HasFailure()) return {};
     Thoroughness how;
     const char* wanted = std::getenv("REFAULT_POWER_CUT");
-    if (wanted != nullptr && std::string_view(wanted) == "all") how = {SIZE_MAX, 24, 10, 0, 1};
+    if (wanted != nullptr && std::string_view(wanted) == "all") how = {SIZE_MAX, 24, 40};
     const auto counts = Cutter(recording, how, store::testing::test_seed()).run();
     std::cout << name << ": the power was cut at " << counts.points << " points, " << counts.images
               << " images were opened, and " << counts.images_again << " after a second cut; "
@@ -46,6 +48,11 @@ TEST(PowerCut, EveryRowIsPassed) {
     }
     for (const auto& info : device::kDurableWrites)
         EXPECT_TRUE(rows.contains(info.row)) << info.name << " is passed by no workload";
+    std::ifstream file(REFAULT_SOURCE_DIRECTORY "/docs/format.md");
+    const std::string text((std::istreambuf_iterator<char>(file)), {});
+    for (const auto& info : device::kDurableWrites)
+        EXPECT_NE(text.find("`" + std::string(info.name) + "`"), std::string::npos)
+            << info.name << " is not in docs/format.md";
     std::cout << rows.size() << " rows of " << device::kDurableWrites.size() << " were passed"
               << std::endl;
 }
