@@ -40,6 +40,13 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 # In two pieces, so that this file passes its own check.
 LEFTOVER = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
 SLEEP = re.compile(r"\b(sleep_for|sleep_until|usleep|nanosleep)\b")
+# Calls that change files on a device. In these folders all of them go through the seam, which tells the power-cut test.
+DURABLE_FOLDERS = ("device", "store")
+DURABLE_SEAM = ("src/device/medium.cc", "src/device/ram_home.cc")  # nothing of a ram: device lasts
+DURABLE = re.compile(r"\bsys::(write_fully|copy_through|set_size|punch_hole|allocate|sync_data|rename_file|remove_file"
+                     r"|sync_directory)\b"
+                     r"|(?<![\w.>])::(pwrite\w*|writev?|f?truncate|fallocate|fsync|fdatasync|msync|sync_file_range|rename\w*"
+                     r"|unlink\w*|mkdir\w*|link\w*|symlink\w*)\s*\(|\bO_(CREAT|TRUNC)\b")
 README_ROW = re.compile(r"^\|\s*`(\w+)`\s*\|([^|]*)\|([^|]*)\|\s*$")
 
 
@@ -200,6 +207,19 @@ def check_shape(path, lines, report):
         report.warn(path, LINES_WARN + 1, f"{len(lines)} lines; think about splitting it")
 
 
+def check_durable(path, lines, report):
+    parts = path.parts
+    if parts[0] != "src" or len(parts) < 3 or parts[1] not in DURABLE_FOLDERS or path.as_posix() in DURABLE_SEAM:
+        return
+    if path.name.endswith("_test.cc") or path.name.startswith("test_"):
+        return
+    for number, text in enumerate(lines, 1):
+        found = DURABLE.search(text.split("//")[0])
+        if found:
+            report.error(path, number, f"{found.group(0).strip('( ')} changes a device's files; go through device/medium.h, "
+                                       "which names its row of device/durable_write.h")
+
+
 def check_words(path, lines, report):
     is_test = path.parts[0] == "tests" or path.name.endswith("_test.cc")
     for number, text in enumerate(lines, 1):
@@ -281,6 +301,7 @@ def run(root, with_format=True):
     check_includes(root, sources, table, report)
     for path, lines in sources.items():
         check_shape(path, lines, report)
+        check_durable(path, lines, report)
     for path, lines in texts.items():
         check_words(path, lines, report)
     if with_format:

@@ -142,6 +142,18 @@ class CheckTest(unittest.TestCase):
         self.write("src/base/b.cc", "// B.\nvoid f() { usleep(1); }\n")
         self.assertEqual(check.run(self.root, with_format=False).errors, [])
 
+    def test_durable_calls_go_through_the_seam(self):
+        self.write("src/CMakeLists.txt", TABLE + "refault_folder(device DEPENDS base sys)\n")
+        self.write("src/README.md", README + "| `device` | devices | base, sys |\n")
+        call = '// D.\n#include "sys/file.h"\nvoid f() { %s; }\n'
+        self.write("src/device/medium.cc", call % "sys::sync_data(1)")
+        self.write("src/device/d_test.cc", call % "::unlink(name)")
+        self.write("src/device/d.cc", call % "store.unlink(name); sys::read_fully(1); device.sync()")
+        self.assertEqual(check.run(self.root, with_format=False).errors, [])
+        for text in ("sys::sync_data(1)", "::fdatasync(1)", "::renameat(1, a, 1, b)", "::open(name, O_RDWR | O_CREAT)"):
+            self.write("src/device/d.cc", call % text)
+            self.expect("src/device/d.cc:3", "device/medium.h")
+
     def test_folder_missing_in_readme(self):
         self.write("src/README.md", README.replace("| `sys` | system calls | base |\n", ""))
         self.expect("src/CMakeLists.txt:3", "no row in src/README.md")

@@ -76,6 +76,11 @@ Result<std::unique_ptr<Pool>> Pool::open_devices(std::vector<DevicePtr> devices,
         store::Store::open(devices, is_degraded, keeps ? LeftOvers::Keep : LeftOvers::Clear);
     if (!store) return store.error();
     pool->store_ = std::move(*store);
+    // What is no member any more, or not yet again, is let go of.
+    std::erase_if(devices, [&](const DevicePtr& device) {
+        const auto id = pool->store_->find_device(device->name());
+        return !id || *pool->store_->device(*id) != device;
+    });
     for (const auto& device : devices) pool->set_held_segments_aside(*device);
     RETURN_IF_ERROR(
         pool->assemble(std::move(devices), options, std::move(predecessors), handed_over));

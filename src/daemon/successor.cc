@@ -80,6 +80,7 @@ Result<Successor> probe_successor(const std::string& path) {
     };
     if (path.empty() || path[0] != '/') return cannot("name it by its absolute path");
     if (::access(path.c_str(), X_OK) != 0) return base::sys_error(path + " cannot be run", errno);
+    RETURN_IF_ERROR(check_nobody_elses(path));
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return base::sys_error("pipe");
     const UniqueFd reader(ends[0]);

@@ -25,7 +25,7 @@ Status Device::for_each_part(DeviceRange range, Action action) const {
         const auto end = std::min(range.end(), segment_range(segment).end());
         auto fd = segment_fd(segment);
         if (!fd) return fd.error();
-        if (auto done = action((*fd)->get(), at % segment_bytes_, end - at); !done)
+        if (auto done = action((*fd)->get(), segment, at % segment_bytes_, end - at); !done)
             return done.error().within("device " + name());
         at = end;
     }
@@ -34,7 +34,7 @@ Status Device::for_each_part(DeviceRange range, Action action) const {
 
 Status Device::read(std::uint64_t offset, std::span<std::uint8_t> into) const {
     return for_each_part(DeviceRange::of_length(offset, into.size()),
-                         [&](int fd, std::uint64_t at, std::uint64_t length) {
+                         [&](int fd, SegmentNo, std::uint64_t at, std::uint64_t length) {
                              const auto part = into.first(length);
                              into = into.subspan(length);
                              return sys::read_fully(fd, at, part);
@@ -49,14 +49,15 @@ static Status expect_whole(int fd, std::uint64_t end) {
     return Error(base::Code::Io, "the file is shorter than the segment: somebody has cut it");
 }
 
-Status Device::write(std::uint64_t offset, std::span<const std::uint8_t> from) {
-    return for_each_part(DeviceRange::of_length(offset, from.size()),
-                         [&](int fd, std::uint64_t at, std::uint64_t length) -> Status {
-                             const auto part = from.first(length);
-                             from = from.subspan(length);
-                             RETURN_IF_ERROR(expect_whole(fd, at + length));
-                             return sys::write_fully(fd, at, part);
-                         });
+Status Device::write(std::uint64_t offset, std::span<const std::uint8_t> from, DurableWrite row) {
+    return for_each_part(
+        DeviceRange::of_length(offset, from.size()),
+        [&](int fd, SegmentNo segment, std::uint64_t at, std::uint64_t length) -> Status {
+            const auto part = from.first(length);
+            from = from.subspan(length);
+            RETURN_IF_ERROR(expect_whole(fd, at + length));
+            return medium_.write(fd, name_of(segment), at, part, row);
+        });
 }
 
 SegmentState Device::probe_segment(SegmentNo segment) const {
@@ -90,18 +91,25 @@ bool Device::is_reachable() const {
            ::faccessat(directory_fd_.get(), kLabelFile, R_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-Status Device::punch(DeviceRange range) {
-    return for_each_part(range, sys::punch_hole);
+Status Device::punch(DeviceRange range, DurableWrite row) {
+    return for_each_part(range,
+                         [&](int fd, SegmentNo segment, std::uint64_t at, std::uint64_t length) {
+                             return medium_.punch(fd, name_of(segment), at, length, row);
+                         });
 }
 
 Status Device::populate(DeviceRange range) {
-    return for_each_part(range, sys::allocate);
+    return for_each_part(
+        range, [&](int fd, SegmentNo segment, std::uint64_t at, std::uint64_t length) {
+            return medium_.allocate(fd, name_of(segment), at, length, DurableWrite::FileSpace);
+        });
 }
 
-Status Device::sync(DeviceRange range) {
-    if (memory_kind_ == MemoryKind::Shmem) return {};
-    return for_each_part(range,
-                         [](int fd, std::uint64_t, std::uint64_t) { return sys::sync_data(fd); });
+Status Device::sync(DeviceRange range, DurableWrite row) {
+    if (!needs_sync()) return {};
+    return for_each_part(range, [&](int fd, SegmentNo segment, std::uint64_t, std::uint64_t) {
+        return medium_.sync(fd, name_of(segment), row);
+    });
 }
 
 Result<std::optional<DeviceRange>> Device::next_data(DeviceRange range) const {
@@ -138,8 +146,9 @@ Result<std::uint64_t> copy_range(const Device& from, DeviceRange from_range, Dev
         const auto to_at =
             (to_offset + ((*data)->begin() - from_range.begin())) % to.segment_bytes();
         RETURN_IF_ERROR(expect_whole((*target)->get(), to_at + (*data)->length()));
-        const auto done = sys::copy_through((*source)->get(), from_at, (*target)->get(), to_at,
-                                            (*data)->length(), buffer);
+        const auto done = to.medium_.copy((*source)->get(), from_at, (*target)->get(),
+                                          to.name_of(to.segment_at(to_offset)), to_at,
+                                          (*data)->length(), buffer, DurableWrite::FileCopy);
         if (!done) return done.error().within("copy from " + from.name() + " to " + to.name());
         copied += (*data)->length();
         rest = DeviceRange((*data)->end(), rest.end());
@@ -165,7 +174,7 @@ Result<std::uint64_t> copy_changed(const Device& from, DeviceRange from_range, D
         RETURN_IF_ERROR(from.read(from_range.begin() + done, left));
         const auto read = to.read(to_offset + done, right);
         if (read && std::equal(left.begin(), left.end(), right.begin())) continue;
-        RETURN_IF_ERROR(to.write(to_offset + done, left));
+        RETURN_IF_ERROR(to.write(to_offset + done, left, DurableWrite::FileCopy));
         written += length;
     }
     return written;

@@ -31,13 +31,13 @@ constexpr std::size_t kLabelBytesMax = 1 << 20;
 constexpr std::uint32_t kSegmentsMin = 4;
 constexpr std::size_t kOpenSegmentsMax = 128;
 
+}  // namespace
+
 std::string segment_name(SegmentNo segment) {
     char name[16];
     std::snprintf(name, sizeof name, "seg-%05u", segment.raw());
     return name;
 }
-
-}  // namespace
 
 std::optional<SegmentNo> segment_of_path(std::string_view path) {
     const auto name = path.substr(path.rfind('/') + 1);
@@ -49,15 +49,16 @@ std::optional<SegmentNo> segment_of_path(std::string_view path) {
     return SegmentNo(number);
 }
 
-Device::Device(DeviceSpec spec, std::string directory)
-    : spec_(std::move(spec)), directory_(std::move(directory)) {}
+Device::Device(DeviceSpec spec, std::string directory, MediumTrace trace)
+    : spec_(std::move(spec)), directory_(std::move(directory)), medium_(std::move(trace)) {}
 
 Device::~Device() {
     if (owns_directory_) remove_ram_home({directory_, is_private_mount_});
 }
 
-Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uuid& pool) {
-    std::unique_ptr<Device> device(new Device(spec, spec.path));
+Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uuid& pool,
+                                               MediumTrace trace) {
+    std::unique_ptr<Device> device(new Device(spec, spec.path, std::move(trace)));
     RETURN_IF_ERROR(device->check_spec());
     if (spec.kind == DeviceKind::Ram) {
         RETURN_IF_ERROR(device->choose_geometry());
@@ -89,11 +90,11 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
     return device;
 }
 
-Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec) {
+Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec, MediumTrace trace) {
     if (spec.kind != DeviceKind::Dir)
         return Error(Code::Invalid,
                      "a ram: device does not outlive its daemon, so it cannot be opened again");
-    std::unique_ptr<Device> device(new Device(spec, spec.path));
+    std::unique_ptr<Device> device(new Device(spec, spec.path, std::move(trace)));
     RETURN_IF_ERROR(device->open_directory());
     auto label = device->read_label();
     if (!label && label.error().code() == Code::NotFound)
@@ -147,9 +148,9 @@ Result<Label> Device::peek_label(const DeviceSpec& spec) {
     return device.read_label();
 }
 
-Status Device::wipe(const DeviceSpec& spec) {
+Status Device::wipe(const DeviceSpec& spec, MediumTrace trace) {
     if (spec.kind != DeviceKind::Dir) return Error(Code::Invalid, "only dir: devices are wiped");
-    Device device(spec, spec.path);
+    Device device(spec, spec.path, std::move(trace));
     RETURN_IF_ERROR(device.open_directory());
     auto segments = device.list_segments();
     if (!segments) return segments.error();
@@ -180,6 +181,7 @@ Status Device::open_directory() {
     directory_fd_ = std::move(*fd);
     RETURN_IF_ERROR(check_directory(directory_fd_.get(), directory_));
     RETURN_IF_ERROR(check_files(directory_fd_.get(), directory_));
+    medium_.set_directory(directory_fd_.get());
     auto kind = sys::filesystem_kind(directory_fd_.get());
     if (!kind) return kind.error().within(directory_);
     if (*kind == sys::FilesystemKind::Hugetlbfs)
@@ -203,7 +205,7 @@ Status Device::expect_nothing_foreign() const {
 }
 
 Status Device::take_lock() {
-    auto lock = sys::open_at(directory_fd_.get(), kLockFile, O_RDWR | O_CREAT | O_NONBLOCK, 0600);
+    auto lock = medium_.create(kLockFile, O_RDWR | O_NONBLOCK, DurableWrite::Lock);
     if (!lock) return lock.error().within(directory_);
     if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) return sys_error("lock " + directory_);
@@ -239,37 +241,36 @@ Result<std::uint64_t> Device::host_free_bytes() const {
     return std::uint64_t{status.f_bavail} * status.f_frsize;
 }
 
-Status Device::create_segment(SegmentNo segment) {
+Status Device::create_segment(SegmentNo segment, DurableWrite row) {
     CHECK(segment.raw() < segment_count_);
     const std::string file = segment_name(segment);
-    auto fd = sys::open_at(directory_fd_.get(), file, O_RDWR | O_CREAT | O_EXCL, 0600);
+    auto fd = medium_.create(file, O_RDWR | O_EXCL, row);
     if (!fd) return fd.error().within("device " + name());
-    auto made = sys::set_size(fd->get(), segment_bytes_);
+    auto made = medium_.set_size(fd->get(), file, segment_bytes_, row);
     // On a disk the name must last before data that is synced can count on it.
-    if (made && memory_kind_ == MemoryKind::Other) made = sys::sync_directory(directory_fd_.get());
+    if (made && needs_sync()) made = medium_.sync_names(row);
     if (made) return {};
-    base::discard(sys::remove_file(directory_fd_.get(), file),
-                  "the first error is the one to tell");
+    base::discard(medium_.remove(file, row), "the first error is the one to tell");
     return made.error().within("device " + name() + ": " + file);
 }
 
-Status Device::create_fresh_segment(SegmentNo segment) {
-    RETURN_IF_ERROR(release_segment(segment));
-    return create_segment(segment);
+Status Device::create_fresh_segment(SegmentNo segment, DurableWrite row) {
+    RETURN_IF_ERROR(release_segment(segment, row));
+    return create_segment(segment, row);
 }
 
-Status Device::release_segment(SegmentNo segment) {
+Status Device::release_segment(SegmentNo segment, DurableWrite row) {
     const std::string file = segment_name(segment);
     auto fd = sys::open_at(directory_fd_.get(), file, O_RDWR | O_NONBLOCK);
     if (!fd && fd.error().code() != Code::NotFound) return fd.error().within("device " + name());
     if (fd) {
         // Truncation, not the unlink, is what takes the pages away from who has them mapped.
-        if (auto cut = sys::set_size(fd->get(), 0); !cut)
+        if (auto cut = medium_.set_size(fd->get(), file, 0, row); !cut)
             return cut.error().within("device " + name() + ": " + file);
-        RETURN_IF_ERROR(sys::remove_file(directory_fd_.get(), file));
+        RETURN_IF_ERROR(medium_.remove(file, row));
     } else {
         // Somebody else has taken the name away; who maps the file still has its pages.
-        cut_open_file(segment);
+        cut_open_file(segment, row);
     }
     // After the unlink: a reader that comes in between could otherwise put the old file's
     // descriptor back, and what is written to the next file of this number would go nowhere.
@@ -320,7 +321,7 @@ Result<Device::FileIdentity> Device::segment_identity(SegmentNo segment) const {
     return FileIdentity{status.st_dev, status.st_ino};
 }
 
-void Device::cut_open_file(SegmentNo segment) const {
+void Device::cut_open_file(SegmentNo segment, DurableWrite row) const {
     SharedFd known;
     {
         MutexLock lock(mutex_);
@@ -328,7 +329,7 @@ void Device::cut_open_file(SegmentNo segment) const {
             known = at->second;
     }
     if (known)
-        base::discard(sys::set_size(known->get(), 0),
+        base::discard(medium_.set_size(known->get(), segment_name(segment), 0, row),
                       "memory that does not answer any more is nobody's");
 }
 
@@ -357,13 +358,22 @@ Result<Device::SharedFd> Device::segment_fd(SegmentNo segment) const {
     return shared;
 }
 
+std::string Device::name_of(SegmentNo segment) const {
+    return medium_.is_traced() ? segment_name(segment) : std::string();
+}
+
 void Device::forget_fd(SegmentNo segment) const {
     MutexLock lock(mutex_);
     open_segments_.erase(segment);
 }
 
 Status Device::write_label(const Label& label) {
-    RETURN_IF_ERROR(sys::replace_file(directory_fd_.get(), kLabelFile, encode_label(label)));
+    auto row = DurableWrite::LabelJoin;
+    if (medium_.is_traced()) {
+        const auto old = read_label();
+        row = label_change(old ? &*old : nullptr, label);
+    }
+    RETURN_IF_ERROR(medium_.replace(kLabelFile, encode_label(label), row));
     MutexLock lock(mutex_);
     label_ = label;
     return {};
@@ -380,8 +390,8 @@ Result<Label> Device::read_label() const {
 }
 
 Status Device::remove_label() {
-    RETURN_IF_ERROR(sys::remove_file(directory_fd_.get(), kLabelFile));
-    return sys::sync_directory(directory_fd_.get());
+    RETURN_IF_ERROR(medium_.remove(kLabelFile, DurableWrite::LabelRemove));
+    return medium_.sync_names(DurableWrite::LabelRemove);
 }
 
 Label Device::label() const {

@@ -31,6 +31,7 @@
 #include "base/unique_fd.h"
 #include "base/uuid.h"
 #include "device/label.h"
+#include "device/medium.h"
 #include "device/spec.h"
 
 namespace refault::device {
@@ -78,10 +79,12 @@ class Device {
     // Fails with Exists when the directory of a dir: device holds segment files or a member's label
     // already (a tombstone is taken over), with NotFound when it is not there, Denied when other
     // users may write in it, Busy when another daemon has it.
-    static Result<std::unique_ptr<Device>> create(const DeviceSpec& spec, const Uuid& pool);
+    // Whoever passes a trace is told of every change of the device's files.
+    static Result<std::unique_ptr<Device>> create(const DeviceSpec& spec, const Uuid& pool,
+                                                  MediumTrace trace = {});
     // Opens a device that has a label. Fails with NotFound (no label), Corrupt, NotSupported (newer
     // version).
-    static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec);
+    static Result<std::unique_ptr<Device>> open(const DeviceSpec& spec, MediumTrace trace = {});
     // What a daemon that is about to be replaced by another in the same process gives it; and the
     // device there, ram: devices too. Of a device whose directory is gone: NotFound.
     Result<HandedOverDevice> hand_over() const;
@@ -90,7 +93,7 @@ class Device {
     static Result<Label> peek_label(const DeviceSpec& spec);
     // Removes the label and the segment files of a dir: device of which a pool thinks it is a
     // member. Busy when a daemon has it.
-    static Status wipe(const DeviceSpec& spec);
+    static Status wipe(const DeviceSpec& spec, MediumTrace trace = {});
     // Unmounts and removes what create() made for a ram: device; leaves a dir: device's files
     // alone.
     ~Device();
@@ -117,13 +120,14 @@ class Device {
 
     // Makes the segment's file, all holes, of full size. Fails with Exists when there is one (see
     // ensure_fresh).
-    Status create_segment(SegmentNo segment);
+    // Whose files they are is told to who looks on: the log's, or bytes of files.
+    Status create_segment(SegmentNo segment, DurableWrite row = DurableWrite::SegmentMake);
     // Removes a left-over file of that number first, if there is one: for segments the metadata
     // says are free. Durable as soon as sync() of the segment is.
-    Status create_fresh_segment(SegmentNo segment);
+    Status create_fresh_segment(SegmentNo segment, DurableWrite row = DurableWrite::SegmentMake);
     // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and
     // unlinks it. Ok when there is none.
-    Status release_segment(SegmentNo segment);
+    Status release_segment(SegmentNo segment, DurableWrite row = DurableWrite::SegmentRemove);
     // How many released segments somebody still has open or mapped, by the kernel's word. Not
     // complete when the device was opened: segments may have been released before. A private tmpfs
     // is better asked for its inodes.
@@ -155,15 +159,16 @@ class Device {
     // is read or written behind the end of a segment's file that somebody has cut (Io): a write
     // there would make it longer, and what was cut off would read as zeros, also for others.
     Status read(std::uint64_t offset, std::span<std::uint8_t> into) const;
-    Status write(std::uint64_t offset, std::span<const std::uint8_t> from);
+    Status write(std::uint64_t offset, std::span<const std::uint8_t> from,
+                 DurableWrite row = DurableWrite::FileBytes);
     // Drops the range's pages: every mapping loses its page-table entries, the next touch is a
     // missing page.
-    Status punch(DeviceRange range);
+    Status punch(DeviceRange range, DurableWrite row = DurableWrite::FileHole);
     // Gives the range memory now (fallocate), so that a later touch cannot find the host filesystem
     // full.
     Status populate(DeviceRange range);
     // Durable on the medium (fdatasync); free on tmpfs.
-    Status sync(DeviceRange range);
+    Status sync(DeviceRange range, DurableWrite row = DurableWrite::FileBytes);
     // The next part at or after range.begin() that holds data (not a hole), cut to `range`; nothing
     // when there is none.
     Result<std::optional<DeviceRange>> next_data(DeviceRange range) const;
@@ -185,7 +190,7 @@ class Device {
     // copy runs.
     using SharedFd = std::shared_ptr<UniqueFd>;
 
-    Device(DeviceSpec spec, std::string directory);
+    Device(DeviceSpec spec, std::string directory, MediumTrace trace = {});
     Status check_spec() const;
     Status open_directory();
     Status expect_nothing_foreign() const;
@@ -194,14 +199,20 @@ class Device {
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;
     void forget_fd(SegmentNo segment) const;
-    void cut_open_file(SegmentNo segment) const;
-    // Calls action(descriptor, offset in the segment, length) for each segment's part of the range.
+    void cut_open_file(SegmentNo segment, DurableWrite row) const;
+    // Of its file, for who looks on.
+    std::string name_of(SegmentNo segment) const;
+    // Memory keeps what it was told until it is gone as a whole.
+    bool needs_sync() const { return memory_kind_ != MemoryKind::Shmem || medium_.is_traced(); }
+    // Calls action(descriptor, segment, offset in the segment, length) for each segment's part of
+    // the range.
     template <typename Action>
     Status for_each_part(DeviceRange range, Action action) const;
 
     DeviceSpec spec_;
     std::string directory_;
     UniqueFd directory_fd_;
+    Medium medium_;     // of directory_fd_
     UniqueFd lock_fd_;  // flock: one daemon a device
     MemoryKind memory_kind_ = MemoryKind::Other;
     bool is_private_mount_ = false;

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+
+#include "base/ids.h"
 
 namespace refault::device {
 
 inline constexpr const char* kLabelFile = "label";
 inline constexpr const char* kLockFile = "lock";
+std::string segment_name(base::SegmentNo segment);
 // The label and its replacement, each in a huge page of its own on a tmpfs that always uses them.
 inline constexpr std::uint64_t kLabelRoomBytes = 4ull << 20;
 

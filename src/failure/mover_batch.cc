@@ -218,7 +218,8 @@ class Mover::Batch {
             if (!copied) return copied.error();
             outcome_.bytes_copied += *copied;
             RETURN_IF_ERROR(
-                (*to)->sync(base::DeviceRange::of_length(move.to_offset, move.from.length)));
+                (*to)->sync(base::DeviceRange::of_length(move.to_offset, move.from.length),
+                            device::DurableWrite::FileCopy));
         }
         return {};
     }

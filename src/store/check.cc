@@ -225,7 +225,7 @@ std::vector<std::string> Store::check() const {
     const auto failed = log_->failed_copies();
     for (const auto& [id, device] : devices_) {
         // Nobody knows which of its files are still there.
-        if (failed_devices_.contains(id)) continue;
+        if (is_uncleaned_ || failed_devices_.contains(id)) continue;
         std::optional<std::vector<SegmentNo>> log_segments;
         if (std::find(copies.begin(), copies.end(), id) != copies.end())
             log_segments = device->label().metadata_segments;

@@ -103,7 +103,7 @@ Result<std::vector<MetadataLog::Stream>> MetadataLog::write_new_streams(
         CHECK(!has_device(streams, copy.id));
         auto& stream = streams.emplace_back(Stream{copy, {}, 0});
         auto written = grow(stream, bytes.size());
-        if (written) written = write_at(stream, 0, bytes);
+        if (written) written = write_at(stream, 0, bytes, device::DurableWrite::Checkpoint);
         if (!written) {
             give_back(streams);
             return written.error().within("metadata on device " + copy.device->name());

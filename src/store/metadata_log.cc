@@ -79,10 +79,11 @@ Status MetadataLog::append_to(Stream& stream, std::span<const std::uint8_t> reco
         // Each new file must have its size on the medium: a short one counts as damaged.
         auto& device = *stream.copy.device;
         for (auto i = stream.listed_count; i < stream.segments.size(); ++i)
-            RETURN_IF_ERROR(device.sync(device.segment_range(stream.segments[i])));
+            RETURN_IF_ERROR(device.sync(device.segment_range(stream.segments[i]),
+                                        device::DurableWrite::LogSegmentMake));
         RETURN_IF_ERROR(list_in_label(stream, epoch_));
     }
-    return write_at(stream, end_offset_, record);
+    return write_at(stream, end_offset_, record, device::DurableWrite::Journal);
 }
 
 // No copy has acknowledged the record, but any of them may have it, or a part of it. Copies that
@@ -132,13 +133,13 @@ Status MetadataLog::grow(Stream& stream, std::uint64_t length) {
 }
 
 Status MetadataLog::write_at(Stream& stream, std::uint64_t offset,
-                             std::span<const std::uint8_t> bytes) {
+                             std::span<const std::uint8_t> bytes, device::DurableWrite row) {
     auto& device = *stream.copy.device;
     return for_each_part(
         device, stream.segments, offset, offset + bytes.size(), [&](DeviceRange part) -> Status {
-            RETURN_IF_ERROR(device.write(part.begin(), bytes.first(part.length())));
+            RETURN_IF_ERROR(device.write(part.begin(), bytes.first(part.length()), row));
             bytes = bytes.subspan(part.length());
-            return device.sync(part);
+            return device.sync(part, row);
         });
 }
 
@@ -146,13 +147,18 @@ Status MetadataLog::wipe(const Stream& stream, std::uint64_t begin, std::uint64_
     auto& device = *stream.copy.device;
     end = std::min(end, stream.segments.size() * device.segment_bytes());
     return for_each_part(device, stream.segments, begin, end, [&](DeviceRange part) -> Status {
-        RETURN_IF_ERROR(device.punch(part));
-        return device.sync(part);
+        RETURN_IF_ERROR(device.punch(part, device::DurableWrite::JournalUndo));
+        return device.sync(part, device::DurableWrite::JournalUndo);
     });
 }
 
 Status MetadataLog::list_in_label(Stream& stream, std::uint64_t epoch) {
     auto label = stream.copy.device->label();
+    // The first log of a pool that takes the device over: the device is its own with this label.
+    if (label.pool != pool_) {
+        label.pool = pool_;
+        ++label.generation;
+    }
     label.metadata_epoch = epoch;
     label.metadata_segments = stream.segments;
     RETURN_IF_ERROR(stream.copy.device->write_label(label));

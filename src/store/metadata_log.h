@@ -105,7 +105,8 @@ class MetadataLog {
 
     // Makes the stream `length` bytes long with segments that its label does not list yet.
     Status grow(Stream& stream, std::uint64_t length);
-    Status write_at(Stream& stream, std::uint64_t offset, std::span<const std::uint8_t> bytes);
+    Status write_at(Stream& stream, std::uint64_t offset, std::span<const std::uint8_t> bytes,
+                    device::DurableWrite row);
     Status append_to(Stream& stream, std::span<const std::uint8_t> record);
     // Empties [begin, end) of the stream, so that it cannot be read as records any more.
     Status wipe(const Stream& stream, std::uint64_t begin, std::uint64_t end);

@@ -24,7 +24,9 @@ Result<SegmentNo> MetadataSegments::take(DeviceId device) {
         return Error(Code::NoSpace,
                      "device " + found->second->name() +
                          " has no free segment left for metadata; add a device or remove files");
-    if (const auto made = found->second->create_fresh_segment(key->segment); !made) {
+    if (const auto made =
+            found->second->create_fresh_segment(key->segment, device::DurableWrite::LogSegmentMake);
+        !made) {
         allocator_.disown(*key);
         return made.error();
     }
@@ -39,7 +41,9 @@ void MetadataSegments::give_back(DeviceId device, SegmentNo segment) {
     const auto found = devices_.find(device);
     CHECK(found != devices_.end());
     // A file that stays is removed when the segment is used again.
-    if (const auto released = found->second->release_segment(segment); !released)
+    if (const auto released =
+            found->second->release_segment(segment, device::DurableWrite::LogSegmentRemove);
+        !released)
         base::log_line(base::LogLevel::Warning, "old metadata stays on device " +
                                                     found->second->name() + ": " +
                                                     released.error().message());

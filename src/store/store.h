@@ -66,10 +66,10 @@ class Store {
                                                  std::vector<DevicePtr> devices, const Cred& owner);
     // Opens a pool from its members (Device::open). Takes the longest valid history that any of
     // them has, removes segment files that no history owns, punches what is free, and writes a
-    // fresh checkpoint on the metadata devices. NotFound names members that are missing; Corrupt
-    // when no member has a readable history.
-    // allow_missing: members that are not given are taken for lost; what has another copy goes on
-    // from that, the rest is recorded as lost until they come back.
+    // fresh checkpoint on the metadata devices. Where none has room for that, nothing can be
+    // changed until a device was added. NotFound names members that are missing; Corrupt when no
+    // member has a readable history. allow_missing: members that are not given are taken for lost;
+    // what has another copy goes on from that, the rest is recorded as lost until they come back.
     // LeftOvers::Keep: programs of an earlier daemon may map what that has left: files without
     // names, and files of segments that have no owner any more. They stay until clear_left_overs().
     enum class LeftOvers { Clear, Keep };
@@ -329,6 +329,7 @@ class Store {
     // space back.
     Status vacate(Change change) EXCLUDES(mutex_);
     void punch_freed(Change& change, const Devices& devices, const DeviceSet& failed) const;
+    void make_holes_durable(Change& change, const Devices& devices, const DeviceSet& failed) const;
     Change settle_locked(Change& change) REQUIRES(mutex_);
 
     // ---- opening (store_open.cc).
@@ -337,6 +338,9 @@ class Store {
     Status match_devices_locked(const std::vector<DevicePtr>& devices, bool allow_missing,
                                 Devices& matched) REQUIRES(mutex_);
     Status lose_missing_locked(DeviceId id) REQUIRES(mutex_);
+    static std::vector<DevicePtr> part_handed_over(std::vector<DevicePtr>& devices);
+    Status finish_hand_over_locked(const std::vector<DevicePtr>& handed_over,
+                                   std::vector<DevicePtr>& devices) REQUIRES(mutex_);
     Status protect_metadata_locked(const Devices& devices, std::uint64_t epoch) REQUIRES(mutex_);
     Status settle_books_locked() REQUIRES(mutex_);
     Status remove_orphans_locked() REQUIRES(mutex_);
@@ -477,6 +481,8 @@ class Store {
     DeviceSet failed_devices_ GUARDED_BY(mutex_);
     // No device is left that has or could take a copy; the state is in memory alone.
     bool is_metadata_lost_ GUARDED_BY(mutex_) = false;
+    // The pool was opened without room for a checkpoint: what lies on media is the old history's.
+    bool is_uncleaned_ GUARDED_BY(mutex_) = false;
     std::set<InodeNo> detaching_ GUARDED_BY(mutex_);
     // Until clear_left_overs() everything is held.
     bool keeps_left_overs_ GUARDED_BY(mutex_) = false;

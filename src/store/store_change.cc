@@ -32,8 +32,8 @@ Status Store::append_and_apply_locked(Change& change) {
     if (operations.empty() && unsaved_removals_.empty()) return {};
     if (is_metadata_lost_)
         return Error(Code::Io,
-                     "every copy of the pool's metadata is lost, so nothing can be changed; add a "
-                     "device, and it is written anew from memory");
+                     "every copy of the pool's metadata is lost, or no device has room for a new "
+                     "one, so nothing can be changed; add a device, and it is written there");
     const auto record = [&] {
         mutex_.assert_held();
         std::vector<Operation> written;
@@ -88,7 +88,7 @@ void Store::checkpoint_if_due_locked() {
         log_->log_bytes() > log_->checkpoint_bytes() &&
         std::any_of(copies.begin(), copies.end(), [&](DeviceId id) {
             mutex_.assert_held();
-            return devices_.contains(id) && allocator_->free_segments(id) < kReserveSegments;
+            return devices_.contains(id) && allocator_->free_segments(id) < allocator_->reserve();
         });
     const bool is_due =
         (log_->wants_checkpoint() || is_tight) && log_->log_bytes() >= checkpoint_retry_bytes_;
@@ -117,6 +117,7 @@ Status Store::checkpoint_locked(const std::vector<DeviceId>& ids, bool may_drop)
     is_metadata_lost_ = false;
     checkpoint_retry_bytes_ = 0;
     known_failed_copies_ = log_->failed_copies().size();
+    if (std::exchange(is_uncleaned_, false)) RETURN_IF_ERROR(clean_devices_locked());
     // The next checkpoint is written before this one's segments are free again.
     std::uint64_t largest = 0;
     for (const auto& copy : copies)
@@ -197,6 +198,7 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
             log_line(LogLevel::Warning, "freed space stays taken: " + punched.error().message());
         }
     }
+    make_holes_durable(change, devices, failed);
     for (const auto& key : change.closing) {
         const auto& device = devices.at(key.device);
         // What is on a device that is gone stays as it is: it may come back.
@@ -205,6 +207,29 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
         if (const auto released = device->release_segment(key.segment); !released)
             log_line(LogLevel::Warning,
                      "a freed segment keeps its memory: " + released.error().message());
+    }
+}
+
+// Before the space is anybody's: after a crash its next owner must not find the bytes there that a
+// hole has taken away.
+void Store::make_holes_durable(Change& change, const Devices& devices,
+                               const DeviceSet& failed) const {
+    std::map<SegmentKey, bool> segments;
+    for (auto& part : change.freed) {
+        const auto& device = devices.at(part.device);
+        const SegmentKey key{part.device, device->segment_at(part.range.begin())};
+        if (!part.needs_punch || part.is_lost || failed.contains(part.device) ||
+            change.is_closing(key) || !device->has_segment(key.segment))
+            continue;
+        const auto [at, is_first] = segments.try_emplace(key, true);
+        if (is_first) {
+            const auto synced =
+                device->sync(device->segment_range(key.segment), device::DurableWrite::FileHole);
+            at->second = synced.ok();
+            if (!synced)
+                log_line(LogLevel::Warning, "freed space stays taken: " + synced.error().message());
+        }
+        part.is_lost = !at->second;
     }
 }
 

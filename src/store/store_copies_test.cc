@@ -247,6 +247,31 @@ TEST(StoreCopies, ALostDeviceComesBackWithoutAFileThatWasRemovedFromTheMiddleOfA
     pool.expect_sound();
 }
 
+TEST(StoreCopies, ALostDeviceThatIsGivenWhenThePoolIsOpenedStaysAsItLeft) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto one = pool.make_file("/one", 150'000);
+    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
+    const auto name = (*pool->device(gone))->name();
+    device::DeviceSpec spec;
+    spec.kind = device::DeviceKind::Dir;
+    spec.path = pool.directory() / name;
+    const auto left = *device::Device::peek_label(spec);
+    lose_device(pool, gone);
+    for (int round = 0; round < 2; ++round) {
+        pool.reopen();
+        EXPECT_EQ(pool->absent_devices(), std::vector<std::string>{name});
+        const auto label = *device::Device::peek_label(spec);
+        EXPECT_EQ(label.state, device::LabelState::Member);
+        EXPECT_EQ(label.generation, left.generation);
+        pool.expect_sound();
+    }
+    auto opened = device::Device::open(spec);
+    ASSERT_TRUE(opened.ok()) << opened.error().message();
+    ASSERT_TRUE(pool->rejoin_device(DevicePtr(std::move(*opened))).ok());
+    EXPECT_EQ(pool.content(one), TestPool::pattern(one, 150'000));
+}
+
 TEST(StoreCopies, ABadPageIsLostUntilItIsHealed) {
     TestPool pool;
     pool.create(2, kShape);

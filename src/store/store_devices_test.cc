@@ -209,6 +209,30 @@ TEST(StoreDevices, LogGoesOnForeverInASmallPool) {
 }
 
 // The daemon may end between what is noted of a failing device and its loss, behind a checkpoint.
+// The metadata itself fills the devices: what was acknowledged is there when the pool is opened,
+// and a device more makes it go on.
+TEST(StoreDevices, APoolFullOfMetadataCanBeOpened) {
+    for (const std::uint32_t segments : {8u, 16u, 24u, 48u}) {
+        TestPool pool;
+        pool.create(2, {4096, segments});
+        std::size_t files = 0;
+        const auto path = [](std::size_t i) {
+            return "/" + std::string(200, 'n') + std::to_string(i);
+        };
+        while (files < 10'000 && pool->create_file(path(files), 0644, root()).ok()) ++files;
+        for (int round = 0; round < 3; ++round) {
+            pool.reopen();
+            pool.expect_sound();
+            ASSERT_EQ(pool->list("/", root())->size(), files) << segments;
+        }
+        ASSERT_TRUE(pool.add("c", {65536, 64}).ok());
+        ASSERT_TRUE(pool->create_file("/more", 0644, root()).ok());
+        pool.reopen();
+        EXPECT_EQ(pool->list("/", root())->size(), files + 1);
+        pool.expect_sound();
+    }
+}
+
 TEST(StoreDevices, ACheckpointInTheMiddleOfALossCanBeOpened) {
     TestPool pool;
     pool.create(3);

@@ -3,8 +3,9 @@
 //   this pool   [a: f g h][b: f' i][c: i']        detach a: f's other copy (f') stays behind and is
 //   the new one [a: f g h]                         dropped, i is not concerned
 //
-// The new pool is written on the leaving devices first, then this pool forgets them: a crash in
-// between leaves the data where the new labels say, and this pool opens without the devices.
+// The new pool's log is written on the leaving devices first. The label that lists it hands the
+// device over, and is followed by those of the other devices; then this pool forgets them. What a
+// crash in between leaves is finished when this pool is opened (store_handover.cc).
 #include <algorithm>
 
 #include "base/range_set.h"
@@ -102,6 +103,8 @@ Result<State> Store::exported_state_locked(const DeviceSet& devices,
         operations.push_back(op::AddDevice{id, device->uuid, device->name,
                                            device->map.segment_bytes(),
                                            device->map.segment_count()});
+        // That of the label which hands the device over.
+        operations.push_back(op::SetGeneration{id, devices_.at(id)->label().generation + 1});
     }
     // Directories from the root down, then the files in them.
     std::set<InodeNo> made;
@@ -156,20 +159,20 @@ Status Store::write_exported_locked(State& state, const DeviceSet& devices,
                 allocator.take(id, extent.device_range());
         }
     }
-    for (const auto& [id, device] : members) {
-        auto label = device->label();
-        label.pool = pool;
-        ++label.generation;
-        label.metadata_epoch = 0;
-        label.metadata_segments.clear();
-        RETURN_IF_ERROR(device->write_label(label));
-    }
     MetadataSegments space(state, allocator, members);
     MetadataLog log(pool, space);
     std::vector<MetadataLog::Copy> copies;
     for (const auto& [id, device] : members)
         if (copies.size() < kMetadataCopies) copies.push_back({id, device});
-    return log.checkpoint(copies, state.image());
+    RETURN_IF_ERROR(log.checkpoint(copies, state.image()));
+    for (const auto& [id, device] : members) {
+        auto label = device->label();
+        if (label.pool == pool) continue;
+        label.pool = pool;
+        ++label.generation;
+        RETURN_IF_ERROR(device->write_label(label));
+    }
+    return {};
 }
 
 Status Store::export_devices(const DeviceSet& devices, const std::string& pool_name) {

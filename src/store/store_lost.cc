@@ -155,12 +155,13 @@ Status Store::heal(InodeNo inode, FileRange range) {
                                    base::align_down(range.end(), kPageBytes)));
     const auto gone = lost(inode, whole);
     if (gone.empty()) return {};
-    // The bad memory goes with the hole; what is read or mapped then is fresh.
+    // The bad memory goes with the hole; what is read or mapped then is fresh, also after a crash.
     for (const auto& part : gone)
         for (const auto& extent : extents(inode, part.range)) {
             auto device = this->device(extent.device);
             if (!device) return device.error();
             RETURN_IF_ERROR((*device)->punch(extent.device_range()));
+            RETURN_IF_ERROR((*device)->sync(extent.device_range(), device::DurableWrite::FileHole));
         }
     MutexLock lock(mutex_);
     const auto* node = state_->inode(inode);

@@ -99,6 +99,11 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
                                            LeftOvers left_overs) {
     RETURN_IF_ERROR(check_names(devices));
     auto history = MetadataLog::read_longest(devices);
+    std::vector<DevicePtr> handed_over;
+    if (!history && history.error().code() == Code::Invalid) {
+        handed_over = part_handed_over(devices);
+        if (!handed_over.empty()) history = MetadataLog::read_longest(devices);
+    }
     if (!history) return history.error();
     if (!history->notes.empty()) log_line(LogLevel::Warning, history->notes);
     std::unique_ptr<Store> store(new Store);
@@ -111,6 +116,7 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
         RETURN_IF_ERROR(store->state_->apply_record(record));
     const auto* root = store->state_->inode(base::kRootInode);
     if (root == nullptr) return Error(Code::Corrupt, "the pool's metadata has no root directory");
+    RETURN_IF_ERROR(store->finish_hand_over_locked(handed_over, devices));
     RETURN_IF_ERROR(store->end_broken_repairs_locked());
     Devices matched;
     store->moves_ = std::make_unique<MoveBook>();
@@ -118,8 +124,16 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
     store->start_locked(matched, store->state_->pool_uuid(), history->epoch + 1);
     RETURN_IF_ERROR(store->settle_books_locked());
     RETURN_IF_ERROR(store->protect_metadata_locked(matched, history->epoch));
-    RETURN_IF_ERROR(
-        store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true));
+    const auto written =
+        store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true);
+    if (!written && written.error().code() == Code::NoSpace) {
+        // All can be read, and a device that is added takes the checkpoint.
+        store->is_metadata_lost_ = store->is_uncleaned_ = true;
+        log_line(LogLevel::Error,
+                 "the pool can be read, but not changed: " + written.error().message());
+        return store;
+    }
+    RETURN_IF_ERROR(written);
     RETURN_IF_ERROR(store->clean_devices_locked());
     return store;
 }
@@ -132,12 +146,22 @@ Status Store::match_devices_locked(const std::vector<DevicePtr>& devices, bool a
     for (const auto& device : devices) {
         auto label = device->read_label();
         if (!label) return label.error().within("device " + device->name());
+        const auto* known = state_->device(label->id);
+        const bool is_known = known != nullptr && known->uuid == label->device;
+        // A crash came before the last label of a pool that was being detached.
+        if (is_known && label->generation < known->generation) label->pool = state_->pool_uuid();
         if (label->pool != state_->pool_uuid())
             return Error(Code::Invalid, "device " + device->name() + " belongs to another pool, " +
                                             label->pool.to_string());
-        const auto* known = state_->device(label->id);
+        const auto* absent = state_->absent(label->id);
+        if (absent != nullptr && absent->uuid == label->device) {
+            log_line(LogLevel::Warning, "device " + device->name() +
+                                            " was lost and is left as it is; to take it back, add "
+                                            "it to the pool");
+            continue;
+        }
         ++label->generation;
-        if (known == nullptr || known->uuid != label->device) {
+        if (!is_known) {
             label->state = LabelState::Removed;
             label->metadata_segments.clear();
             log_line(LogLevel::Warning,
@@ -269,8 +293,12 @@ Status Store::clean_device_locked(DeviceId id, device::Device& device) {
             continue;
         }
         const auto base = device.segment_range(key.segment).begin();
+        // Durably: who gets the space next must find it empty, whatever happens then.
         for (const auto& [offset, length] : allocator_->space(key)->runs())
             RETURN_IF_ERROR(device.punch(DeviceRange::of_length(base + offset, length)));
+        if (!allocator_->space(key)->runs().empty())
+            RETURN_IF_ERROR(
+                device.sync(device.segment_range(key.segment), device::DurableWrite::FileHole));
     }
     return keeps_left_overs_ ? punch_unowned_locked(id, device)
                              : release_unowned_locked(id, device);
@@ -300,7 +328,7 @@ void Store::clear_left_overs() {
     std::vector<InodeNo> files;
     {
         MutexLock lock(mutex_);
-        if (!keeps_left_overs_) return;
+        if (!keeps_left_overs_ || is_uncleaned_) return;
         keeps_left_overs_ = false;
         for (const auto& [number, node] : state_->inodes()) {
             if (node.is_named() || is_held_locked(number)) continue;

@@ -193,8 +193,6 @@ Result<Store::Rejoined> Store::rejoin_device(DevicePtr device) {
     ++label.generation;
     label.metadata_epoch = 0;
     label.metadata_segments.clear();
-    RETURN_IF_ERROR(device->write_label(label));
-
     Change change;
     change.operations = {
         op::AddDevice{id, absent.uuid, absent.name, absent.segment_bytes, absent.segment_count},
@@ -210,6 +208,12 @@ Result<Store::Rejoined> Store::rejoin_device(DevicePtr device) {
             op::ClearLost{extent.inode, extent.file_range().begin(), extent.file_range().end()});
     }
     RETURN_IF_ERROR(append_and_apply_locked(change));
+    // Not before the journal: a crash in between would leave a label that looks as if the device
+    // had been in use elsewhere. The other way round the next opening writes it.
+    if (const auto written = device->write_label(label); !written)
+        base::log_line(base::LogLevel::Error,
+                       "device " + absent.name +
+                           " is back, but its label does not say so: " + written.error().message());
     devices_.emplace(id, device);
     allocator_->add_device(id, absent.segment_bytes, absent.segment_count);
     for (const auto& [segment, owner] : rejoin.owners()) {

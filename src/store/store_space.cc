@@ -19,7 +19,9 @@ Status Store::make_segment_file_locked(SegmentKey key) {
     auto& device = *devices_.at(key.device);
     RETURN_IF_ERROR(device.create_fresh_segment(key.segment));
     // The journal may not know of a segment whose file a power failure takes away.
-    if (const auto synced = device.sync(device.segment_range(key.segment)); !synced) {
+    if (const auto synced =
+            device.sync(device.segment_range(key.segment), device::DurableWrite::SegmentMake);
+        !synced) {
         base::discard(device.release_segment(key.segment), "its next user makes it anew anyway");
         return synced;
     }

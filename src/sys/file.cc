@@ -99,22 +99,9 @@ Result<std::string> read_small_file(int directory, const std::string& name, std:
     return text;
 }
 
-Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes) {
-    const std::string temporary = name + ".new";
-    const auto replace = [&]() -> Status {
-        auto fd = open_at(directory, temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        if (!fd) return fd.error();
-        RETURN_IF_ERROR(write_fully(fd->get(), 0, bytes));
-        RETURN_IF_ERROR(sync_data(fd->get()));
-        if (::renameat(directory, temporary.c_str(), directory, name.c_str()) != 0)
-            return sys_error("rename");
-        return {};
-    };
-    if (const auto replaced = replace(); !replaced) {
-        base::discard(remove_file(directory, temporary), "the first error is the one to tell");
-        return replaced.error().within("replace " + name);
-    }
-    return sync_directory(directory);
+Status rename_file(int directory, const std::string& from, const std::string& to) {
+    if (::renameat(directory, from.c_str(), directory, to.c_str()) != 0) return sys_error("rename");
+    return {};
 }
 
 Status remove_file(int directory, const std::string& name) {

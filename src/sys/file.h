@@ -31,8 +31,8 @@ Status write_fully(int fd, std::uint64_t offset, std::span<const std::uint8_t> f
 // The whole file, at most bytes_max (Corrupt when it is larger, or no regular file). Never waits
 // for a pipe's writer.
 Result<std::string> read_small_file(int directory, const std::string& name, std::size_t bytes_max);
-// Replaces the file as a whole, durably: temporary file, sync, rename, sync of the directory.
-Status replace_file(int directory, const std::string& name, std::span<const std::uint8_t> bytes);
+// Takes the place of what has the other name.
+Status rename_file(int directory, const std::string& from, const std::string& to);
 Status remove_file(int directory, const std::string& name);  // Ok when there is none
 // Makes names made and removed in the directory durable.
 Status sync_directory(int directory);

@@ -87,35 +87,13 @@ TEST_F(Files, ListNamesGivesEveryNameOnceAndLeavesTheDescriptorUsable) {
     EXPECT_FALSE(list_names(-1));
 }
 
-TEST_F(Files, ReplaceIsAsAWhole) {
-    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("the first text")).ok());
-    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("second")).ok());
-    EXPECT_EQ(text("f"), "second");
-    EXPECT_FALSE(fs::exists(path_ / "f.new"));
-    // A reader that has the old file open goes on with the old bytes.
-    const auto old = open_at(directory_.get(), "f", O_RDONLY);
-    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("third")).ok());
-    Bytes found(6);
-    ASSERT_TRUE(read_fully(old->get(), 0, found).ok());
-    EXPECT_EQ(std::string(found.begin(), found.end()), "second");
-}
-
-TEST_F(Files, ReplaceTakesOverWhatACrashLeft) {
-    std::ofstream(path_ / "f.new") << "half of a very long text";
-    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("whole")).ok());
-    EXPECT_EQ(text("f"), "whole");
-}
-
-TEST_F(Files, AFailedReplaceLeavesTheOldFileAndNoOther) {
-    ASSERT_TRUE(replace_file(directory_.get(), "f", as_bytes("old")).ok());
-    fs::remove(path_ / "f");
-    fs::create_directory(path_ / "f");
-    const auto replaced = replace_file(directory_.get(), "f", as_bytes("new"));
-    ASSERT_FALSE(replaced.ok());
-    EXPECT_NE(replaced.error().message().find("replace f"), std::string::npos)
-        << replaced.error().message();
-    EXPECT_TRUE(fs::is_directory(path_ / "f"));
-    EXPECT_FALSE(fs::exists(path_ / "f.new"));
+TEST_F(Files, RenameTakesTheOtherNamesPlace) {
+    file("a", 1);
+    file("b", 2);
+    ASSERT_TRUE(rename_file(directory_.get(), "a", "b").ok());
+    EXPECT_FALSE(fs::exists(path_ / "a"));
+    EXPECT_EQ(fs::file_size(path_ / "b"), 1u);
+    EXPECT_EQ(rename_file(directory_.get(), "a", "b").error().code(), Code::NotFound);
 }
 
 TEST_F(Files, ReadSmallFileRefusesWhatIsNone) {
