@@ -309,6 +309,9 @@ void LossChaos::rogue() {
     const auto& file = world_.files()[index];
     if (file.pages.empty()) return;
     world_.wait_for_yanks();
+    // It waits until it has a descriptor for every page.
+    for (const auto& page : file.pages)
+        if (page.loss != Loss::None) return;
     world_.note("a rogue on " + file.path);
     Talker rogue({"refault-rogue", world_.pool().daemon().session_socket(), file.path,
                   std::to_string(file.pages.size() * LossWorld::kPage)});

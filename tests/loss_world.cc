@@ -13,17 +13,18 @@ namespace {
 
 constexpr std::size_t kStepsKept = 60;
 
-std::vector<std::string> first_devices(std::size_t count,
-                                       const std::function<std::string()>& next_spec) {
+std::vector<std::string> first_devices(
+    std::size_t count, const std::function<std::string(const std::string&)>& next_spec) {
     std::vector<std::string> specs;
-    for (std::size_t i = 0; i < count; ++i) specs.push_back(next_spec());
+    for (std::size_t i = 0; i < count; ++i) specs.push_back(next_spec("d" + std::to_string(i)));
     return specs;
 }
 
 }  // namespace
 
 LossWorld::LossWorld(std::size_t devices, Devices kind)
-    : kind_(kind), pool_(first_devices(devices, [this] { return next_spec(); })) {
+    : kind_(kind),
+      pool_(first_devices(devices, [this](const auto& name) { return next_spec(name); })) {
     // A program that has died is a finding, not the end of the test.
     ::signal(SIGPIPE, SIG_IGN);
 }

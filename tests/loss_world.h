@@ -71,6 +71,8 @@ class LossWorld {
     void poison(const std::string& device, std::uint64_t offset, std::uint64_t length);
     // Devices of a directory go with all they hold, and come back. Returns when the daemon knows.
     bool is_directory(const std::string& device) const { return directories_.contains(device); }
+    // The one that has the name now; names come back, directories do not.
+    std::string directory(const std::string& device) const { return directories_.at(device); }
     void take_away(const std::string& device);
     const auto& away() const { return away_; }
     // It is refused as long as a program that was stopped holds its memory, and goes away again.
@@ -100,11 +102,11 @@ class LossWorld {
     Hit hit_of(const std::vector<Spot>& spots, const ModelFile& file, const std::string& device,
                std::uint64_t begin, std::uint64_t end) const;
 
-    std::string next_spec();
+    std::string next_spec(const std::string& name);
     void wait_for_clients();
 
     TemporaryDirectory shelf_;
-    std::set<std::string> directories_;
+    std::map<std::string, std::string> directories_;
     const Devices kind_;
     std::size_t devices_made_ = 0;
     Pool pool_;

@@ -18,14 +18,14 @@ void LossWorld::kill_daemon() {
     if (!started) return expect(started.error().message(), "another daemon");
     for (;;) {
         std::vector<std::string> specs;
-        for (const auto& name : members) specs.push_back("dir:" + shelf_.path() + "/" + name);
+        for (const auto& name : members) specs.push_back("dir:" + directory(name));
         const auto opened = pool_.control().post("/v1/pool/open", {{"devices", specs}});
         if (opened) break;
         const auto why = opened.error().message();
         note("  open: " + why);
         // A pull may have come to its end since.
         const auto left = std::find_if(members.begin(), members.end(), [&](const auto& name) {
-            return why.find(shelf_.path() + "/" + name) != std::string::npos;
+            return why.find(directory(name) + " ") != std::string::npos;
         });
         if (left == members.end()) return expect(why, "the pool is not opened again");
         members.erase(left);

@@ -28,18 +28,26 @@ std::vector<std::string> LossWorld::devices() {
 }
 
 // The first of a mixed pool are memory.
-std::string LossWorld::next_spec() {
-    const auto name = "d" + std::to_string(devices_made_++);
+std::string LossWorld::next_spec(const std::string& name) {
+    ++devices_made_;
     const bool is_ram = kind_ == Devices::Mixed && (devices_made_ < 5 || devices_made_ % 2 == 0);
+    directories_.erase(name);
     if (is_ram) return name + "=ram:32M";
-    const auto path = shelf_.path() + "/" + name;
+    const auto path = shelf_.path() + "/" + std::to_string(devices_made_);
     std::filesystem::create_directory(path);
-    directories_.insert(name);
+    directories_[name] = path;
     return name + "=dir:" + path + ",size=32M";
 }
 
+// Under the first name that is free.
 void LossWorld::add_device() {
-    const auto spec = next_spec();
+    std::set<std::string> taken;
+    const auto answer = pool_.get("/v1/devices");
+    for (const auto& device : answer["devices"])
+        if (device.value("state", "") != "removed") taken.insert(device.value("name", ""));
+    std::string name;
+    for (int i = 0; name.empty() || taken.contains(name); ++i) name = "d" + std::to_string(i);
+    const auto spec = next_spec(name);
     note("add " + spec);
     pool_.post("/v1/devices", {{"spec", spec}});
 }
@@ -55,14 +63,14 @@ void LossWorld::take_away(const std::string& device) {
                 if (spot.device == device) pages.emplace_back(file, page);
     fail(device, 0, UINT64_MAX, is_exact);
     yanked_.insert(device);
-    const auto path = shelf_.path() + "/" + device;
+    const auto path = directory(device);
     std::filesystem::rename(path, path + ".away");
     wait_for_yanks();
 }
 
 void LossWorld::bring_back(const std::string& device) {
     note("bring " + device + " back");
-    const auto path = shelf_.path() + "/" + device;
+    const auto path = directory(device);
     std::filesystem::rename(path + ".away", path);
     if (!try_post("/v1/devices", {{"spec", device + "=dir:" + path}}))
         return std::filesystem::rename(path, path + ".away");
@@ -196,6 +204,10 @@ void LossWorld::wait_for_yanks() {
     });
     if (!is_known) expect("is not said to be lost", "a device that is gone");
     note("the yanks are known");
+    // What was torn to pieces is not waited for. One that was leaving may have left meanwhile.
+    for (const auto& device : yanked_)
+        if (!away_.contains(device))
+            (void)try_post("/v1/devices/" + device + "/forget", Json::object());
     yanked_.clear();
 }
 

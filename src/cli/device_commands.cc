@@ -1,4 +1,4 @@
-// refault device add, list, cancel, prove.
+// refault device add, list, cancel, forget, prove.
 #include <cstdio>
 
 #include "base/units.h"
@@ -88,6 +88,17 @@ void add_device_commands(CLI::App& app, Context& context) {
                 });
         });
     cancel->add_option("name", arguments->name, "The device")->required();
+    CLI::App* forget = add_command(
+        *device, context, "forget", "Wait no more for a lost device; what it alone had stays lost",
+        "  refault device forget b\n"
+        "Its old bytes are of no use after that, also when it comes back",
+        [&context, arguments] {
+            context.finish(
+                context.client().post("/v1/devices/" + url_encode(arguments->name) + "/forget",
+                                      Json::object()),
+                [&](const Json&) { std::printf("%s is forgotten\n", arguments->name.c_str()); });
+        });
+    forget->add_option("name", arguments->name, "The device")->required();
     CLI::App* prove = add_command(
         *device, context, "prove", "Read from the kernel's tables who holds the device's memory",
         "  refault device prove b\n"

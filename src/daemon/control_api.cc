@@ -302,6 +302,12 @@ void ControlApi::add_device_routes(std::map<std::string, Handler>& routes) {
         RETURN_IF_ERROR((*open)->removals().cancel(request.name));
         return Json{{"cancelled", request.name}};
     };
+    routes["POST /v1/devices/*/forget"] = [this](const ApiRequest& request) -> Result<Json> {
+        auto open = pool();
+        if (!open) return open.error();
+        RETURN_IF_ERROR((*open)->forget_lost(request.name));
+        return Json{{"forgotten", request.name}};
+    };
     routes["POST /v1/devices/*/prove"] = [this](const ApiRequest& request) -> Result<Json> {
         auto open = pool();
         if (!open) return open.error();

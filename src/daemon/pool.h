@@ -101,6 +101,8 @@ class Pool {
     // The name under which it has joined.
     Result<std::string> add_device(const device::DeviceSpec& spec, const std::string& slot,
                                    bool may_wipe = false);
+    // One that was lost is not waited for any more, and not listed. What it had alone stays lost.
+    Status forget_lost(const std::string& name);
     std::vector<DeviceView> devices() const;
     Result<DeviceView> device(const std::string& name) const;
     // Of a member. One that was pulled or lost: NotFound, with how it comes back.

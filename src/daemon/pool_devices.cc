@@ -119,6 +119,14 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
     return spec.name;
 }
 
+Status Pool::forget_lost(const std::string& name) {
+    MutexLock lock(mutex_);
+    RETURN_IF_ERROR(store_->forget_device(name));
+    pulled_.erase(name);
+    events_.publish({"device-forgotten", {{"device", name}}});
+    return {};
+}
+
 failure::ManagedDevice Pool::take_out_locked(
     std::map<std::string, failure::ManagedDevice>::iterator at, bool is_lost) {
     auto gone = std::move(at->second);

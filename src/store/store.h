@@ -266,6 +266,9 @@ class Store {
     // does not wait for it. The caller has proved that nobody maps or holds its segments.
     using Rejoined = store::Rejoined;
     Result<Rejoined> rejoin_device(DevicePtr device);
+    // Devices of this name that were lost are not waited for any more: their old bytes are of no
+    // use, and none of them is known when it comes back. NotFound when there is none.
+    Status forget_device(const std::string& name);
     // Whether the pool waits for a device with this label.
     bool is_absent(const device::Label& label) const;
     // And whether it has the generation with which it left: it was attached nowhere since.

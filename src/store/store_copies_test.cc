@@ -215,6 +215,30 @@ TEST(StoreCopies, ALostDeviceIsKnownWhenItComesBackAlsoAfterARestart) {
     pool.expect_sound();
 }
 
+TEST(StoreCopies, ALostDeviceThatIsForgottenIsAStrangerAlsoAfterARestart) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto one = pool.make_file("/one", 150'000);
+    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
+    const auto name = (*pool->device(gone))->name();
+    EXPECT_EQ(pool->forget_device(name).error().code(), Code::NotFound);
+    lose_device(pool, gone);
+    pool.forget(name);
+    const auto lost = pool->all_lost().size();
+    ASSERT_TRUE(pool->forget_device(name).ok());
+    EXPECT_EQ(pool->forget_device(name).error().code(), Code::NotFound);
+    pool.reopen();
+    EXPECT_TRUE(pool->absent_devices().empty());
+    EXPECT_EQ(pool->all_lost().size(), lost);
+    device::DeviceSpec spec;
+    spec.kind = device::DeviceKind::Dir;
+    spec.path = pool.directory() / name;
+    auto opened = device::Device::open(spec);
+    ASSERT_TRUE(opened.ok()) << opened.error().message();
+    EXPECT_EQ(pool->rejoin_device(DevicePtr(std::move(*opened))).error().code(), Code::NotFound);
+    pool.expect_sound();
+}
+
 TEST(StoreCopies, ALostDeviceComesBackWithoutAFileThatWasRemovedFromTheMiddleOfASegment) {
     TestPool pool;
     pool.create(2, kShape);

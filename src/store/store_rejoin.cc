@@ -141,6 +141,16 @@ Status Store::forget_absent_parts(std::span<const Extent> punched) {
     return append_and_apply_locked(change);
 }
 
+Status Store::forget_device(const std::string& name) {
+    MutexLock lock(mutex_);
+    Change change;
+    for (const auto& [id, absent] : state_->absent())
+        if (absent.name == name) change.operations.push_back(op::ForgetAbsent{id});
+    if (change.operations.empty())
+        return Error(Code::NotFound, "no device " + name + " is lost; see: refault device list");
+    return commit_locked(change);
+}
+
 bool Store::is_absent(const device::Label& label) const {
     MutexLock lock(mutex_);
     const auto* absent = state_->absent(label.id);
