@@ -218,10 +218,14 @@ TEST(Hostile, FloodsOfDescriptorsAreClosedAndEndTheSession) {
         RawClient session(daemon.socket());
         ASSERT_TRUE(session.say_hello());
         // A kernel that can refuses to send them.
-        if (session.send(question, flood)) EXPECT_TRUE(session.is_hung_up_on());
+        if (session.send(question, flood)) {
+            EXPECT_TRUE(session.is_hung_up_on());
+        }
         RawClient pager(daemon.socket());
         ASSERT_TRUE(pager.say_hello());
-        if (pager.send_to_pager(wire::Fetch{0}, flood)) EXPECT_TRUE(pager.is_hung_up_on());
+        if (pager.send_to_pager(wire::Fetch{0}, flood)) {
+            EXPECT_TRUE(pager.is_hung_up_on());
+        }
     }
     daemon.expect_refused("two descriptors");
     daemon.expect_refused("descriptors where none belong");
