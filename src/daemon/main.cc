@@ -13,6 +13,7 @@
 #include "daemon/control_api.h"
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
+#include "daemon/journal.h"
 #include "daemon/run_dir.h"
 #include "daemon/syscall_filter.h"
 #include "sys/group.h"
@@ -63,6 +64,7 @@ Status drop_rights(const Options& options) {
 }
 
 int run(const Options& options) {
+    refault::daemon::log_to_journal();
     // All threads inherit the mask: signals are taken here and nowhere else.
     sigset_t signals;
     ::sigemptyset(&signals);
@@ -108,12 +110,15 @@ int run(const Options& options) {
             return fail(opened.error());
     if (auto probe = refault::sys::create_userfaultfd(); !probe)
         refault::base::log_line(LogLevel::Warning, probe.error().message());
+    const auto journal = refault::daemon::follow_in_journal(events);
     std::printf("refaultd: ready at %s\n", options.run_dir.c_str());
     std::fflush(stdout);
+    refault::daemon::tell_manager("READY=1\nSTATUS=Ready at " + options.run_dir);
 
     int signal_no = 0;
     while (::sigwait(&signals, &signal_no) != 0) {
     }
+    refault::daemon::tell_manager("STOPPING=1\nSTATUS=Closing the pool");
     refault::base::log_line(LogLevel::Info, "ending");
     refault::base::discard(api.close_pool(), "there may be none");
     return 0;
