@@ -11,6 +11,7 @@ pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 pkg_check_modules(FUSE3 REQUIRED IMPORTED_TARGET fuse3)
 pkg_check_modules(CAPNG REQUIRED IMPORTED_TARGET libcap-ng)
 pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
 pkg_check_modules(TOML REQUIRED IMPORTED_TARGET tomlplusplus)
 
 # The compiled cpp-httplib, not the header alone. Its flags change the layout of its classes (CPPHTTPLIB_OPENSSL_SUPPORT

@@ -400,8 +400,7 @@ TEST_P(DaemonDeathDuring, ItIsFinishedOrUndone) {
     EXPECT_TRUE(eventually([&] { return is_idle(*pool_); }));
     for (int round = 0; round < 4; ++round) {
         std::thread operation([&] { GetParam().begin(*pool_, round); });
-        // No wait for anything: a moment like any other.
-        std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
+        writers.let_run(random() % 40);
         pool_->daemon().kill();
         operation.join();
         start_again();

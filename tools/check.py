@@ -28,6 +28,7 @@ EXTERNAL = {
     "CLI/": "CLI11::CLI11",
     "toml++/": "PkgConfig::TOML",
     "cap-ng.h": "PkgConfig::CAPNG",
+    "systemd/": "PkgConfig::SYSTEMD",
     "seccomp.h": "PkgConfig::SECCOMP",
     "isa-l": "PkgConfig::ISAL",
     "fuse3/": "PkgConfig::FUSE3",

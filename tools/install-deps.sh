@@ -10,6 +10,7 @@ packages=(
     libssl-dev                                      # signatures of tickets
     libcpp-httplib-dev nlohmann-json3-dev libcli11-dev  # control interface and command line
     libcap-ng-dev libseccomp-dev                    # rights that the daemon drops
+    libsystemd-dev                                  # the journal; telling the manager that the daemon is ready
     libtomlplusplus-dev                             # the daemon's configuration file
     libfuse3-dev fuse3                              # the mount, also for ordinary users
     libgtest-dev libgmock-dev curl                  # tests

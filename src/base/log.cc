@@ -4,12 +4,22 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <string>
 
 namespace refault::base {
 
+namespace {
+std::atomic<LogWriter> log_writer{nullptr};
+}  // namespace
+
+void set_log_writer(LogWriter writer) noexcept {
+    log_writer.store(writer);
+}
+
 void log_line(LogLevel level, std::string_view text) noexcept {
+    if (const auto writer = log_writer.load(); writer != nullptr && writer(level, text)) return;
     std::string line;
     // Set by systemd where the output goes to the journal.
     if (::getenv("JOURNAL_STREAM") != nullptr)

@@ -19,6 +19,7 @@
 #include "daemon/control_server.h"
 #include "daemon/event_log.h"
 #include "daemon/hand_over.h"
+#include "daemon/journal.h"
 #include "daemon/run_dir.h"
 #include "daemon/syscall_filter.h"
 #include "sys/group.h"
@@ -138,6 +139,7 @@ void wait_for_the_end(const sigset_t& signals, UpgradeDesk& desk,
 }
 
 int run(const Options& options) {
+    refault::daemon::log_to_journal();
     // All threads inherit the mask.
     const auto signals = block_signals();
     raise_descriptor_limit();
@@ -189,12 +191,15 @@ int run(const Options& options) {
         log_line(LogLevel::Warning, probe.error().message());
     if (!control->tcp_address().empty())
         std::printf("refaultd: control API by TCP at %s\n", control->tcp_address().c_str());
+    const auto journal = refault::daemon::follow_in_journal(events);
     std::printf("refaultd: ready at %s\n", options.run_dir.c_str());
     std::fflush(stdout);
+    refault::daemon::tell_manager("READY=1\nSTATUS=Ready at " + options.run_dir);
 
     wait_for_the_end(signals, desk, [&](const Successor& successor) {
         return upgrade(successor, options.arguments, *run_dir, api, control);
     });
+    refault::daemon::tell_manager("STOPPING=1\nSTATUS=Closing the pool");
     log_line(LogLevel::Info, "ending");
     refault::base::discard(api.close_pool(), "there may be none");
     return 0;

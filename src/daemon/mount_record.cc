@@ -1,6 +1,8 @@
 // Writing and reading mount.json.
 #include "daemon/mount_record.h"
 
+#include <fcntl.h>
+
 #include <cstdint>
 #include <span>
 
@@ -64,8 +66,15 @@ Status save_mount_record(const std::string& run_dir, const base::Uuid& pool,
     const auto text =
         Json{{"format", kFormat}, {"pool", pool.to_string()}, {"mount", to_json(*options)}}.dump() +
         "\n";
-    return sys::replace_file(directory->get(), kFile,
-                             {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    // Under another name first: a daemon that dies here leaves no half of a record. The run
+    // directory does not outlive the machine, so nothing is synced.
+    const std::string fresh = std::string(kFile) + ".new";
+    const auto file =
+        sys::open_at(directory->get(), fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+    if (!file) return file.error();
+    RETURN_IF_ERROR(sys::write_fully(
+        file->get(), 0, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}));
+    return sys::rename_file(directory->get(), fresh, kFile);
 }
 
 Result<std::optional<MountOptions>> load_mount_record(const std::string& run_dir,
