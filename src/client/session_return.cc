@@ -67,6 +67,10 @@ bool Session::wait_for_return(std::uint64_t daemon) {
 
 // A daemon that is there still and has dropped this pager alone is not come back to.
 bool Session::come_back() {
+    {
+        MutexLock lock(link_mutex_);
+        if (has_ended_) return false;  // it was this side that hung up
+    }
     pollfd hang_up{channel_.get(), POLLRDHUP, 0};
     bool may_return = ::poll(&hang_up, 1, kHangUpMs) > 0;
     if (may_return)
