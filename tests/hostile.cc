@@ -126,7 +126,8 @@ void Besieged::expect_refused(const std::string& reason) {
 }
 
 std::uint64_t Besieged::refused(const std::string& channel, const std::string& word) {
-    for (const auto& one : pool_.get("/v1/limits")["refused"])
+    const auto limits = pool_.get("/v1/limits");
+    for (const auto& one : limits["refused"])
         if (one.value("channel", "") == channel && one.value("reason", "") == word)
             return one.value("count", std::uint64_t{0});
     return 0;

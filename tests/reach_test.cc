@@ -130,6 +130,9 @@ TEST_F(Reach, KeptDescriptorsShowNothingButTheFile) {
             if (count_bytes(fd.get(), 'S') != 0) ::_exit(5);
         ::_exit(0);
     }
+    // So that its end is seen here, whatever it did.
+    ::close(ready[1]);
+    ::close(release[0]);
     char byte = 0;
     EXPECT_EQ(::read(ready[0], &byte, 1), 1);
     EXPECT_EQ(as_user(kAlice,
@@ -140,12 +143,12 @@ TEST_F(Reach, KeptDescriptorsShowNothingButTheFile) {
                           return create("/after", 0600, 'S', 40u << 20);
                       }),
               0);
-    EXPECT_EQ(::write(release[1], "g", 1), 1);
+    (void)!::write(release[1], "g", 1);
     int status = 0;
     ::waitpid(bob, &status, 0);
     EXPECT_TRUE(WIFEXITED(status)) << status;
     EXPECT_EQ(WEXITSTATUS(status), 0);
-    for (const int fd : {ready[0], ready[1], release[0], release[1]}) ::close(fd);
+    for (const int fd : {ready[0], release[1]}) ::close(fd);
 }
 
 // Removed, cut off, punched: what another user or the same one gets of it is zeros.
@@ -198,6 +201,9 @@ TEST_F(Reach, AKeptWritableDescriptorReachesNoFileThatComesAfter) {
         (void)!::read(release[0], &byte, 1);
         ::_exit(0);
     }
+    // So that its end is seen here, whatever it did.
+    ::close(ready[1]);
+    ::close(release[0]);
     char byte = 0;
     EXPECT_EQ(::read(ready[0], &byte, 1), 1);
     ASSERT_EQ(as_user(kAlice,
@@ -206,18 +212,18 @@ TEST_F(Reach, AKeptWritableDescriptorReachesNoFileThatComesAfter) {
                           return unlink("/theirs");
                       }),
               0);
-    EXPECT_EQ(::write(release[1], "g", 1), 1);
+    (void)!::write(release[1], "g", 1);
     EXPECT_EQ(::read(ready[0], &byte, 1), 1);
     // Zeros again, although he has written wherever he could.
     EXPECT_EQ(as_user(kAlice, [&] { return create("/later", 0600, 'L', 20u << 20); }), 0);
     auto bytes = pool_->control().get_bytes("/v1/files/data?path=/private");
     ASSERT_TRUE(bytes);
     EXPECT_EQ(*bytes, std::string(kBytes, 'S'));
-    EXPECT_EQ(::write(release[1], "g", 1), 1);
+    (void)!::write(release[1], "g", 1);
     int status = 0;
     ::waitpid(bob, &status, 0);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-    for (const int fd : {ready[0], ready[1], release[0], release[1]}) ::close(fd);
+    for (const int fd : {ready[0], release[1]}) ::close(fd);
 }
 
 TEST_F(Reach, AReadOnlyDescriptorBecomesNoWritableOne) {

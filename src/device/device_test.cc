@@ -268,13 +268,13 @@ TEST(Device, ABadLabelIsAnErrorWhateverItIs) {
     fs::resize_file(label, 1ull << 40);
     try_both(Code::Corrupt, "too large");
     fs::create_directory(label);
-    try_both(Code::Corrupt, "not a regular file");
+    try_both(Code::Denied, "no regular file");
     // A pipe would keep an ordinary open waiting for ever.
     ASSERT_EQ(::mkfifo(label.c_str(), 0600), 0);
-    try_both(Code::Corrupt, "not a regular file");
+    try_both(Code::Denied, "no regular file");
     put(home.file("elsewhere"), "x");
     fs::create_symlink(home.file("elsewhere"), label);
-    try_both(Code::Invalid, "label");
+    try_both(Code::Denied, "symbolic link");
 }
 
 TEST(Device, ALabelOfANewerVersionIsRefusedAndKept) {
