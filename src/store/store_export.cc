@@ -208,7 +208,13 @@ Status Store::export_devices(const DeviceSet& devices, const std::string& pool_n
         if (!done) {
             for (const auto& [id, label] : old_labels) {
                 failed_devices_.erase(id);
-                base::discard(devices_.at(id)->write_label(label), "the first error is told");
+                auto& device = *devices_.at(id);
+                const auto listed = device.label().metadata_segments;
+                if (!device.write_label(label)) continue;  // the first error is told
+                for (const auto segment : listed)
+                    base::discard(
+                        device.release_segment(segment, device::DurableWrite::LogSegmentRemove),
+                        "a file that stays is removed at the next open");
             }
             return done;
         }
