@@ -19,12 +19,14 @@ fi
 
 scratch=$(mktemp -d)
 daemon=
+listener=
 finish() {
     local status=$?
     if [[ -n $daemon ]]; then
         kill "$daemon" 2> /dev/null || true
         wait "$daemon" 2> /dev/null || true
     fi
+    if [[ -n $listener ]]; then kill "$listener" || true; fi
     if [[ $status -ne 0 && -e $scratch/root/tmp/daemon.log ]]; then
         cat "$scratch/root/tmp/daemon.log"
     fi
@@ -68,7 +70,31 @@ fi
 capabilities=$(sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' | sed 's/^CAP_/+/' | tr 'A-Z\n' 'a-z,')
 read -ra command <<< "$(sed -n 's/^ExecStart=//p' "$unit")"
 group=$(sed -n 's/^SupplementaryGroups=//p' "$unit")
-"${inside[@]}" setpriv --no-new-privs --bounding-set "-all,${capabilities%,}" --inh-caps -all \
+# Who takes messages for journald and for the service manager: each goes to a file.
+mkdir -p "$root/run/systemd/journal"
+python3 - "$root/run/systemd/journal/socket" "$root/run/notify" > "$scratch/messages" << 'PYTHON' &
+import os, select, socket, sys
+sockets = []
+for path in sys.argv[1:]:
+    sockets.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    sockets[-1].bind(path)
+print("listening", flush=True)
+while True:
+    for ready in select.select(sockets, [], [])[0]:
+        os.write(1, ready.recv(65536) + b"\n")
+PYTHON
+listener=$!
+heard() {
+    for _ in $(seq 100); do
+        grep -q "$1" "$scratch/messages" && return
+        sleep 0.1
+    done
+    fail "journald and the manager have not heard: $1"
+}
+heard listening
+: > "$root/tmp/daemon.log"
+stream=$(stat --format %d:%i "$root/tmp/daemon.log")
+"${inside[@]}" JOURNAL_STREAM="$stream" NOTIFY_SOCKET=/run/notify setpriv --no-new-privs --bounding-set "-all,${capabilities%,}" --inh-caps -all \
     --groups "$group" "${command[@]}" > "$root/tmp/daemon.log" 2>&1 &
 daemon=$!
 for _ in $(seq 100); do
@@ -84,6 +110,9 @@ in_root refault pool create p --device a=ram:64M --device b=ram:64M --device "d=
 head -c 3000000 /dev/urandom > "$root/tmp/bytes"
 in_root refault cp /tmp/bytes pool:/bytes > /dev/null
 in_root refault device pull a > /dev/null
+heard "^READY=1"
+heard "^REFAULT_EVENT=device-safe"
+heard "^REFAULT_DEVICE=a"
 in_root refault cat /bytes | cmp - "$root/tmp/bytes"
 if [[ -c /dev/fuse ]]; then
     in_root mount -t fuse.refault p /mnt
@@ -121,6 +150,8 @@ fi
 kill "$daemon"
 wait "$daemon" || fail "the daemon ended with $?"
 daemon=
+heard "^STOPPING=1"
+heard "^MESSAGE=ending"
 in_root dpkg --remove refault > /dev/null
 [[ -e $root/etc/refault/refaultd.conf && ! -e $root/usr/bin/refaultd ]] || fail "removed is not what it should be"
 in_root dpkg --purge refault > /dev/null 2>&1

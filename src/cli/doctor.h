@@ -68,6 +68,9 @@ struct DoctorFacts {
     std::string own_version = "0.1.0";
     std::optional<std::string> daemon_version;  // nothing: none answers
     std::string daemon_refusal;                 // one is there and does not answer as it should
+    bool is_daemon_root = true;
+    bool filters_system_calls = true;  // the daemon's
+    std::vector<std::string> daemon_capabilities;
 };
 
 // Looks at this machine. The daemon is asked at its control socket, if there is one.

@@ -167,9 +167,13 @@ void gather_run_dir_facts(DoctorFacts& facts) {
 void gather_daemon_facts(DoctorFacts& facts, const std::string& control_socket) {
     facts.own_version = base::kVersion;
     const auto status = ControlClient(control_socket).get("/v1/status");
-    if (status)
+    if (status) {
         facts.daemon_version = status->value("version", "");
-    else if (status.error().code() != base::Code::NotFound)
+        const auto rights = status->value("rights", Json::object());
+        facts.is_daemon_root = rights.value("user", 1) == 0;
+        facts.filters_system_calls = rights.value("filters_system_calls", false);
+        facts.daemon_capabilities = rights.value("capabilities", std::vector<std::string>());
+    } else if (status.error().code() != base::Code::NotFound)
         facts.daemon_refusal = status.error().message();
 }
 

@@ -167,6 +167,18 @@ Check check_daemon(const DoctorFacts& facts) {
             "restart the daemon with the version that is installed"};
 }
 
+// An ordinary user's daemon has no capabilities, and mounts only without a filter.
+Check check_daemon_rights(const DoctorFacts& facts) {
+    const std::string name = "daemon's rights";
+    const std::string found = std::to_string(facts.daemon_capabilities.size()) +
+                              " capabilities, system calls are " +
+                              (facts.filters_system_calls ? "filtered" : "not filtered");
+    if (!facts.is_daemon_root || facts.filters_system_calls)
+        return {name, CheckState::Ok, found, "", ""};
+    return {name, CheckState::Limited, found, "a fault in the daemon could be used for more",
+            "start it without --seccomp=off, on a kernel with CONFIG_SECCOMP_FILTER"};
+}
+
 }  // namespace
 
 std::vector<Check> judge_surroundings(const DoctorFacts& facts) {
@@ -177,6 +189,7 @@ std::vector<Check> judge_surroundings(const DoctorFacts& facts) {
          {check_ram(facts), check_huge_pages(facts), check_descriptors(facts),
           check_mappings(facts), check_proof(facts), check_run_dir(facts), check_daemon(facts)})
         checks.push_back(check);
+    if (facts.daemon_version) checks.push_back(check_daemon_rights(facts));
     return checks;
 }
 

@@ -165,6 +165,11 @@ TEST(Doctor, WhatIsEnoughIsNotComplainedOf) {
     EXPECT_EQ(of(facts, "run directory").state, CheckState::Ok);
     facts.daemon_version = facts.own_version;
     EXPECT_EQ(of(facts, "daemon").state, CheckState::Ok);
+    EXPECT_EQ(of(facts, "daemon's rights").state, CheckState::Ok);
+    facts.filters_system_calls = false;
+    EXPECT_EQ(of(facts, "daemon's rights").state, kLimited);
+    facts.is_daemon_root = false;
+    EXPECT_EQ(of(facts, "daemon's rights").state, CheckState::Ok);
     auto user = ordinary_user();
     user.dev_shm_huge = "always";
     EXPECT_EQ(of(user, "huge pages").state, CheckState::Ok);
