@@ -38,7 +38,7 @@ TEST(ClockJump, NothingWaitsLongerOrShorterForIt) {
     JumpingClock clock;
     Pool pool({"a=ram:64M", "b=ram:64M", "c=ram:64M"});
     make_file(pool, "/one", 1);
-    make_file(pool, "/two", 2);
+    make_file(pool, "/two", 2, /*rolls_back=*/true);
     Mapper one(pool, "/one", Mapper::Access::Write), two(pool, "/two", Mapper::Access::Write);
     ASSERT_EQ(one.store(0, 1, kFileBytes), "ok");
     ASSERT_EQ(two.store(0, 2, kFileBytes), "ok");
@@ -63,7 +63,7 @@ TEST(ClockJump, NothingWaitsLongerOrShorterForIt) {
     clock.jump_to(-kTenYears);
     overwrite(pool, "/two", 0, 3);
     const auto then = pool.get("/v1/files/stat?path=/two").value("modified_ns", std::uint64_t{0});
-    if (modified != 0) EXPECT_LT(then, modified);
+    EXPECT_LT(then, modified);
     pool.expect_sound();
 }
 

@@ -11,16 +11,17 @@
 namespace refault::tests {
 namespace {
 
-std::uint64_t address_space_of(pid_t pid) {
-    std::ifstream sizes("/proc/" + std::to_string(pid) + "/statm");
-    std::uint64_t pages = 0;
-    sizes >> pages;
-    return pages * kPage;
+// Private memory that may be written. RLIMIT_AS would count what the heap's arenas have reserved.
+std::uint64_t data_of(pid_t pid) {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("VmData:")) return std::stoull(line.substr(7)) * 1024;
+    return 0;
 }
 
 void limit_memory(pid_t pid, std::uint64_t more_bytes) {
-    const rlimit limit{address_space_of(pid) + more_bytes, RLIM_INFINITY};
-    ASSERT_EQ(::prlimit(pid, RLIMIT_AS, &limit, nullptr), 0);
+    const rlimit limit{data_of(pid) + more_bytes, RLIM_INFINITY};
+    ASSERT_EQ(::prlimit(pid, RLIMIT_DATA, &limit, nullptr), 0);
 }
 
 TEST(OutOfMemory, IsARefusalOrADeathAndNeverWrongData) {
@@ -64,7 +65,8 @@ TEST(OutOfMemory, IsARefusalOrADeathAndNeverWrongData) {
         pool.expect_sound();
     }
     EXPECT_GT(refused, 0) << "the limit is not felt";
-    std::cout << refused << " refused, " << deaths << " deaths, " << made << " files\n";
+    std::cout << "out of memory: " << refused << " refused, " << deaths << " deaths, " << made
+              << " files\n";
 }
 
 }  // namespace
