@@ -359,6 +359,16 @@ std::optional<Verdict> FailureService::judge(const WaitingFault& waiting) {
     return Verdict{fault.ticket, *answer, touched->addresses.begin(), touched->addresses.length()};
 }
 
+// A touch of a hole takes memory from the filesystem under the device. Where that is full, to try
+// again would be SIGBUS for ever.
+static bool has_room(store::Store& store, base::InodeNo inode, base::FileRange page) {
+    const auto layout = store.lock_layout_until(inode, store::Store::LayoutUse::Change,
+                                                steady_clock::now() + kFaultInterval);
+    if (!layout) return true;  // it moves: the next touch tells
+    const auto given = store.populate(inode, page);
+    return given || given.error().code() != Code::NoSpace;
+}
+
 std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,
                                                    const session::Registry::Touched& touched) {
     if (touched.lags && !touched.is_beyond) return std::nullopt;
@@ -372,7 +382,9 @@ std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,
     if (touched.is_suspended) return Answer::Stale;
     if (touched.is_beyond || at == extents.end()) return Answer::BeyondEnd;
     if (examine(at->device)) return std::nullopt;
-    if (waiting.rounds > 0) return Answer::Retry;
+    // Without room the program has the kernel's own signal, as for an access beyond the end.
+    if (waiting.rounds > 0)
+        return has_room(store_, touched.inode, touched.page) ? Answer::Retry : Answer::BeyondEnd;
     // A client may say what it likes: poison is what the daemon cannot read either.
     if (waiting.fault.is_poison && !unreadable_pages(at->device, at->device_range()).empty())
         handle(Failure{at->device, at->device_range(), FailureKind::Poison});
