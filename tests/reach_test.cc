@@ -132,7 +132,6 @@ TEST_F(Reach, KeptDescriptorsShowNothingButTheFile) {
     }
     // So that its end is seen here, whatever it did.
     ::close(ready[1]);
-    ::close(release[0]);
     char byte = 0;
     EXPECT_EQ(::read(ready[0], &byte, 1), 1);
     EXPECT_EQ(as_user(kAlice,
@@ -148,7 +147,7 @@ TEST_F(Reach, KeptDescriptorsShowNothingButTheFile) {
     ::waitpid(bob, &status, 0);
     EXPECT_TRUE(WIFEXITED(status)) << status;
     EXPECT_EQ(WEXITSTATUS(status), 0);
-    for (const int fd : {ready[0], release[1]}) ::close(fd);
+    for (const int fd : {ready[0], release[0], release[1]}) ::close(fd);
 }
 
 // Removed, cut off, punched: what another user or the same one gets of it is zeros.
@@ -203,7 +202,6 @@ TEST_F(Reach, AKeptWritableDescriptorReachesNoFileThatComesAfter) {
     }
     // So that its end is seen here, whatever it did.
     ::close(ready[1]);
-    ::close(release[0]);
     char byte = 0;
     EXPECT_EQ(::read(ready[0], &byte, 1), 1);
     ASSERT_EQ(as_user(kAlice,
@@ -223,7 +221,7 @@ TEST_F(Reach, AKeptWritableDescriptorReachesNoFileThatComesAfter) {
     int status = 0;
     ::waitpid(bob, &status, 0);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-    for (const int fd : {ready[0], release[1]}) ::close(fd);
+    for (const int fd : {ready[0], release[0], release[1]}) ::close(fd);
 }
 
 TEST_F(Reach, AReadOnlyDescriptorBecomesNoWritableOne) {
