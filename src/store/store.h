@@ -66,10 +66,11 @@ class Store {
                                                  std::vector<DevicePtr> devices, const Cred& owner);
     // Opens a pool from its members (Device::open). Takes the longest valid history that any of
     // them has, removes segment files that no history owns, punches what is free, and writes a
-    // fresh checkpoint on the metadata devices. Where none has room for that, nothing can be
-    // changed until a device was added. NotFound names members that are missing; Corrupt when no
-    // member has a readable history. allow_missing: members that are not given are taken for lost;
-    // what has another copy goes on from that, the rest is recorded as lost until they come back.
+    // fresh checkpoint on the metadata devices; where none has room for that, all can be read and
+    // nothing changed until a device was added. NotFound names members that are missing; Corrupt
+    // when no member has a readable history.
+    // allow_missing: members that are not given are taken for lost; what has another copy goes on
+    // from that, the rest is recorded as lost until they come back.
     // LeftOvers::Keep: programs of an earlier daemon may map what that has left: files without
     // names, and files of segments that have no owner any more. They stay until clear_left_overs().
     enum class LeftOvers { Clear, Keep };

@@ -30,7 +30,7 @@ store::DevicePtr Recording::make_device(const std::string& directory) {
     std::filesystem::create_directory(home_.path() / directory);
     auto made = Device::create(spec(directory), *base::Uuid::random(), trace_of(directory));
     EXPECT_TRUE(made.ok()) << (made ? "" : made.error().message());
-    return std::move(*made);
+    return made ? store::DevicePtr(std::move(*made)) : nullptr;
 }
 
 store::DevicePtr Recording::open_device(const std::string& directory) {
