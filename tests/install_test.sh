@@ -36,7 +36,7 @@ readelf -d "$(find "$prefix/root" -name 'librefault.so' | head -n 1)" | grep NEE
 }
 # What is installed runs: a program of the examples loses a page and goes on.
 export REFAULT_RUN_DIR=$prefix/run
-find_installed() { find "$prefix/root" -name "$1" -type f | head -n 1; }
+find_installed() { find "$prefix/root/bin" -name "$1" -type f | head -n 1; }
 "$(find_installed refaultd)" --create scratch --device a=ram:64M > "$prefix/daemon.log" 2>&1 &
 daemon=$!
 for _ in $(seq 100); do

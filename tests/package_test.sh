@@ -66,6 +66,29 @@ in_root dpkg --install /tmp/refault.deb > "$scratch/install.log" 2>&1 || { cat "
 unit=$root/usr/lib/systemd/system/refaultd.service
 if command -v systemd-analyze > /dev/null; then
     in_root systemd-analyze verify --man=no /usr/lib/systemd/system/refaultd.service || fail "systemd refuses the unit"
+    # What the daemon's own filter allows, the unit's allows as well.
+    python3 - "$unit" "$source/src/daemon/syscall_filter.cc" << 'PYTHON' || fail "the unit's filter is too narrow"
+import re, subprocess, sys
+listed = subprocess.run(["systemd-analyze", "syscall-filter"], capture_output=True, text=True, check=True).stdout
+sets = {}
+for line in listed.splitlines():
+    if line.startswith("@"):
+        members = sets.setdefault(line.strip(), [])
+    elif line.startswith("    ") and not line.strip().startswith("#"):
+        members.append(line.strip())
+def expanded(name):
+    return set().union(*map(expanded, sets[name])) if name in sets else {name}
+allowed = set()
+for words in re.findall(r"^SystemCallFilter=(.*)$", open(sys.argv[1]).read(), re.M):
+    named = set().union(*map(expanded, words.lstrip("~").split()))
+    allowed = allowed - named if words.startswith("~") else allowed | named
+filter = re.search(r"kAllowed = (.*?)\}\);", open(sys.argv[2]).read(), re.S).group(1)
+missing = set(re.findall(r'"(\w+)"', filter)) - allowed
+# Not known to every version of systemd.
+missing -= {"fchmodat2", "riscv_flush_icache"}
+if missing:
+    sys.exit("SystemCallFilter= lacks: " + " ".join(sorted(missing)))
+PYTHON
 fi
 capabilities=$(sed -n 's/^CapabilityBoundingSet=//p' "$unit" | tr ' ' '\n' | sed 's/^CAP_/+/' | tr 'A-Z\n' 'a-z,')
 read -ra command <<< "$(sed -n 's/^ExecStart=//p' "$unit")"
