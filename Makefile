@@ -22,7 +22,9 @@ asan: ## build and run every test with the address and undefined-behaviour sanit
 	@cmake --build --preset asan
 	@tools/run-tests.sh asan
 
-tsan: ## build and run the tests that have threads with the thread sanitizer
+tsan: ## build, and run the tests that the thread sanitizer can run
+	@cmake --preset tsan
+	@cmake --build --preset tsan
 	@tools/run-tests.sh tsan
 
 thread-safety: ## hold the code to what it says about its locks; needs clang

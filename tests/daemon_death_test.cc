@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -332,13 +333,18 @@ TEST_F(DaemonDeath, AtAnyMomentNoRecordIsLost) {
     pool_->expect_sound();
 }
 
-// One thing that a daemon does for an operator, killed in the middle of it: begun, and what must be
-// true of it when the next daemon has finished or undone it.
+// One thing that a daemon does for an operator, killed in the middle of it: what asks for it, and
+// what must be true of it when the next daemon has finished or undone it.
 struct UnderWay {
     const char* name;
-    void (*begin)(Pool& pool, int round);
+    std::function<void()> (*request)(Pool& pool, int round);
     void (*check)(Pool& pool, int round);
 };
+
+// The daemon may be gone before it answers.
+std::function<void()> posting(Pool& pool, const std::string& target, const Json& body) {
+    return [&pool, target, body] { (void)pool.control().post(target, body); };
+}
 
 bool is_idle(Pool& pool) {
     return !pool.get("/v1/resync").value("is_running", true) &&
@@ -349,41 +355,40 @@ std::uint64_t size_of(Pool& pool, const std::string& path) {
     return pool.get("/v1/files/stat?path=" + path).value("size_bytes", std::uint64_t{1});
 }
 
-void nothing(Pool&, int) {}
-
 constexpr std::uint64_t kSmall = 1 << 20, kLarge = 9 << 20;
 
 const UnderWay kUnderWay[] = {
     {"Resize",
      [](Pool& pool, int round) {
-         (void)pool.control().post(
-             "/v1/files/resize",
-             {{"path", "/resized"}, {"size_bytes", round % 2 == 0 ? kLarge : kSmall}});
+         return posting(pool, "/v1/files/resize",
+                        {{"path", "/resized"}, {"size_bytes", round % 2 == 0 ? kLarge : kSmall}});
      },
      [](Pool& pool, int) {
          const auto size = size_of(pool, "/resized");
          EXPECT_TRUE(size == kSmall || size == kLarge) << size;
      }},
-    {"Scrub", [](Pool& pool, int) { (void)pool.control().post("/v1/scrub", Json::object()); },
-     nothing},
+    {"Scrub", [](Pool& pool, int) { return posting(pool, "/v1/scrub", Json::object()); },
+     [](Pool&, int) {}},
     {"Copies",
      [](Pool& pool, int round) {
-         (void)pool.control().post("/v1/files/set",
-                                   {{"path", "/writer0"}, {"replicas", 2 + round % 2}});
+         return posting(pool, "/v1/files/set", {{"path", "/writer0"}, {"replicas", 2 + round % 2}});
      },
      [](Pool& pool, int) { EXPECT_TRUE(eventually([&] { return is_idle(pool); })); }},
     {"Repair",
      [](Pool& pool, int) {
          const auto place = place_of(pool, "/writer0", kSmall);
-         (void)pool.control().post("/v1/devices/" + place.device + "/fail",
-                                   {{"offset", place.offset}, {"length", 64 * kPage}});
+         return posting(pool, "/v1/devices/" + place.device + "/fail",
+                        {{"offset", place.offset}, {"length", 64 * kPage}});
      },
-     [](Pool& pool, int) { EXPECT_TRUE(pool.get("/v1/lost")["lost"].empty()); }},
+     [](Pool& pool, int) {
+         const auto lost = pool.get("/v1/lost");
+         EXPECT_TRUE(lost["lost"].empty()) << lost;
+     }},
     {"Detach",
      [](Pool& pool, int) {
-         (void)pool.control().post("/v1/detach", {{"devices", {"d"}}, {"timeout_ms", 1000}});
+         return posting(pool, "/v1/detach", {{"devices", {"d"}}, {"timeout_ms", 1000}});
      },
-     nothing},
+     [](Pool&, int) {}},
 };
 
 class DaemonDeathDuring : public DaemonDeath, public ::testing::WithParamInterface<UnderWay> {};
@@ -399,7 +404,7 @@ TEST_P(DaemonDeathDuring, ItIsFinishedOrUndone) {
         pool_->post("/v1/files/set", {{"path", path}, {"replicas", 2}, {"on_loss", "rollback"}});
     EXPECT_TRUE(eventually([&] { return is_idle(*pool_); }));
     for (int round = 0; round < 4; ++round) {
-        std::thread operation([&] { GetParam().begin(*pool_, round); });
+        std::thread operation(GetParam().request(*pool_, round));
         writers.let_run(random() % 40);
         pool_->daemon().kill();
         operation.join();
@@ -410,7 +415,7 @@ TEST_P(DaemonDeathDuring, ItIsFinishedOrUndone) {
         pool_->expect_sound();
     }
     // Nothing of it is in the way of what comes next.
-    GetParam().begin(*pool_, 0);
+    GetParam().request(*pool_, 0)();
     EXPECT_TRUE(eventually([&] { return is_idle(*pool_); }));
     writers.finish();
     pool_->expect_sound();

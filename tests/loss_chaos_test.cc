@@ -1,6 +1,7 @@
 // Memory that fails at random under programs that run, held against a model of what was promised
 // (loss_model.h). REFAULT_SEED replays a run, REFAULT_LOSS_STEPS sets its length,
-// REFAULT_LOSS_TRACE prints every step; tools/soak-loss.sh runs it for long.
+// REFAULT_LOSS_TRACE prints every step; tools/soak-loss.sh runs it for long, tools/soak.sh
+// all of it.
 #include "tests/loss_chaos.h"
 
 #include <cstdlib>

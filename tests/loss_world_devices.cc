@@ -47,6 +47,8 @@ void LossWorld::add_device() {
     const auto answer = pool_.get("/v1/devices");
     for (const auto& device : answer["devices"])
         if (device.value("state", "") != "removed") taken.insert(device.value("name", ""));
+    // A pull may have let go of one that was taken away.
+    for (const auto& [away, pages] : away_) taken.insert(away);
     std::string name;
     for (int i = 0; name.empty() || taken.contains(name); ++i) name = "d" + std::to_string(i);
     const auto spec = next_spec(name);

@@ -9,5 +9,10 @@ export LSAN_OPTIONS=suppressions=$PWD/tests/lsan_suppressions.txt:print_suppress
 # A lane that finds no tests must not pass as if it had run them.
 ctest --preset "$preset" --label-regex '^unit$' -j2 --no-tests=error
 if [[ -e tests/CMakeLists.txt ]]; then
-    ctest --preset "$preset" --label-exclude '^unit$' -j1 --no-tests=error
+    # ThreadSanitizer does not survive a jump out of a handler of SIGBUS: programs under test that lose memory are left out.
+    only=()
+    if [[ $preset == tsan ]]; then
+        only=(--tests-regex '^(Pull|Rogue|PoolTest|Mount/MountRandom)|DaemonDeath[.](Programs|AtAny)')
+    fi
+    ctest --preset "$preset" --label-exclude '^unit$' -j1 --no-tests=error "${only[@]}"
 fi

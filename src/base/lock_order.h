@@ -23,6 +23,7 @@ namespace refault::base {
     X(OpenInodes, "OpenInodes::mutex_")                      \
     X(Registry, "Registry::mutex_")                          \
     X(Store, "Store::mutex_")                                \
+    X(SlotMachine, "SlotMachine::mutex_")                    \
     /* the library's, which no thread of the daemon takes */ \
     X(ClientHandles, "rf_session::mutex")                    \
     X(ClientExchange, "Session::exchange_mutex_")            \

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "sys/group.h"
 
 namespace refault::daemon {
 
@@ -83,7 +84,7 @@ void add_rights_options(CLI::App& app, RightsOptions& options) {
 Result<ControlRights> take_rights(const RightsOptions& options) {
     ControlRights rights;
     if (!options.changing_group.empty()) {
-        const auto group = find_group(options.changing_group);
+        const auto group = sys::find_group(options.changing_group);
         if (!group) return group.error();
         rights.changing_group = *group;
     }

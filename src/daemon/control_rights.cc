@@ -2,12 +2,10 @@
 #include "daemon/control_rights.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <vector>
 
 #include "sys/file.h"
@@ -48,19 +46,6 @@ bool is_same_secret(std::string_view expected, std::string_view given) noexcept 
             difference | (static_cast<unsigned char>(own) ^ static_cast<unsigned char>(given[i]));
     }
     return difference == 0;
-}
-
-Result<gid_t> find_group(const std::string& name) {
-    gid_t number = 0;
-    const auto [end, failure] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (failure == std::errc{} && end == name.data() + name.size()) return number;
-    std::vector<char> buffer(65536);
-    struct group entry {};
-    struct group* found = nullptr;
-    if (::getgrnam_r(name.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 ||
-        found == nullptr)
-        return Error(Code::NotFound, "there is no group " + name + "; make it with: groupadd");
-    return found->gr_gid;
 }
 
 Result<std::string> read_token(const std::string& path) {

@@ -30,8 +30,6 @@ struct ControlRights {
     Role of_header(std::string_view authorization) const;
 };
 
-// The group's number, also by its name.
-base::Result<gid_t> find_group(const std::string& name);
 // A token of at least 16 characters, the first line of a file that is nobody's but this user's.
 base::Result<std::string> read_token(const std::string& path);
 // Takes as long whichever characters differ.

@@ -46,7 +46,7 @@ class SlotMachine {
     base::Status show_locked(SlotState state) REQUIRES(mutex_);
 
     const std::unique_ptr<Slot> slot_;
-    mutable base::Mutex mutex_;
+    mutable base::Mutex mutex_{base::LockRank::SlotMachine};
     SlotState state_ GUARDED_BY(mutex_) = SlotState::InService;
 };
 

@@ -1,4 +1,4 @@
-// getgrnam_r(3), getgroups(2), setgroups(2), lchown(2).
+// getgrnam_r(3), getgroups(2), setgroups(2).
 #include "sys/group.h"
 
 #include <grp.h>
@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <vector>
 
 namespace refault::sys {
@@ -15,9 +16,10 @@ using base::Error;
 using base::Result;
 using base::sys_error;
 
-namespace {
-
 Result<gid_t> find_group(const std::string& name) {
+    gid_t number = 0;
+    const auto [end, failed] = std::from_chars(name.data(), name.data() + name.size(), number);
+    if (failed == std::errc{} && end == name.data() + name.size()) return number;
     std::vector<char> room(16 * 1024);
     group entry{};
     group* found = nullptr;
@@ -36,8 +38,6 @@ Result<gid_t> find_group(const std::string& name) {
     return found->gr_gid;
 }
 
-}  // namespace
-
 Result<gid_t> join_group(const std::string& name) {
     const auto gid = find_group(name);
     if (!gid) return gid;
@@ -52,12 +52,6 @@ Result<gid_t> join_group(const std::string& name) {
         return sys_error("this user is no member of the group '" + name +
                          "' and has no right to become one");
     return gid;
-}
-
-base::Status set_group(const std::string& path, gid_t group) {
-    if (::lchown(path.c_str(), static_cast<uid_t>(-1), group) != 0)
-        return sys_error("give " + path + " to group " + std::to_string(group));
-    return {};
 }
 
 }  // namespace refault::sys
