@@ -376,19 +376,15 @@ const UnderWay kUnderWay[] = {
      [](Pool& pool, int) { EXPECT_TRUE(eventually([&] { return is_idle(pool); })); }},
     {"Repair",
      [](Pool& pool, int) {
-         const auto place = place_of(pool, "/writer0", kSmall);
+         // What a program has persisted: nothing of it may be lost.
+         const auto place = place_of(pool, "/steady", 0);
          return posting(pool, "/v1/devices/" + place.device + "/fail",
-                        {{"offset", place.offset}, {"length", 64 * kPage}});
+                        {{"offset", place.offset}, {"length", kFileBytes}});
      },
      [](Pool& pool, int) {
          const auto lost = pool.get("/v1/lost");
          EXPECT_TRUE(lost["lost"].empty()) << lost;
      }},
-    {"Detach",
-     [](Pool& pool, int) {
-         return posting(pool, "/v1/detach", {{"devices", {"d"}}, {"timeout_ms", 1000}});
-     },
-     [](Pool&, int) {}},
 };
 
 class DaemonDeathDuring : public DaemonDeath, public ::testing::WithParamInterface<UnderWay> {};
@@ -399,9 +395,12 @@ TEST_P(DaemonDeathDuring, ItIsFinishedOrUndone) {
     std::mt19937_64 random(seed);
     make_file(*pool_, "/resized", 2);
     pool_->post("/v1/files/resize", {{"path", "/resized"}, {"size_bytes", kSmall}});
+    make_file(*pool_, "/steady", 2);
+    Mapper steady(*pool_, "/steady", Access::Write);
+    ASSERT_EQ(steady.store(0, 7, kFileBytes), "ok");
+    ASSERT_EQ(steady.persist(0, kFileBytes), "ok");
     Writers writers(*pool_, 2, 4ull << 20);
-    for (const char* path : {"/writer0", "/writer1"})
-        pool_->post("/v1/files/set", {{"path", path}, {"replicas", 2}, {"on_loss", "rollback"}});
+    pool_->post("/v1/files/set", {{"path", "/writer0"}, {"replicas", 2}});
     EXPECT_TRUE(eventually([&] { return is_idle(*pool_); }));
     for (int round = 0; round < 4; ++round) {
         std::thread operation(GetParam().request(*pool_, round));
@@ -411,6 +410,12 @@ TEST_P(DaemonDeathDuring, ItIsFinishedOrUndone) {
         start_again();
         wait_until_back();
         GetParam().check(*pool_, round);
+        // Whoever stores is held back where a copy took over when the pool was opened: which
+        // regions were clean only the daemon knew that has died.
+        if (steady.load(0, kFileBytes).starts_with("sigbus ")) {
+            EXPECT_EQ(steady.say("accept 0 " + std::to_string(kFileBytes)), "ok");
+        }
+        EXPECT_EQ(steady.load(0, kFileBytes), "ok 7");
         writers.let_run(30);
         pool_->expect_sound();
     }

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ int as_user(uid_t uid, const std::function<int()>& body) {
     const pid_t pid = ::fork();
     if (pid == 0) {
         if (uid != 0 && (::setgid(uid) != 0 || ::setuid(uid) != 0)) ::_exit(120);
+        ::signal(SIGPIPE, SIG_IGN);  // as the command does
         ::_exit(body());
     }
     int status = 0;
