@@ -91,13 +91,14 @@ void Session::refuse_touches() {
 }
 
 bool Session::wait_for_return(std::uint64_t daemon) {
-    MutexLock lock(link_mutex_);
-    while (daemon_ == daemon && !has_ended_) {
+    for (;;) {
         // The pager may have ended for a reason of its own.
-        if (mappings_.end_reason()) return false;
+        const bool has_pager_ended = mappings_.end_reason().has_value();
+        MutexLock lock(link_mutex_);
+        if (daemon_ != daemon || has_ended_) return !has_ended_;
+        if (has_pager_ended) return false;
         (void)link_changed_.wait_until(link_mutex_, steady_clock::now() + kLongestPause);
     }
-    return !has_ended_;
 }
 
 // A daemon that is there still and has dropped this pager alone is not come back to.

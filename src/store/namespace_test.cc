@@ -154,7 +154,9 @@ TEST_F(Namespace, WhatIsRemovedWhileItsLayoutIsLockedIsFreedAfterwards) {
         EXPECT_EQ(errno_of(pool->stat("/unlinked", ann)), ENOENT);
         EXPECT_EQ(taken(), all);
         // Others come and go for whom it is too late.
-        EXPECT_FALSE(pool->lock_layout_until(unlinked, Store::LayoutUse::Read, {}).ok());
+        std::thread([&] {
+            EXPECT_FALSE(pool->lock_layout_until(unlinked, Store::LayoutUse::Read, {}).ok());
+        }).join();
     }
     EXPECT_EQ(taken(), all - 2 * file);
     EXPECT_FALSE(pool->stat(unlinked).ok());
