@@ -72,7 +72,8 @@ void LossWorld::take_away(const std::string& device) {
     wait_for_yanks();
 }
 
-void LossWorld::bring_back(const std::string& device) {
+void LossWorld::bring_back(const std::string& name) {
+    const auto device = name;  // which may be the key that is erased
     note("bring " + device + " back");
     const auto path = directory(device);
     std::filesystem::rename(path + ".away", path);

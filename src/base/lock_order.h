@@ -10,25 +10,27 @@
 
 namespace refault::base {
 
-#define REFAULT_LOCK_ORDER(X)                                \
-    X(ControlChange, "ControlApi::change_mutex_")            \
-    X(Control, "ControlApi::mutex_")                         \
-    X(FailureWork, "FailureService::work_mutex_")            \
-    X(Pool, "Pool::mutex_")                                  \
-    X(Removals, "RemovalService::mutex_")                    \
-    X(MountChange, "MountService::change_mutex_")            \
-    X(AbsentClients, "AbsentClients::mutex_")                \
-    X(Layout, "layout lock of an inode")                     \
-    X(Mover, "Mover::mutex_")                                \
-    X(OpenInodes, "OpenInodes::mutex_")                      \
-    X(Registry, "Registry::mutex_")                          \
-    X(Store, "Store::mutex_")                                \
-    X(SlotMachine, "SlotMachine::mutex_")                    \
-    /* the library's, which no thread of the daemon takes */ \
-    X(ClientHandles, "rf_session::mutex")                    \
-    X(ClientExchange, "Session::exchange_mutex_")            \
-    X(ClientMappings, "MappingTable::mutex_")                \
-    X(ClientForkGate, "the gate of fork_gate.h")             \
+#define REFAULT_LOCK_ORDER(X)                                                                 \
+    X(ControlChange, "ControlApi::change_mutex_")                                             \
+    X(Control, "ControlApi::mutex_")                                                          \
+    X(FailureWork, "FailureService::work_mutex_")                                             \
+    X(Pool, "Pool::mutex_")                                                                   \
+    X(Removals, "RemovalService::mutex_")                                                     \
+    X(MountChange, "MountService::change_mutex_")                                             \
+    X(AbsentClients, "AbsentClients::mutex_")                                                 \
+    X(Layout, "layout lock of an inode")                                                      \
+    X(Mover, "Mover::mutex_")                                                                 \
+    X(OpenInodes, "OpenInodes::mutex_")                                                       \
+    X(Registry, "Registry::mutex_")                                                           \
+    X(Store, "Store::mutex_")                                                                 \
+    X(SlotMachine, "SlotMachine::mutex_")                                                     \
+    /* the library's, which no thread of the daemon takes */                                  \
+    X(ClientHandles, "rf_session::mutex")                                                     \
+    X(ClientExchange, "Session::exchange_mutex_")                                             \
+    /* held over touches of pool memory, whose SIGBUS handler looks into the mapping table */ \
+    X(ClientStripe, "a stripe of Mirrors")                                                    \
+    X(ClientMappings, "MappingTable::mutex_")                                                 \
+    X(ClientForkGate, "the gate of fork_gate.h")                                              \
     X(Leaf, "a leaf")
 
 enum class LockRank : std::uint8_t {

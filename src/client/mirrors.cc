@@ -137,7 +137,7 @@ Status Mirrors::persist(std::uint64_t offset, std::uint64_t length) {
                                         [](const auto& pages) { return pages.load() > 0; });
     for (auto at = offset; has_copies && at < end;) {
         const auto next = std::min(end, base::align_down(at, kChunkBytes) + kChunkBytes);
-        base::MutexLock lock(stripes_[at / kChunkBytes % kStripes]);
+        base::MutexLock lock(stripes_[at / kChunkBytes % kStripes].mutex);
         RETURN_IF_ERROR(persist_chunk(at, next));
         at = next;
     }

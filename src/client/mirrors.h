@@ -71,7 +71,10 @@ class Mirrors {
     Words stale_;
     std::atomic<std::uint64_t> withheld_pages_{0};  // lost or stale
     std::atomic<bool> needs_sync_{false};
-    std::array<base::Mutex, kStripes> stripes_;
+    struct Stripe {
+        base::Mutex mutex{base::LockRank::ClientStripe};
+    };
+    std::array<Stripe, kStripes> stripes_;
 };
 
 }  // namespace refault::client

@@ -54,12 +54,17 @@ void LossProof::watch(const device::Device& device, std::uint64_t record) {
 }
 
 void LossProof::forget(const std::string& directory, bool is_proven) {
-    MutexLock lock(mutex_);
-    std::erase_if(lost_, [&](const Lost& lost) {
-        if (lost.files.directory != directory) return false;
-        if (is_proven) book_.proven(lost.record);
-        return true;
-    });
+    std::vector<std::uint64_t> records;
+    {
+        MutexLock lock(mutex_);
+        std::erase_if(lost_, [&](const Lost& lost) {
+            if (lost.files.directory != directory) return false;
+            records.push_back(lost.record);
+            return true;
+        });
+    }
+    if (is_proven)
+        for (const auto record : records) book_.proven(record);
 }
 
 void LossProof::run() {
