@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "tests/daemon_death.h"
 #include "tests/loss_support.h"
 #include "tests/mapper_process.h"
 #include "tests/mount_support.h"
@@ -34,17 +35,6 @@ void upgrade(Pool& pool, const Json& body = Json::object()) {
     ASSERT_TRUE(eventually([&] { return upgrades(pool) == before + 1; }));
 }
 
-bool wait_until_back(Pool& pool) {
-    return eventually([&] {
-        const auto health = pool.control().get("/v1/status");
-        const auto list = pool.control().get("/v1/events/list");
-        if (!health || !list) return false;
-        for (const auto& event : (*list)["events"])
-            if (event["kind"] == "clients-back") return true;
-        return false;
-    });
-}
-
 class Upgrade : public ::testing::Test {
   protected:
     Pool pool_{{"a=ram:64M", "b=ram:64M", "c=ram:64M"}};
@@ -59,7 +49,7 @@ TEST_F(Upgrade, WritersGoOnAndRamStays) {
         upgrade(pool_);
         EXPECT_EQ(upgrades(pool_), round);
         EXPECT_EQ(pool_.get("/v1/status").value("pid", 0), pid);
-        EXPECT_TRUE(wait_until_back(pool_));
+        EXPECT_TRUE(are_clients_back(pool_));
         writers.let_run(50);
     }
     EXPECT_EQ(pool_.get("/v1/devices")["devices"].size(), 3u);
@@ -250,7 +240,7 @@ TEST_F(Upgrade, AClientThatIsStoppedKeepsItsFileOutOfTheCache) {
     ASSERT_EQ(client.store(0, 2), "ok");
     ASSERT_EQ(::pread(file.get(), &byte, 1, 0), 1);
     EXPECT_EQ(byte, 2) << "the cache shows what was";
-    EXPECT_TRUE(wait_until_back(pool_));
+    EXPECT_TRUE(are_clients_back(pool_));
     ASSERT_EQ(client.store(0, 3), "ok");
     ASSERT_EQ(::pread(file.get(), &byte, 1, 0), 1);
     EXPECT_EQ(byte, 3);
@@ -377,7 +367,7 @@ TEST_F(Crash, ASuccessorThatFailsIsADaemonThatDied) {
     ASSERT_EQ(client.store(0, 2), "ok");
     pool_->daemon().kill();
     start_again();
-    EXPECT_TRUE(wait_until_back(*pool_));
+    EXPECT_TRUE(are_clients_back(*pool_));
     EXPECT_EQ(client.load(0), "ok 2");
     EXPECT_TRUE(eventually([&] { return ::access((mount / "one").c_str(), R_OK) == 0; }));
     pool_->expect_sound();

@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 namespace refault::cli {
 
@@ -21,6 +22,12 @@ std::string printable(std::string_view text) {
         shown += escaped;
     }
     return shown;
+}
+
+std::string absolute_path(const std::string& path) {
+    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
+                                                           &std::free);
+    return real ? real.get() : path;
 }
 
 std::string all_paths(const Json& answer) {

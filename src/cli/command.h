@@ -38,6 +38,8 @@ struct Context {
 
 // A name from the pool as it may go to a terminal: control characters become \xNN.
 std::string printable(std::string_view text);
+// As the daemon knows it: absolute and without symbolic links; as it is when it is not there.
+std::string absolute_path(const std::string& path);
 // "path (also path, path)": every path of what the answer is about.
 std::string all_paths(const Json& answer);
 

@@ -23,12 +23,6 @@ struct UpgradeArguments {
     bool is_dry_run = false;
 };
 
-std::string absolute(const std::string& path) {
-    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
-                                                           &std::free);
-    return real ? real.get() : path;
-}
-
 // The new daemon says that it is one more; the old one, why it stays.
 base::Result<Json> wait_for_successor(const Context& context, std::uint64_t count_before) {
     const auto begin = steady_clock::now();
@@ -59,7 +53,7 @@ void show_plan(const Json& plan) {
 
 void upgrade(Context& context, const UpgradeArguments& arguments) {
     Json body{{"dry_run", arguments.is_dry_run}};
-    if (!arguments.program.empty()) body["program"] = absolute(arguments.program);
+    if (!arguments.program.empty()) body["program"] = absolute_path(arguments.program);
     const auto asked = context.client().post("/v1/upgrade", body);
     if (!asked || arguments.is_dry_run) return context.finish(asked, show_plan);
     const auto status = wait_for_successor(context, asked->value("upgrades", std::uint64_t{0}));

@@ -16,15 +16,8 @@ struct MountArguments {
     bool is_forced = false;
 };
 
-// As the daemon knows it: absolute and without symbolic links.
-std::string absolute(const std::string& path) {
-    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
-                                                           &std::free);
-    return real ? real.get() : path;
-}
-
 void mount(Context& context, const MountArguments& arguments) {
-    Json body{{"directory", absolute(arguments.places.back())}};
+    Json body{{"directory", absolute_path(arguments.places.back())}};
     if (arguments.places.size() > 1) body["pool"] = arguments.places.front();
     if (!arguments.options.empty()) body["options"] = arguments.options;
     auto mounted = context.client().post("/v1/mounts", body);
@@ -47,7 +40,7 @@ void mount(Context& context, const MountArguments& arguments) {
 
 // A mount whose daemon is gone cannot be asked for its path any more: the word is taken as it is.
 void umount(Context& context, const MountArguments& arguments) {
-    const auto directory = absolute(arguments.places.front());
+    const auto directory = absolute_path(arguments.places.front());
     context.finish(context.client().post(
                        "/v1/unmount", {{"directory", directory}, {"force", arguments.is_forced}}),
                    [](const Json&) {});

@@ -112,17 +112,19 @@ bool ControlApi::is_open(const Pool* pool) const {
     return pool_.get() == pool;
 }
 
-std::shared_ptr<Pool> ControlApi::shared(std::unique_ptr<Pool> pool) {
+void ControlApi::keep(std::unique_ptr<Pool> pool) {
     {
         MutexLock lock(mutex_);
         has_pool_in_use_ = true;
     }
-    return {pool.release(), [this](Pool* last) {
-                delete last;
-                MutexLock lock(mutex_);
-                has_pool_in_use_ = false;
-                released_.notify_all();
-            }};
+    std::shared_ptr<Pool> kept(pool.release(), [this](Pool* last) {
+        delete last;
+        MutexLock lock(mutex_);
+        has_pool_in_use_ = false;
+        released_.notify_all();
+    });
+    MutexLock lock(mutex_);
+    pool_ = std::move(kept);
 }
 
 Status ControlApi::create_pool(const std::string& name, const std::vector<std::string>& specs) {
@@ -136,9 +138,7 @@ Status ControlApi::create_pool(const std::string& name, const std::vector<std::s
     if (!parsed) return parsed.error();
     auto made = Pool::create(name, *parsed, options_, events_);
     if (!made) return made.error();
-    auto kept = shared(std::move(*made));
-    MutexLock lock(mutex_);
-    pool_ = std::move(kept);
+    keep(std::move(*made));
     return {};
 }
 
@@ -151,9 +151,7 @@ Status ControlApi::open_pool(const std::vector<std::string>& specs, bool is_degr
     if (!parsed) return parsed.error();
     auto opened = Pool::open(*parsed, options_, events_, is_degraded);
     if (!opened) return opened.error();
-    auto kept = shared(std::move(*opened));
-    MutexLock lock(mutex_);
-    pool_ = std::move(kept);
+    keep(std::move(*opened));
     return {};
 }
 

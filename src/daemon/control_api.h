@@ -89,7 +89,8 @@ class ControlApi {
     Status take_over(HandOver& handed_over);
 
   private:
-    std::shared_ptr<Pool> shared(std::unique_ptr<Pool> pool);
+    // It is the open pool from here on.
+    void keep(std::unique_ptr<Pool> pool);
     void add_pool_routes(std::map<std::string, Handler>& routes);
     void add_device_routes(std::map<std::string, Handler>& routes);
     void add_file_routes(std::map<std::string, Handler>& routes);

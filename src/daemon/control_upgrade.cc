@@ -80,9 +80,7 @@ Status ControlApi::take_over(HandOver& handed_over) {
     if (!handed_over.devices.empty()) {
         auto taken = Pool::take_over(handed_over, options_, events_);
         if (!taken) return taken.error();
-        auto kept = shared(std::move(*taken));
-        base::MutexLock lock(mutex_);
-        pool_ = std::move(kept);
+        keep(std::move(*taken));
     }
     // Last: who waits for the new daemon finds all of it.
     if (desk_ != nullptr) desk_->set_count(handed_over.upgrades);

@@ -89,6 +89,10 @@ void judge_metadata(const HealthFacts& facts, Health& health) {
 HealthFacts health_facts(Pool& pool) {
     HealthFacts facts;
     auto& store = pool.store();
+    // Before the devices: a copy that is gone because its device leaves is not missed.
+    const auto log = store.log_status();
+    facts.is_metadata_lost = log.is_lost;
+    facts.metadata_copies = log.good_copies;
     // A plan marks devices as leaving as well, for its own time and under the lock that all()
     // takes: who leaves without a request does so before and after it.
     std::set<std::string> leaving_before;
@@ -99,9 +103,6 @@ HealthFacts health_facts(Pool& pool) {
         if (device.is_member || device.is_lost)
             facts.devices.push_back(
                 {device.name, state_of(device, leaving_before, asked_to_leave)});
-    const auto log = store.log_status();
-    facts.is_metadata_lost = log.is_lost;
-    facts.metadata_copies = log.good_copies;
     std::set<base::InodeNo> lost_files;
     for (const auto& [inode, lost] : store.all_lost()) {
         facts.lost_bytes += lost.range.length();

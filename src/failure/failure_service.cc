@@ -48,6 +48,16 @@ std::optional<Entry> take_due(std::deque<Entry>& entries, steady_clock::time_poi
     return std::nullopt;
 }
 
+// A touch of a hole takes memory from the filesystem under the device. Where that is full, to try
+// again would be SIGBUS for ever.
+bool has_room(store::Store& store, base::InodeNo inode, base::FileRange page) {
+    const auto layout = store.lock_layout_until(inode, store::Store::LayoutUse::Change,
+                                                steady_clock::now() + kFaultInterval);
+    if (!layout) return true;  // it moves: the next touch tells
+    const auto given = store.populate(inode, page);
+    return given || given.error().code() != Code::NoSpace;
+}
+
 }  // namespace
 
 FailureService::FailureService(store::Store& store, session::Registry& registry, Recovery& recovery,
@@ -363,16 +373,6 @@ std::optional<Verdict> FailureService::judge(const WaitingFault& waiting) {
         book_.signalled(touched->inode, touched->page, waiting.session->cred().pid, fault.address,
                         *answer == Answer::Lost ? "lost" : "stale");
     return Verdict{fault.ticket, *answer, touched->addresses.begin(), touched->addresses.length()};
-}
-
-// A touch of a hole takes memory from the filesystem under the device. Where that is full, to try
-// again would be SIGBUS for ever.
-static bool has_room(store::Store& store, base::InodeNo inode, base::FileRange page) {
-    const auto layout = store.lock_layout_until(inode, store::Store::LayoutUse::Change,
-                                                steady_clock::now() + kFaultInterval);
-    if (!layout) return true;  // it moves: the next touch tells
-    const auto given = store.populate(inode, page);
-    return given || given.error().code() != Code::NoSpace;
 }
 
 std::optional<Answer> FailureService::judge_memory(const WaitingFault& waiting,

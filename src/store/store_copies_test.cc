@@ -1,5 +1,5 @@
-// Copies of files on their own, without programs: where they lie, what a lost device or page
-// leaves, and what comes back. The random test holds the store against the bytes that were written.
+// Copies of files on their own, without programs: where they lie, and what a lost device or page
+// leaves. The random test holds the store against the bytes that were written.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 
 #include "base/range_set.h"
 #include "store/lost_map.h"
-#include "store/test_pool.h"
+#include "store/test_loss.h"
 
 namespace refault::store {
 namespace {
@@ -15,8 +15,6 @@ namespace {
 using base::Code;
 using base::kPageBytes;
 using namespace testing;
-
-constexpr Shape kShape{64 * 1024, 32};
 
 // What the resync does, without programs.
 void make_copies(TestPool& pool, InodeNo inode) {
@@ -44,28 +42,6 @@ void make_copies(TestPool& pool, InodeNo inode) {
 void set_replicas(TestPool& pool, const std::string& path, std::uint32_t replicas) {
     const auto set = pool->set_redundancy(path, {replicas, std::nullopt}, root());
     ASSERT_TRUE(set.ok()) << set.error().message();
-}
-
-// What a surprise removal does, without programs.
-void lose_device(TestPool& pool, DeviceId id) {
-    pool->set_failed(id);
-    ASSERT_TRUE(pool->evacuate_metadata(id).ok());
-    std::vector<Move> dropped;
-    const auto capacity = (*pool->device(id))->capacity_bytes();
-    for (const auto& located : pool->locate(id, DeviceRange(0, capacity))) {
-        if (located.is_metadata) continue;
-        const Extent extent{located.inode,
-                            located.file_range.begin(),
-                            id,
-                            located.device_range.begin(),
-                            located.file_range.length(),
-                            located.replica};
-        ASSERT_TRUE(pool->drop_copies(std::span(&extent, 1), FailureKind::SurpriseRemoval).ok());
-        dropped.push_back({extent, {}, 0, {}, false});
-    }
-    ASSERT_TRUE(pool->release_moved(dropped).ok());
-    const auto removed = pool->remove_device(id);
-    ASSERT_TRUE(removed.ok()) << removed.error().message();
 }
 
 // All copies of every byte say the same.
@@ -189,111 +165,6 @@ TEST(StoreCopies, LosingADeviceLosesExactlyWhatHasNoOtherCopy) {
     EXPECT_EQ(bytes, std::vector<std::uint8_t>(4096, 5));
     pool.expect_sound();
     EXPECT_EQ(pool->absent_devices().size(), 1u);
-}
-
-TEST(StoreCopies, ALostDeviceIsKnownWhenItComesBackAlsoAfterARestart) {
-    TestPool pool;
-    pool.create(3, kShape);
-    const auto one = pool.make_file("/one", 150'000);
-    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
-    const auto name = (*pool->device(gone))->name();
-    lose_device(pool, gone);
-    pool.forget(name);
-    pool.reopen();
-    EXPECT_EQ(pool->absent_devices(), std::vector<std::string>{name});
-    device::DeviceSpec spec;
-    spec.kind = device::DeviceKind::Dir;
-    spec.path = pool.directory() / name;
-    auto opened = device::Device::open(spec);
-    ASSERT_TRUE(opened.ok()) << opened.error().message();
-    auto rejoined = pool->rejoin_device(DevicePtr(std::move(*opened)));
-    ASSERT_TRUE(rejoined.ok()) << rejoined.error().message();
-    EXPECT_FALSE(rejoined->restored.empty());
-    EXPECT_EQ(pool.content(one), TestPool::pattern(one, 150'000));
-    EXPECT_TRUE(pool->all_lost().empty());
-    EXPECT_TRUE(pool->absent_devices().empty());
-    pool.expect_sound();
-}
-
-TEST(StoreCopies, ALostDeviceThatIsForgottenIsAStrangerAlsoAfterARestart) {
-    TestPool pool;
-    pool.create(3, kShape);
-    const auto one = pool.make_file("/one", 150'000);
-    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
-    const auto name = (*pool->device(gone))->name();
-    EXPECT_EQ(pool->forget_device(name).error().code(), Code::NotFound);
-    lose_device(pool, gone);
-    pool.forget(name);
-    const auto lost = pool->all_lost().size();
-    ASSERT_TRUE(pool->forget_device(name).ok());
-    EXPECT_EQ(pool->forget_device(name).error().code(), Code::NotFound);
-    pool.reopen();
-    EXPECT_TRUE(pool->absent_devices().empty());
-    EXPECT_EQ(pool->all_lost().size(), lost);
-    device::DeviceSpec spec;
-    spec.kind = device::DeviceKind::Dir;
-    spec.path = pool.directory() / name;
-    auto opened = device::Device::open(spec);
-    ASSERT_TRUE(opened.ok()) << opened.error().message();
-    EXPECT_EQ(pool->rejoin_device(DevicePtr(std::move(*opened))).error().code(), Code::NotFound);
-    pool.expect_sound();
-}
-
-TEST(StoreCopies, ALostDeviceComesBackWithoutAFileThatWasRemovedFromTheMiddleOfASegment) {
-    TestPool pool;
-    pool.create(2, kShape);
-    // Small files of one user share segments.
-    std::vector<InodeNo> files;
-    for (int i = 0; i < 6; ++i) files.push_back(pool.make_file("/" + std::to_string(i), 8192));
-    const auto place = [&](InodeNo inode) { return pool->extents(inode, FileRange(0, 1)).front(); };
-    const auto gone = place(files[0]).device;
-    std::vector<std::size_t> here;
-    for (std::size_t i = 0; i < files.size(); ++i)
-        if (place(files[i]).device == gone &&
-            place(files[i]).device_offset / kShape.segment_bytes ==
-                place(files[0]).device_offset / kShape.segment_bytes)
-            here.push_back(i);
-    ASSERT_GE(here.size(), 2u);
-    const auto name = (*pool->device(gone))->name();
-    lose_device(pool, gone);
-    pool.forget(name);
-    ASSERT_TRUE(pool->unlink("/" + std::to_string(here[0]), testing::root()).ok());
-    device::DeviceSpec spec;
-    spec.kind = device::DeviceKind::Dir;
-    spec.path = pool.directory() / name;
-    auto opened = device::Device::open(spec);
-    ASSERT_TRUE(opened.ok()) << opened.error().message();
-    auto rejoined = pool->rejoin_device(DevicePtr(std::move(*opened)));
-    ASSERT_TRUE(rejoined.ok()) << rejoined.error().message();
-    const auto kept = files[here[1]];
-    EXPECT_EQ(pool.content(kept), TestPool::pattern(kept, 8192));
-    EXPECT_TRUE(pool->all_lost().empty());
-    pool.expect_sound();
-}
-
-TEST(StoreCopies, ALostDeviceThatIsGivenWhenThePoolIsOpenedStaysAsItLeft) {
-    TestPool pool;
-    pool.create(3, kShape);
-    const auto one = pool.make_file("/one", 150'000);
-    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
-    const auto name = (*pool->device(gone))->name();
-    device::DeviceSpec spec;
-    spec.kind = device::DeviceKind::Dir;
-    spec.path = pool.directory() / name;
-    const auto left = *device::Device::peek_label(spec);
-    lose_device(pool, gone);
-    for (int round = 0; round < 2; ++round) {
-        pool.reopen();
-        EXPECT_EQ(pool->absent_devices(), std::vector<std::string>{name});
-        const auto label = *device::Device::peek_label(spec);
-        EXPECT_EQ(label.state, device::LabelState::Member);
-        EXPECT_EQ(label.generation, left.generation);
-        pool.expect_sound();
-    }
-    auto opened = device::Device::open(spec);
-    ASSERT_TRUE(opened.ok()) << opened.error().message();
-    ASSERT_TRUE(pool->rejoin_device(DevicePtr(std::move(*opened))).ok());
-    EXPECT_EQ(pool.content(one), TestPool::pattern(one, 150'000));
 }
 
 TEST(StoreCopies, ABadPageIsLostUntilItIsHealed) {

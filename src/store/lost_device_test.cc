@@ -1,0 +1,99 @@
+// Devices that were lost: what they bring back, and what is made of them when they are given again.
+#include <gtest/gtest.h>
+
+#include "store/test_loss.h"
+
+namespace refault::store {
+namespace {
+
+using base::Code;
+using namespace testing;
+
+TEST(LostDevice, IsKnownWhenItComesBackAlsoAfterARestart) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto one = pool.make_file("/one", 150'000);
+    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
+    const auto name = (*pool->device(gone))->name();
+    lose_device(pool, gone);
+    pool.forget(name);
+    pool.reopen();
+    EXPECT_EQ(pool->absent_devices(), std::vector<std::string>{name});
+    const auto rejoined = rejoin(pool, name);
+    ASSERT_TRUE(rejoined.ok()) << rejoined.error().message();
+    EXPECT_FALSE(rejoined->restored.empty());
+    EXPECT_EQ(pool.content(one), TestPool::pattern(one, 150'000));
+    EXPECT_TRUE(pool->all_lost().empty());
+    EXPECT_TRUE(pool->absent_devices().empty());
+    pool.expect_sound();
+}
+
+TEST(LostDevice, ThatIsForgottenIsAStrangerAlsoAfterARestart) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto one = pool.make_file("/one", 150'000);
+    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
+    const auto name = (*pool->device(gone))->name();
+    EXPECT_EQ(pool->forget_device(name).error().code(), Code::NotFound);
+    lose_device(pool, gone);
+    pool.forget(name);
+    const auto lost = pool->all_lost().size();
+    ASSERT_TRUE(pool->forget_device(name).ok());
+    EXPECT_EQ(pool->forget_device(name).error().code(), Code::NotFound);
+    pool.reopen();
+    EXPECT_TRUE(pool->absent_devices().empty());
+    EXPECT_EQ(pool->all_lost().size(), lost);
+    EXPECT_EQ(rejoin(pool, name).error().code(), Code::NotFound);
+    pool.expect_sound();
+}
+
+TEST(LostDevice, ComesBackWithoutAFileThatWasRemovedFromTheMiddleOfASegment) {
+    TestPool pool;
+    pool.create(2, kShape);
+    // Small files of one user share segments.
+    std::vector<InodeNo> files;
+    for (int i = 0; i < 6; ++i) files.push_back(pool.make_file("/" + std::to_string(i), 8192));
+    const auto place = [&](InodeNo inode) { return pool->extents(inode, FileRange(0, 1)).front(); };
+    const auto gone = place(files[0]).device;
+    std::vector<std::size_t> here;
+    for (std::size_t i = 0; i < files.size(); ++i)
+        if (place(files[i]).device == gone &&
+            place(files[i]).device_offset / kShape.segment_bytes ==
+                place(files[0]).device_offset / kShape.segment_bytes)
+            here.push_back(i);
+    ASSERT_GE(here.size(), 2u);
+    const auto name = (*pool->device(gone))->name();
+    lose_device(pool, gone);
+    pool.forget(name);
+    ASSERT_TRUE(pool->unlink("/" + std::to_string(here[0]), testing::root()).ok());
+    const auto rejoined = rejoin(pool, name);
+    ASSERT_TRUE(rejoined.ok()) << rejoined.error().message();
+    const auto kept = files[here[1]];
+    EXPECT_EQ(pool.content(kept), TestPool::pattern(kept, 8192));
+    EXPECT_TRUE(pool->all_lost().empty());
+    pool.expect_sound();
+}
+
+TEST(LostDevice, ThatIsGivenWhenThePoolIsOpenedStaysAsItLeft) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto one = pool.make_file("/one", 150'000);
+    const auto gone = pool->extents(one, FileRange(0, 4096)).front().device;
+    const auto name = (*pool->device(gone))->name();
+    const auto spec = spec_of(pool, name);
+    const auto left = *device::Device::peek_label(spec);
+    lose_device(pool, gone);
+    for (int round = 0; round < 2; ++round) {
+        pool.reopen();
+        EXPECT_EQ(pool->absent_devices(), std::vector<std::string>{name});
+        const auto label = *device::Device::peek_label(spec);
+        EXPECT_EQ(label.state, device::LabelState::Member);
+        EXPECT_EQ(label.generation, left.generation);
+        pool.expect_sound();
+    }
+    ASSERT_TRUE(rejoin(pool, name).ok());
+    EXPECT_EQ(pool.content(one), TestPool::pattern(one, 150'000));
+}
+
+}  // namespace
+}  // namespace refault::store
