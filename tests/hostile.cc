@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -34,6 +35,23 @@ int as_user(uid_t uid, const std::function<int()>& body) {
     int status = 0;
     ::waitpid(pid, &status, 0);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int create_filled(const std::string& socket, const char* path, mode_t mode, char value,
+                  std::uint64_t size) {
+    rf_session* session = nullptr;
+    rf_file* file = nullptr;
+    rf_mapping* mapping = nullptr;
+    if (rf_connect(socket.c_str(), &session, nullptr, 0) != 0) return 10;
+    if (rf_create(session, path, mode, RF_EXCLUSIVE, &file) != 0) return 11;
+    if (rf_resize(file, size) != 0) return 12;
+    if (rf_map(file, 0, size, RF_READ | RF_WRITE, &mapping) != 0) return 13;
+    auto* bytes = static_cast<volatile char*>(rf_address(mapping));
+    for (std::uint64_t at = 0; at < size; at += 4096)
+        if (bytes[at] != 0 || bytes[at + 4095] != 0) return 14;
+    std::memset(rf_address(mapping), value, size);
+    rf_disconnect(session);
+    return 0;
 }
 
 RawClient::RawClient(const std::string& socket) {

@@ -22,6 +22,11 @@ inline constexpr uid_t kBob = 61002;
 // and the signal when it was ended by one.
 int as_user(uid_t uid, const std::function<int()>& body);
 
+// A file full of this byte, made by the library; the calling process's user is its owner. 0, or
+// which step has failed; 14 when its memory has somebody's bytes.
+int create_filled(const std::string& socket, const char* path, mode_t mode, char value,
+                  std::uint64_t size);
+
 // The session channel by hand. `is_connected` is false when nobody listens.
 class RawClient {
   public:

@@ -24,18 +24,8 @@ class Isolation : public ::testing::Test {
         socket_ = pool_->daemon().session_socket();
     }
 
-    // Creates a file as the calling user with one byte everywhere.
     int create(const char* path, mode_t mode, unsigned char value, std::uint64_t size) {
-        rf_session* session = nullptr;
-        rf_file* file = nullptr;
-        rf_mapping* mapping = nullptr;
-        if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
-        if (rf_create(session, path, mode, RF_EXCLUSIVE, &file) != 0) return 11;
-        if (rf_resize(file, size) != 0) return 12;
-        if (rf_map(file, 0, size, RF_READ | RF_WRITE, &mapping) != 0) return 13;
-        std::memset(rf_address(mapping), value, size);
-        rf_disconnect(session);
-        return 0;
+        return create_filled(socket_, path, mode, static_cast<char>(value), size);
     }
 
     std::optional<Pool> pool_;

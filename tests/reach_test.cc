@@ -71,21 +71,8 @@ class Reach : public ::testing::Test {
         if (pool_) pool_->expect_sound();
     }
 
-    // A file full of this byte; the calling process's user is its owner.
     int create(const char* path, mode_t mode, char value, std::uint64_t size) {
-        rf_session* session = nullptr;
-        rf_file* file = nullptr;
-        rf_mapping* mapping = nullptr;
-        if (rf_connect(socket_.c_str(), &session, nullptr, 0) != 0) return 10;
-        if (rf_create(session, path, mode, RF_EXCLUSIVE, &file) != 0) return 11;
-        if (rf_resize(file, size) != 0) return 12;
-        if (rf_map(file, 0, size, RF_READ | RF_WRITE, &mapping) != 0) return 13;
-        auto* bytes = static_cast<volatile char*>(rf_address(mapping));
-        for (std::uint64_t at = 0; at < size; at += 4096)
-            if (bytes[at] != 0 || bytes[at + 4095] != 0) return 14;  // somebody's, earlier
-        std::memset(rf_address(mapping), value, size);
-        rf_disconnect(session);
-        return 0;
+        return create_filled(socket_, path, mode, value, size);
     }
     int unlink(const char* path) {
         rf_session* session = nullptr;
