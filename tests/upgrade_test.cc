@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -129,6 +130,33 @@ TEST_F(Upgrade, CallsOfTheLibraryNeverFail) {
     EXPECT_EQ(connecter.finish(), "");
     rf_disconnect(session);
     pool_.expect_sound();
+}
+
+// A program lets go while the daemon is away, and its pagers are about to take up the next one.
+TEST_F(Upgrade, ADisconnectMayMeetTheReturn) {
+    const auto socket = pool_.daemon().session_socket();
+    for (int round = 0; round < 5; ++round) {
+        std::array<int, 2> connected{}, away{};
+        ASSERT_TRUE(::pipe(connected.data()) == 0 && ::pipe(away.data()) == 0);
+        Child child([&] {
+            std::vector<rf_session*> sessions(32);
+            for (auto& session : sessions)
+                if (rf_connect(socket.c_str(), &session, nullptr, 0) != 0) return 1;
+            char byte = 0;
+            if (::write(connected[1], "c", 1) != 1 || ::read(away[0], &byte, 1) != 1) return 2;
+            for (auto* session : sessions) rf_disconnect(session);
+            return 0;
+        });
+        char byte = 0;
+        ASSERT_EQ(::read(connected[0], &byte, 1), 1);
+        const auto before = upgrades(pool_);
+        pool_.post("/v1/upgrade", Json::object());
+        EXPECT_TRUE(eventually([&] { return !pool_.control().get("/v1/status"); }));
+        ASSERT_EQ(::write(away[1], "a", 1), 1);
+        EXPECT_EQ(child.wait(), 0) << "round " << round;
+        EXPECT_TRUE(eventually([&] { return upgrades(pool_) == before + 1; }));
+        for (const int fd : {connected[0], connected[1], away[0], away[1]}) ::close(fd);
+    }
 }
 
 TEST_F(Upgrade, WhatIsOpenOnTheMountStaysOpen) {

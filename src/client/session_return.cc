@@ -153,6 +153,8 @@ Status Session::try_to_come_back() {
     }
     is_out_of_step_ = false;
     MutexLock lock(link_mutex_);
+    // Whoever disconnects meanwhile has shut the old pager channel; this one nobody would shut.
+    if (has_ended_) return Error(Code::Gone, "the program disconnects");
     ++daemon_;
     link_changed_.notify_all();
     return {};
