@@ -99,8 +99,12 @@ HealthFacts health_facts(Pool& pool) {
     for (const auto& usage : store.usage())
         if (usage.is_leaving) leaving_before.insert(usage.name);
     const auto asked_to_leave = asked_of(pool);
-    for (const auto& device : pool.devices())
-        if (device.is_member || device.is_lost)
+    const auto devices = pool.devices();
+    // One that the store has forgotten is none any more, though its removal has not said so yet.
+    std::set<std::string> known;
+    for (const auto& usage : store.usage()) known.insert(usage.name);
+    for (const auto& device : devices)
+        if (device.is_lost || (device.is_member && known.contains(device.name)))
             facts.devices.push_back(
                 {device.name, state_of(device, leaving_before, asked_to_leave)});
     std::set<base::InodeNo> lost_files;

@@ -219,11 +219,8 @@ DeviceView Pool::view(const failure::ManagedDevice& device,
     view.takes_userfaultfd = device.device->memory_kind() == device::MemoryKind::Shmem;
     view.segment_bytes = device.device->segment_bytes();
     view.generation = device.device->label().generation;
-    // One that the store has forgotten is none any more, though its removal has not said so yet.
-    const auto known = std::find_if(usage.begin(), usage.end(),
-                                    [&](const auto& one) { return one.id == device.id; });
-    view.is_member = known != usage.end();
-    if (view.is_member) view.usage = *known;
+    for (const auto& one : usage)
+        if (one.id == device.id) view.usage = one;
     view.slot = device.slot->slot().describe();
     view.slot_state = device.slot->state();
     view.power = device.slot->slot().power();

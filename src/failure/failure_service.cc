@@ -326,12 +326,6 @@ bool FailureService::examine(DeviceId id) {
         std::this_thread::sleep_for(kVanishingInterval);
         damage = look(id, **device);
     }
-    // The last segment of a device that is pulled may have been released between the two parts of
-    // the look; the label tells it from a device that is not there.
-    if (damage.is_all_gone && (*device)->is_reachable()) {
-        std::this_thread::sleep_for(kVanishingInterval);
-        damage = look(id, **device);
-    }
     // Whoever takes the memory away is given nothing new to take.
     if (damage.gone > 0) {
         vanishing_.insert(id);
