@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cstdint>
 
 #include "base/log.h"
 
@@ -30,8 +32,19 @@ class Connection final : public httplib::Stream {
           answer_patience_(limits.answer_timeout_ms),
           deadline_(steady_clock::now() + request_patience_) {}
 
+    // The head has been read; so many bytes come behind it.
+    void expect_body(std::uint64_t length_bytes) { body_left_bytes_ = length_bytes; }
     // Of a file's bytes, which may take as long as they need.
     void expect_long_body() { is_body_long_ = true; }
+    // What was answered before its body was read: a client that is still sending it would find the
+    // connection closed, and by TCP the answer gone as well. The time of the request is all it has.
+    void end() {
+        (void)::shutdown(socket_, SHUT_WR);
+        is_body_long_ = false;
+        char rest[4096];
+        while (body_left_bytes_ > 0 && read(rest, sizeof rest) > 0) {
+        }
+    }
 
     bool is_readable() const override {
         return wait(POLLIN, is_body_long_ ? request_patience_
@@ -53,6 +66,7 @@ class Connection final : public httplib::Stream {
         const auto length = std::min(size, end_ - begin_);
         std::copy_n(buffer_ + begin_, length, into);
         begin_ += length;
+        body_left_bytes_ -= std::min<std::uint64_t>(body_left_bytes_, length);
         return static_cast<ssize_t>(length);
     }
     ssize_t write(const char* from, size_t size) override {
@@ -82,6 +96,7 @@ class Connection final : public httplib::Stream {
     const milliseconds request_patience_;
     const milliseconds answer_patience_;
     const steady_clock::time_point deadline_;
+    std::uint64_t body_left_bytes_ = 0;
     bool is_body_long_ = false;
     mutable bool was_too_slow_ = false;
     char buffer_[4096];
@@ -99,6 +114,15 @@ const char* name_of(Role role) {
             return "nobody";
     }
     return "nobody";
+}
+
+// As far as the head says: of a body in chunks some more than none.
+std::uint64_t body_bytes_of(const httplib::Request& request) {
+    if (request.has_header("Transfer-Encoding")) return UINT64_MAX;
+    const auto length = request.get_header_value("Content-Length");
+    std::uint64_t bytes = 0;
+    std::from_chars(length.data(), length.data() + length.size(), bytes);
+    return bytes;
 }
 
 }  // namespace
@@ -119,6 +143,7 @@ void ControlHttp::serve(base::UniqueFd socket, const ControlPeer& peer) {
                                   : rights_.of_user(peer.cred);
             request.headers.erase(kRoleHeader);
             request.headers.emplace(kRoleHeader, name_of(role));
+            connection.expect_body(body_bytes_of(request));
             if (role == Role::Changer && request.method == "PUT") connection.expect_long_body();
         });
     if (connection.was_too_slow()) {
@@ -131,11 +156,7 @@ void ControlHttp::serve(base::UniqueFd socket, const ControlPeer& peer) {
                                               "read its answer, in time");
         if (!line.empty()) base::log_line(base::LogLevel::Warning, "control API: hung up: " + line);
     }
-    // By TCP, what is unread here would take the answer away from the client as well.
-    (void)::shutdown(socket.get(), SHUT_WR);
-    char rest[4096];
-    for (int i = 0; i < 16 && ::recv(socket.get(), rest, sizeof rest, MSG_DONTWAIT) > 0; ++i) {
-    }
+    connection.end();
 }
 
 }  // namespace refault::daemon

@@ -239,6 +239,19 @@ TEST_F(ControlServerTest, MalformedRequestsGetAnErrorEach) {
     expect_alive();
 }
 
+// A client that sends its body behind the answer would be told that nobody answered.
+TEST_F(ControlServerTest, WhoIsRefusedBeforeTheBodyMaySendItStill) {
+    Wire wire(socket_);
+    ASSERT_TRUE(
+        wire.send("POST /v1/pull HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: "
+                  "20\r\n\r\n"));
+    EXPECT_EQ(status_of(wire.receive()), 415);
+    for (int i = 0; i < 20; ++i) {
+        expect_alive();
+        ASSERT_TRUE(wire.send("x")) << "after " << i << " bytes";
+    }
+}
+
 TEST_F(ControlServerTest, StatusesSayWhatKindOfAnswerItIs) {
     expect_error(get("/v1/devices"), 404, "no pool");
     create_pool();

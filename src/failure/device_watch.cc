@@ -90,7 +90,8 @@ void DeviceWatch::probe_all() {
     for (const auto& usage : store_.usage()) {
         auto device = store_.device(usage.id);
         if (!device || usage.has_failed) continue;
-        bool is_odd = !(*device)->is_reachable();
+        // Of what the store has given up nothing else tells that somebody had taken it.
+        bool is_odd = !(*device)->is_reachable() || store_.misses_files(usage.id);
         for (const auto segment : store_.segments_in_use(usage.id)) {
             if (is_odd) break;
             is_odd = (*device)->probe_segment(segment).health != device::SegmentHealth::Whole;

@@ -327,13 +327,11 @@ bool FailureService::examine(DeviceId id) {
         damage = look(id, **device);
     }
     // Whoever takes the memory away is given nothing new to take.
-    if (damage.gone > 0) {
-        vanishing_.insert(id);
-        store_.set_leaving(id, true);
-    }
-    const bool has_vanished = vanishing_.contains(id) && store_.segments_in_use(id).empty();
-    if (!(*device)->is_reachable() || damage.is_all_gone || has_vanished) {
-        vanishing_.erase(id);
+    if (damage.gone > 0) store_.note_missing_files(id);
+    const auto has_vanished = [&] {
+        return store_.misses_files(id) && store_.segments_in_use(id).empty();
+    };
+    if (!(*device)->is_reachable() || damage.is_all_gone || has_vanished()) {
         handle(
             Failure{id, DeviceRange(0, (*device)->capacity_bytes()), FailureKind::SurpriseRemoval});
         return true;
@@ -341,7 +339,7 @@ bool FailureService::examine(DeviceId id) {
     for (const auto missing : damage.missing)
         handle(Failure{id, missing, FailureKind::SurpriseRemoval});
     // That may have been the last of it.
-    if (vanishing_.contains(id) && store_.segments_in_use(id).empty()) suspect(id);
+    if (has_vanished()) suspect(id);
     return !damage.missing.empty();
 }
 

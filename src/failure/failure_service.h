@@ -140,8 +140,6 @@ class FailureService final : public session::FaultDesk {
     std::map<std::uint64_t, std::optional<Done>> tickets_ GUARDED_BY(mutex_);
     std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 1;
     bool must_stop_ GUARDED_BY(mutex_) = false;
-    // Devices of which files were taken away.
-    store::DeviceSet vanishing_ GUARDED_BY(work_mutex_);
     base::NamedThread thread_;
 };
 

@@ -59,6 +59,11 @@ void Allocator::set_leaving(DeviceId id, bool is_leaving) {
     at(id).is_leaving = is_leaving;
 }
 
+void Allocator::note_missing_files(DeviceId id) {
+    at(id).is_leaving = true;
+    at(id).misses_files = true;
+}
+
 bool Allocator::is_leaving(DeviceId id) const {
     return at(id).is_leaving;
 }

@@ -31,6 +31,9 @@ class Allocator {
     void remove_device(DeviceId id);
     void set_leaving(DeviceId id, bool is_leaving);
     bool is_leaving(DeviceId id) const;
+    // Somebody else has taken files of the device away, so it gets no new ones.
+    void note_missing_files(DeviceId id);
+    bool misses_files(DeviceId id) const { return at(id).misses_files; }
     // How many free segments of each device only metadata may take.
     void set_reserve(std::uint32_t segments) { reserve_segments_ = segments; }
     std::uint32_t reserve() const noexcept { return reserve_segments_; }
@@ -86,6 +89,7 @@ class Allocator {
     struct Device {
         std::uint64_t segment_bytes = 0;
         bool is_leaving = false;
+        bool misses_files = false;
         std::set<std::uint32_t> free;
         std::map<SegmentNo, Segment> owned;
     };

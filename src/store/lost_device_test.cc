@@ -1,6 +1,11 @@
 // Devices that were lost: what they bring back, and what is made of them when they are given again.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
 #include "store/test_loss.h"
 
 namespace refault::store {
@@ -8,6 +13,45 @@ namespace {
 
 using base::Code;
 using namespace testing;
+
+// What only metadata lay on: its segments are given up at the first write that fails, and then
+// nothing is missing of what is in use.
+TEST(LostDevice, WhoseMetadataSomebodyTookAwayIsKnownWhenThatIsGivenUp) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto usage = pool->usage();
+    const auto taken =
+        std::find_if(usage.begin(), usage.end(), [](const auto& one) { return one.has_metadata; });
+    ASSERT_NE(taken, usage.end());
+    for (const auto& other : usage) EXPECT_FALSE(pool->misses_files(other.id)) << other.name;
+    const std::filesystem::path directory((*pool->device(taken->id))->directory());
+    for (const auto segment : pool->segments_in_use(taken->id)) {
+        char name[16];
+        std::snprintf(name, sizeof name, "seg-%05u", segment.raw());
+        std::ofstream cut(directory / name, std::ios::trunc);
+        ASSERT_TRUE(std::filesystem::remove(directory / name));
+    }
+    ASSERT_TRUE(pool->create_file("/more", 0644, root()).ok());
+    EXPECT_TRUE(pool->segments_in_use(taken->id).empty());
+    for (const auto& one : pool->usage()) {
+        EXPECT_EQ(pool->misses_files(one.id), one.id == taken->id) << one.name;
+        EXPECT_EQ(one.is_leaving, one.id == taken->id) << one.name;
+    }
+}
+
+TEST(LostDevice, WhoseFileSomebodyTookAwayIsKnownWhenTheFileIsRemoved) {
+    TestPool pool;
+    pool.create(3, kShape);
+    const auto file = pool.make_file("/file", 150'000);
+    const auto place = pool->extents(file, FileRange(0, 4096)).front();
+    const auto& device = **pool->device(place.device);
+    char name[16];
+    std::snprintf(name, sizeof name, "seg-%05u", device.segment_at(place.device_offset).raw());
+    ASSERT_TRUE(std::filesystem::remove(std::filesystem::path(device.directory()) / name));
+    ASSERT_TRUE(pool->unlink("/file", root()).ok());
+    for (const auto& one : pool->usage())
+        EXPECT_EQ(pool->misses_files(one.id), one.id == place.device) << one.name;
+}
 
 TEST(LostDevice, IsKnownWhenItComesBackAlsoAfterARestart) {
     TestPool pool;

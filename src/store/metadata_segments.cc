@@ -40,6 +40,8 @@ void MetadataSegments::give_back(DeviceId device, SegmentNo segment) {
     if (!owner || owner->kind != SegmentOwner::Kind::Metadata) return;
     const auto found = devices_.find(device);
     CHECK(found != devices_.end());
+    // Once the segment is given back, nothing else tells that the device is being taken away.
+    if (!found->second->has_segment(segment)) allocator_.note_missing_files(device);
     // A file that stays is removed when the segment is used again.
     if (const auto released =
             found->second->release_segment(segment, device::DurableWrite::LogSegmentRemove);

@@ -244,6 +244,11 @@ class Store {
     void set_held(DeviceId device, SegmentNo segment);
     // Segments of the device whose file is there, metadata's included.
     std::vector<SegmentNo> segments_in_use(DeviceId device) const;
+    // A file that the store had in use was gone, which is no client's doing: somebody takes the
+    // device away. It is leaving from then on. The store notes by itself what it finds so when it
+    // gives a segment up, after which nothing else would tell. False for a device that has failed.
+    void note_missing_files(DeviceId device);
+    bool misses_files(DeviceId device) const;
 
     // ---- devices.
     // A fresh device (Device::create) joins; writes its label; takes a metadata copy when there are

@@ -65,6 +65,17 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
     return id;
 }
 
+void Store::note_missing_files(DeviceId device) {
+    MutexLock lock(mutex_);
+    if (devices_.contains(device)) allocator_->note_missing_files(device);
+}
+
+bool Store::misses_files(DeviceId device) const {
+    MutexLock lock(mutex_);
+    return devices_.contains(device) && !failed_devices_.contains(device) &&
+           allocator_->misses_files(device);
+}
+
 void Store::set_leaving(DeviceId device, bool is_leaving) {
     MutexLock lock(mutex_);
     if (devices_.contains(device)) allocator_->set_leaving(device, is_leaving);
