@@ -21,7 +21,7 @@ std::vector<Bytes> seeds() {
         Unlink{"/a"},
         MakeDirectory{"/d", 0755},
         Reopen{"a ticket", 7},
-        Remap{"a ticket", 4096, 8192, 0x7f0000000000, Access::ReadWrite, {{0, 4096}}},
+        Remap{"a ticket", 4096, 8192, 0x7f0000000000, Access::ReadWrite, 3, {{0, 4096}}},
         RemoveDirectory{"/d"},
         Rename{"/a", "/b"},
         Accept{MappingId(9), 0, 4096},

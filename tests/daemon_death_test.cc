@@ -6,7 +6,9 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <random>
 #include <thread>
 
@@ -218,6 +220,41 @@ TEST_F(DaemonDeath, WhoIsStoppedIsWaitedFor) {
     one->kill();
     wait_until_back();
     move_away_from(device);
+    pool_->expect_sound();
+}
+
+// The file has fewer copies by now, which the program did not learn before its daemon died: what it
+// still has mapped as a copy, shut when the daemon died, is none any more.
+TEST_F(DaemonDeath, WhatIsNoCopyAnyMoreIsTakenFromWhoComesBack) {
+    NEEDS_PROOF();
+    constexpr std::uint64_t kSmall = 64 << 10;
+    const auto make = [&](const std::string& path, unsigned replicas) {
+        pool_->post("/v1/files/create", {{"path", path}, {"mode", 0600}});
+        pool_->post("/v1/files/set", {{"path", path}, {"replicas", replicas}});
+        put_bytes(*pool_, path, std::string(kSmall, 7));
+    };
+    // Files of one user that nobody else may open share segments: what one of them gives up does
+    // not go with the segment.
+    make("/neighbour", 4);
+    make("/three", 3);
+    Mapper three(*pool_, "/three", Access::Write);
+    const auto third = place_of(*pool_, "/three", 0, 2);
+    ASSERT_FALSE(third.device.empty());
+    three.stop();
+    pool_->post("/v1/files/set", {{"path", "/three"}, {"replicas", 2}});
+    wait_for_resync(*pool_);
+    ASSERT_TRUE(place_of(*pool_, "/three", 0, 2).device.empty());
+    pool_->daemon().kill();
+    start_again();
+    three.go_on();
+    wait_until_back();
+    EXPECT_EQ(three.store(0, 2, kSmall), "ok");
+    EXPECT_EQ(three.persist(0, kSmall), "ok");
+    EXPECT_EQ(three.load(0, kSmall), "ok 2");
+    std::ifstream maps("/proc/" + std::to_string(three.pid()) + "/maps");
+    const std::string mapped(std::istreambuf_iterator<char>(maps), {});
+    EXPECT_EQ(mapped.find("/" + third.device + "/seg-"), mapped.npos) << mapped;
+    EXPECT_NE(mapped.find("/seg-"), mapped.npos) << mapped;
     pool_->expect_sound();
 }
 

@@ -122,6 +122,7 @@ class Babbler {
         remap.length = number();
         remap.address = number();
         remap.access = access();
+        remap.replicas = static_cast<std::uint8_t>(pick(6));
         for (auto i = pick(8); i > 0; --i) remap.held.push_back({number(), number()});
         return remap;
     }

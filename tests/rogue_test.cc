@@ -210,7 +210,8 @@ TEST(Rogue, AReturnOpensNothingNew) {
     constexpr std::uint64_t kAddress = 1ull << 40;
     const auto remap = [&](const std::string& ticket, std::uint64_t address,
                            std::vector<wire::Remap::Part> held) {
-        return request(wire::Remap{ticket, 0, 65536, address, base::Access::ReadWrite, held}).error;
+        return request(wire::Remap{ticket, 0, 65536, address, base::Access::ReadWrite, 1, held})
+            .error;
     };
     EXPECT_EQ(remap(forged, kAddress, {}), EACCES);
     EXPECT_EQ(remap(mine.ticket, kAddress + 1, {}), EINVAL);

@@ -154,9 +154,17 @@ std::vector<wire::Remap> MappingTable::remaps() const {
     MutexLock lock(mutex_);
     for (const auto& [address, mapping] : mappings_) {
         if (!mapping.id) continue;
-        wire::Remap remap{mapping.ticket, mapping.file_offset, mapping.addresses.length(),
-                          address,        mapping.access(),    {}};
-        if (mapping.mirrors) remap.held = mapping.mirrors->held_parts(wire::kHeldPartsMax);
+        wire::Remap remap{mapping.ticket,
+                          mapping.file_offset,
+                          mapping.addresses.length(),
+                          address,
+                          mapping.access(),
+                          1,
+                          {}};
+        if (mapping.mirrors) {
+            remap.replicas = mapping.mirrors->placed_replicas();
+            remap.held = mapping.mirrors->held_parts(wire::kHeldPartsMax);
+        }
         all.push_back(std::move(remap));
     }
     return all;

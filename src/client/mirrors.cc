@@ -58,6 +58,8 @@ Mirrors::Mirrors(std::uint64_t address, std::uint64_t length) : address_(address
 }
 
 void Mirrors::set_present(std::uint32_t replica, base::AddressRange at) {
+    if (placed_replicas_.load() <= replica)
+        placed_replicas_.store(static_cast<std::uint8_t>(replica + 1));
     change(replica, at, true);
 }
 

@@ -40,6 +40,9 @@ class Mirrors {
     // `max` parts.
     std::vector<wire::Remap::Part> held_parts(std::size_t max) const;
 
+    // Of so many replicas, the primary included, there have been places.
+    std::uint8_t placed_replicas() const noexcept { return placed_replicas_.load(); }
+
     // Copies [offset, offset + length) to every copy that is there and makes it durable. Io, or
     // Stale (as Busy with ESTALE), when the primary itself is lost or held back there.
     base::Status persist(std::uint64_t offset, std::uint64_t length);
@@ -67,6 +70,7 @@ class Mirrors {
     const std::uint64_t length_;
     std::array<Words, kReplicas> present_;
     std::array<std::atomic<std::uint64_t>, kReplicas> present_pages_{};
+    std::atomic<std::uint8_t> placed_replicas_{1};
     Words lost_;
     Words stale_;
     std::atomic<std::uint64_t> withheld_pages_{0};  // lost or stale

@@ -89,7 +89,7 @@ class Connection {
     Status check_map(const Wanted& wanted, const OpenFile& file) const;
     enum class Populate { No, Yes };
     Result<wire::Reply> map(const Wanted& wanted, const OpenFile& file, Populate populate,
-                            RangeSet held);
+                            Registry::Earlier earlier);
 
     const ConnectionContext& context_;
     const base::SessionId id_;

@@ -32,17 +32,18 @@ void Registry::remove_session(SessionId session) {
 
 MappingId Registry::add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
                                 FileRange file_range, std::uint64_t address, base::Access access,
-                                RangeSet held) {
-    // Those of the file's own wish: what the resync makes later is told when it is there.
+                                Earlier earlier) {
+    // Those of the file's own wish: what the resync makes later is told when it is there. And those
+    // that the program has already: the file may be to have fewer by now.
     const auto attributes = store_.stat(inode);
-    const auto replicas = attributes ? attributes->replicas : 1;
+    const auto replicas = std::max(attributes ? attributes->replicas : 1, earlier.replicas);
     const LayerMask known_layers = layer_mask(replicas) - 1;
     MappingId id;
     {
         MutexLock lock(mutex_);
         id = MappingId(next_mapping_++);
-        auto mapping = std::make_unique<Mapping>(
-            Mapping{id, session, inode, file_range, address, access, {}, {}, std::move(held)});
+        auto mapping = std::make_unique<Mapping>(Mapping{
+            id, session, inode, file_range, address, access, {}, {}, std::move(earlier.held)});
         const bool has_mirrors = access == base::Access::ReadWrite;
         mapping->layers.resize(has_mirrors ? wire::kReplicasMax : 1);
         mapping->mark_stale(file_range, known_layers);

@@ -100,11 +100,16 @@ class Registry {
     // Forgets the session and its mappings.
     void remove_session(SessionId session);
 
-    // All of it stale at first; rings the session's doorbell. `held` is suspended from the
-    // beginning.
+    // What a program that comes back has from the daemon before: places of so many replicas, which
+    // all get new ones, and what is held back from it.
+    struct Earlier {
+        std::uint32_t replicas = 1;
+        RangeSet held = {};
+    };
+    // All of it stale at first; rings the session's doorbell.
     MappingId add_mapping(const std::shared_ptr<Session>& session, InodeNo inode,
                           FileRange file_range, std::uint64_t address, base::Access access,
-                          RangeSet held = {});
+                          Earlier earlier);
     // Waits (bounded by the fences' short life) until no fence overlaps the mapping, then forgets
     // it.
     Status remove_mapping(SessionId session, MappingId mapping);

@@ -56,7 +56,7 @@ class RegistryTest : public ::testing::Test {
     }
 
     MappingId map(FileRange range, Access access = Access::ReadWrite) {
-        return registry_->add_mapping(session_, inode_, range, kAddress, access);
+        return registry_->add_mapping(session_, inode_, range, kAddress, access, {});
     }
     // Fetches; the bytes that were handed out.
     std::uint64_t fetch(std::uint64_t placed) {
@@ -196,7 +196,7 @@ TEST_F(RegistryTest, DescriptorsOfAnotherUsersSegmentsAreNotHandedOut) {
         std::make_shared<Session>(base::SessionId(2), base::Cred{4711, 4711, {}, ::getpid()},
                                   base::UniqueFd(), std::move(ends->first), true);
     registry_->add_session(other);
-    registry_->add_mapping(other, small->inode, FileRange(0, 4096), kAddress, Access::Read);
+    registry_->add_mapping(other, small->inode, FileRange(0, 4096), kAddress, Access::Read, {});
     auto batch = registry_->next_places(other, 0);
     ASSERT_TRUE(batch);
     EXPECT_TRUE(batch->descriptors.empty());

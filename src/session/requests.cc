@@ -140,7 +140,7 @@ Result<Reply> Connection::handle(const wire::Map& request) {
 }
 
 Result<Reply> Connection::map(const Wanted& wanted, const OpenFile& file, Populate populate,
-                              RangeSet held) {
+                              Registry::Earlier earlier) {
     RETURN_IF_ERROR(check_map(wanted, file));
     const auto claim = context_.files.claim(file.inode);
     if (!claim) return claim.error();
@@ -159,7 +159,7 @@ Result<Reply> Connection::map(const Wanted& wanted, const OpenFile& file, Popula
     Reply reply;
     reply.mapping =
         context_.registry.add_mapping(session_, file.inode, wanted.range, wanted.addresses.begin(),
-                                      wanted.access, std::move(held));
+                                      wanted.access, std::move(earlier));
     mapped_.emplace(reply.mapping, Mapped{wanted.addresses, file.inode, wanted.access});
     return reply;
 }
@@ -199,7 +199,8 @@ Result<Reply> Connection::handle(const wire::Remap& request) {
         for (const auto part :
              context_.store.taken_over_at_open(opened->inode).parts(wanted->range))
             held.add(part);
-    return map(*wanted, {opened->inode, opened->access}, Populate::No, std::move(held));
+    return map(*wanted, {opened->inode, opened->access}, Populate::No,
+               {request.replicas, std::move(held)});
 }
 
 Result<Reply> Connection::handle(const wire::Unmap& request) {

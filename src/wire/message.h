@@ -35,7 +35,7 @@ using base::MappingId;
 using base::Result;
 using base::Status;
 
-inline constexpr std::uint16_t kProtocolVersion = 3;
+inline constexpr std::uint16_t kProtocolVersion = 4;
 inline constexpr std::size_t kMessageBytesMax = 64 * 1024;
 inline constexpr std::uint32_t kPathBytesMax = 4096;
 // Places in one message; each may need a descriptor, of which 253 fit in one message.
@@ -152,7 +152,8 @@ struct Reopen {
     bool operator==(const Reopen&) const = default;
 };
 // What is mapped at the address stays there until its places come anew. `held`: parts of the
-// mapping that are held back still (see Accept), in bytes from its beginning.
+// mapping that are held back still (see Accept), in bytes from its beginning. `replicas`: of so
+// many, the primary included, the program may have places from the daemon before.
 struct Remap {
     struct Part {
         std::uint64_t offset = 0;
@@ -164,6 +165,7 @@ struct Remap {
     std::uint64_t length = 0;
     std::uint64_t address = 0;
     Access access = Access::Read;
+    std::uint8_t replicas = 1;
     std::vector<Part> held;
     bool operator==(const Remap&) const = default;
 };

@@ -36,7 +36,8 @@ const std::vector<Request>& every_request() {
         SetNotice{true},
         Punch{9, 4096, 8192},
         Reopen{std::string(kTicketBytesMax, 't'), 9},
-        Remap{"ticket", 4096, 16384, 0x7f0000200000, Access::ReadWrite, {{0, 4096}, {8192, 4096}}},
+        Remap{
+            "ticket", 4096, 16384, 0x7f0000200000, Access::ReadWrite, 3, {{0, 4096}, {8192, 4096}}},
     };
     static_assert(std::variant_size_v<Request> == 18);
     return requests;
@@ -211,11 +212,11 @@ TEST(Message, EveryTruncationAndEveryExcessIsCorrupt) {
 
 TEST(Message, AnotherVersionIsNamedAsSuch) {
     auto bytes = encode(Hello{true});
-    bytes[4] = 4;
+    bytes[4] = 5;
     auto decoded = decode_hello(bytes);
     ASSERT_FALSE(decoded);
     EXPECT_EQ(decoded.error().code(), Code::NotSupported);
-    EXPECT_NE(decoded.error().message().find("version 4"), std::string::npos);
+    EXPECT_NE(decoded.error().message().find("version 5"), std::string::npos);
 }
 
 TEST(Message, PathBeyondTheLimitIsCorrupt) {

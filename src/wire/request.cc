@@ -67,6 +67,7 @@ void put(Encoder& out, const Reopen& m) {
 void put(Encoder& out, const Remap& m) {
     out.text(m.ticket).u64(m.offset).u64(m.length).u64(m.address);
     encode_access(out, m.access);
+    out.u8(m.replicas);
     out.u32(static_cast<std::uint32_t>(m.held.size()));
     for (const auto& part : m.held) out.u64(part.offset).u64(part.length);
 }
@@ -144,6 +145,8 @@ Remap take_remap(Decoder& in) {
     m.length = in.u64();
     m.address = in.u64();
     m.access = decode_access(in);
+    m.replicas = in.u8();
+    if (m.replicas == 0 || m.replicas > kReplicasMax) in.fail();
     const auto count = in.u32();
     if (count > kHeldPartsMax) in.fail();
     for (std::uint32_t i = 0; in.ok() && i < count; ++i) m.held.push_back({in.u64(), in.u64()});
