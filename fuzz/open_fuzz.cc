@@ -161,6 +161,7 @@ std::vector<Bytes> seeds() {
         op::AddExtent{{file, 0, DeviceId(1), 0, 32768, 0}},
         op::AddExtent{{file, 0, DeviceId(2), 65536, 32768, 1}},
         op::SetUnsynced{file, true},
+        op::SetTakenOver{file, 0, 4096, true},
     };
     auto harmed = whole;
     harmed.push_back(

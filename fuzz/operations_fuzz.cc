@@ -70,6 +70,7 @@ std::vector<Bytes> seeds() {
         op::AddExtent{primary},
         op::AddExtent{copy},
         op::SetUnsynced{file, true},
+        op::SetTakenOver{file, 0, 4096, true},
         op::CutExtent{middle},
         op::RenumberExtent{{file, 0, second, 0, 4096, 1}, 2},
         op::MarkLost{file, {FileRange(16384, 32768), FailureKind::Poison, first, 16384, 5}},

@@ -78,6 +78,33 @@ TEST_F(DaemonDeath, WhatIsHeldBackStaysHeldBack) {
     EXPECT_EQ(two.load(8192), "ok 1");
 }
 
+// What took over while a program could not be told is held back from it by the next daemon.
+TEST_F(DaemonDeath, WhoWasNotToldYetIsHeldBackByTheNextDaemon) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/two", 2);
+    for (const bool is_whole_device : {false, true}) {
+        Mapper two(*pool_, "/two", Access::Write);
+        ASSERT_EQ(two.store(0, 1, kFileBytes), "ok");
+        ASSERT_EQ(two.persist(0, kFileBytes), "ok");
+        // Not persisted: the copy lacks it.
+        ASSERT_EQ(two.store(8192, 2), "ok");
+        two.stop();
+        const auto place = place_of(*pool_, "/two", 8192);
+        pool_->post("/v1/devices/" + place.device + "/fail",
+                    is_whole_device ? Json{{"all", true}}
+                                    : Json{{"offset", place.offset}, {"length", kPage}});
+        pool_->daemon().kill();
+        start_again();
+        two.go_on();
+        wait_until_back();
+        const auto held_back = two.load(8192);
+        EXPECT_TRUE(held_back.starts_with("sigbus ")) << held_back;
+        EXPECT_EQ(two.say("accept 0 " + std::to_string(kFileBytes)), "ok");
+        EXPECT_EQ(two.load(8192), "ok 1");
+        wait_for_resync(*pool_);
+    }
+}
+
 // The primary goes while there is no daemon.
 TEST_F(DaemonDeath, WhatACopyTookOverMeanwhileIsHeldBackFromWriters) {
     NEEDS_PROOF();

@@ -22,6 +22,7 @@ constexpr std::size_t kRegionsPerRound = 256;
 // when that much has become equal just now.
 constexpr std::uint64_t kBytesPerRound = 32ull << 20;
 constexpr std::size_t kChunkBytes = 128 * 1024;
+constexpr std::size_t kToldPerRound = 256;
 constexpr milliseconds kPauseMax{5000};
 constexpr milliseconds kFencePatience{2};
 constexpr std::chrono::seconds kForgetAfter{30};
@@ -50,7 +51,26 @@ void StoreTracker::run() {
             if (must_stop_) return;
         }
         round();
+        forget_what_was_told();
     }
+}
+
+// It runs when programs of an earlier daemon are back, so nobody is missing in the registry. A
+// fence, because between the journal and its lift a recovery has not said yet whose places are
+// stale.
+void StoreTracker::forget_what_was_told() {
+    std::vector<std::pair<InodeNo, FileRange>> told;
+    for (const auto& [inode, range] : store_.taken_over()) {
+        if (!registry_.is_placed(inode, range)) continue;
+        if (!registry_.fence(inode, range, Clock::now() + kFencePatience,
+                             Registry::OnSilence::Refuse, session::layer_mask(0)))
+            continue;
+        if (registry_.is_placed(inode, range)) told.emplace_back(inode, range);
+        registry_.lift(inode, range, /*moved=*/0, /*keeps_clean=*/true);
+        if (told.size() == kToldPerRound) break;
+    }
+    if (!told.empty())
+        base::discard(store_.forget_taken_over(told), "they are held back once more at worst");
 }
 
 void StoreTracker::round() {

@@ -45,6 +45,9 @@ class StoreTracker {
     void run();
     // Bounded work; see kBytesPerRound.
     void round();
+    // What copies took over is remembered by the journal until those who may have stored there
+    // know.
+    void forget_what_was_told();
     void try_region(const session::Registry::Region& region, Attempt& attempt);
     bool protect_and_compare(const session::Registry::Region& region);
     // Nothing: equal. A byte without a second copy counts as different.

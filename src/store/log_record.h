@@ -18,9 +18,9 @@
 
 namespace refault::store {
 
-// What is written, and the oldest that is read: version 2 has fewer operations and types of files,
-// and is a part of version 3 otherwise.
-inline constexpr std::uint32_t kLogVersion = 3;
+// What is written, and the oldest that is read: each version has more operations, 3 also more types
+// of files, than the one before it, which is a part of it otherwise.
+inline constexpr std::uint32_t kLogVersion = 4;
 inline constexpr std::uint32_t kLogVersionOldest = 2;
 inline constexpr std::size_t kLogHeaderBytes = 8 + 4 + 16 + 8 + 4;
 inline constexpr std::size_t kRecordHeadBytes = 4 + 4 + 8 + 1;

@@ -103,7 +103,7 @@ TEST(LogFrame, BytesOnMedia) {
     Bytes stream = frame.header();
     frame.append(stream, stream.size(), 2, RecordKind::Transaction, Bytes{0xde, 0xad});
     base::Encoder expected;
-    expected.raw(Bytes{'R', 'F', 'M', 'E', 'T', 'A', '0', '1', 3, 0, 0, 0});
+    expected.raw(Bytes{'R', 'F', 'M', 'E', 'T', 'A', '0', '1', 4, 0, 0, 0});
     expected.raw(Bytes(16, 0xab)).raw(Bytes{3, 0, 0, 0, 0, 0, 0, 0});
     const auto header_crc = base::crc32c(expected.data());
     expected.u32(header_crc);

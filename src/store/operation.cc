@@ -180,6 +180,9 @@ struct Fields {
     }
     void operator()(const op::RemoveExtended& o) { out.u64(o.inode.raw()).text(o.name); }
     void operator()(const op::SetGeneration& o) { out.u32(o.id.raw()).u64(o.generation); }
+    void operator()(const op::SetTakenOver& o) {
+        out.u64(o.inode.raw()).u64(o.begin).u64(o.end).u8(o.is_taken_over ? 1 : 0);
+    }
 };
 
 // Function arguments have no fixed order of evaluation, braces have: every field is read in a
@@ -241,6 +244,8 @@ Operation get_operation(Decoder& in) {
             return op::RemoveExtended{InodeNo(in.u64()), in.text(kNameBytesMax)};
         case 26:
             return op::SetGeneration{DeviceId(in.u32()), in.u64()};
+        case 27:
+            return op::SetTakenOver{InodeNo(in.u64()), in.u64(), in.u64(), get_flag(in)};
         default:
             in.fail();
             return op::RemoveInode{};
@@ -253,7 +258,7 @@ void encode_operation(Encoder& encoder, const Operation& operation) {
     static_assert(std::is_same_v<std::variant_alternative_t<0, Operation>, op::SetPool> &&
                       std::is_same_v<std::variant_alternative_t<13, Operation>, op::DropExtents> &&
                       std::is_same_v<std::variant_alternative_t<17, Operation>, op::SetUnsynced> &&
-                      std::variant_size_v<Operation> == 26,
+                      std::variant_size_v<Operation> == 27,
                   "the kind on media is the index in the variant plus one");
     encoder.u8(static_cast<std::uint8_t>(operation.index() + 1));
     std::visit(Fields{encoder}, operation);

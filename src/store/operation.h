@@ -185,6 +185,15 @@ struct SetGeneration {  // kind 26
     std::uint64_t generation = 0;
     bool operator==(const SetGeneration&) const = default;
 };
+// Whole pages of which another copy has become the primary, or was written over it, and of which
+// not everybody who may have stored there has been told: the next daemon holds them back.
+struct SetTakenOver {  // kind 27
+    InodeNo inode;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+    bool is_taken_over = false;
+    bool operator==(const SetTakenOver&) const = default;
+};
 
 }  // namespace op
 
@@ -194,7 +203,7 @@ using Operation =
                  op::DisownSegment, op::AddExtent, op::CutExtent, op::DropExtents,
                  op::RenumberExtent, op::MarkLost, op::ClearLost, op::SetUnsynced, op::LoseDevice,
                  op::NoteAbsent, op::ForgetAbsent, op::SetNode, op::SetTimes, op::SetExtended,
-                 op::RemoveExtended, op::SetGeneration>;
+                 op::RemoveExtended, op::SetGeneration, op::SetTakenOver>;
 
 void encode_operation(base::Encoder& encoder, const Operation& operation);
 Bytes encode_operations(std::span<const Operation> operations);

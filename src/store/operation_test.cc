@@ -52,7 +52,8 @@ std::vector<Operation> one_of_each() {
             op::SetTimes{InodeNo(7), 4, 5, 6},
             op::SetExtended{InodeNo(7), "user.name", {1, 2, 3}},
             op::RemoveExtended{InodeNo(7), "user.name"},
-            op::SetGeneration{DeviceId(2), 9}};
+            op::SetGeneration{DeviceId(2), 9},
+            op::SetTakenOver{InodeNo(7), 4096, 8192, true}};
 }
 
 TEST(Operation, EveryKindSurvivesEncoding) {

@@ -164,6 +164,9 @@ std::vector<Bytes> State::image() const {
     for (const auto& [number, node] : inodes_) {
         for (const auto& lost : node.lost.all()) put(op::MarkLost{number, lost});
         if (node.is_unsynced) put(op::SetUnsynced{number, true});
+        if (!node.rare) continue;
+        for (const auto part : node.rare->taken_over.parts())
+            put(op::SetTakenOver{number, part.begin(), part.end(), true});
     }
     if (!encoder.data().empty()) records.push_back(encoder.take());
     return records;

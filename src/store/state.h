@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/range_set.h"
 #include "store/extent_map.h"
 #include "store/lost_map.h"
 #include "store/operation.h"
@@ -31,7 +32,8 @@ struct Inode {
     struct Rare {
         Names names;  // further ones of a file
         Extended extended;
-        std::string target;  // of a symbolic link
+        std::string target;         // of a symbolic link
+        base::RangeSet taken_over;  // op::SetTakenOver
     };
 
     // What path_of reads comes first: one or two cache lines.
@@ -97,6 +99,8 @@ class State {
     // nullptr when there is none.
     const Inode* inode(InodeNo number) const;
     const std::unordered_map<InodeNo, Inode>& inodes() const noexcept { return inodes_; }
+    // Those of which something is taken over: few, and seldom any.
+    const std::set<InodeNo>& taken_over() const noexcept { return taken_over_; }
     const Device* device(DeviceId id) const;
     const std::map<DeviceId, Device>& devices() const noexcept { return devices_; }
     const Absent* absent(DeviceId id) const;
@@ -130,6 +134,7 @@ class State {
     Status on(const op::MarkLost& o);
     Status on(const op::ClearLost& o);
     Status on(const op::SetUnsynced& o);
+    Status on(const op::SetTakenOver& o);
     Status on(const op::LoseDevice& o);
     Status on(const op::NoteAbsent& o);
     Status on(const op::ForgetAbsent& o);
@@ -146,6 +151,7 @@ class State {
     InodeNo next_inode_{1};
     DeviceId next_device_{1};
     std::unordered_map<InodeNo, Inode> inodes_;
+    std::set<InodeNo> taken_over_;
     std::map<DeviceId, Device> devices_;
     std::map<DeviceId, Absent> absent_;
 };

@@ -120,6 +120,7 @@ Status State::on(const op::RemoveInode& o) {
     if (node->is_named() || !node->extents.empty() || (node->children && !node->children->empty()))
         return misfit("inode " + std::to_string(o.inode.raw()) + " is removed while it is in use");
     inodes_.erase(o.inode);
+    taken_over_.erase(o.inode);
     return {};
 }
 
@@ -238,6 +239,9 @@ Status State::on(const op::DropExtents& o) {
         find_map(extent.device)->cut(extent);
     }
     node->lost.clear(FileRange(o.begin, UINT64_MAX));
+    if (!node->rare || node->rare->taken_over.empty()) return {};
+    node->rare->taken_over.subtract(FileRange(o.begin, UINT64_MAX));
+    if (node->rare->taken_over.empty()) taken_over_.erase(o.inode);
     return {};
 }
 
@@ -314,6 +318,23 @@ Status State::on(const op::SetUnsynced& o) {
     auto* node = find_inode(o.inode);
     if (node == nullptr || !node->has_bytes()) return misfit("copies without a file");
     node->is_unsynced = o.is_unsynced;
+    return {};
+}
+
+Status State::on(const op::SetTakenOver& o) {
+    auto* node = find_inode(o.inode);
+    if (node == nullptr || !node->has_bytes()) return misfit("copies without a file");
+    if (o.begin >= o.end || o.begin % base::kPageBytes != 0 || o.end % base::kPageBytes != 0)
+        return misfit("an impossible range of a file is taken over");
+    auto& parts = node->rarely().taken_over;
+    if (o.is_taken_over)
+        parts.add(FileRange(o.begin, o.end));
+    else
+        parts.subtract(FileRange(o.begin, o.end));
+    if (parts.empty())
+        taken_over_.erase(o.inode);
+    else
+        taken_over_.insert(o.inode);
     return {};
 }
 

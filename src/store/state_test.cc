@@ -240,6 +240,7 @@ TEST(State, NodesAreWholeBeforeTheyHaveNames) {
     ASSERT_TRUE(state.apply(op::LinkName{InodeNo(1), "l", InodeNo(2)}).ok());
     EXPECT_FALSE(state.apply(op::SetNode{InodeNo(2), 0, "y"}).ok());
     EXPECT_FALSE(state.apply(op::SetUnsynced{InodeNo(2), true}).ok());
+    EXPECT_FALSE(state.apply(op::SetTakenOver{InodeNo(2), 0, 4096, true}).ok());
 }
 
 TEST(State, DirectoriesNeverFormARing) {

@@ -78,9 +78,13 @@ class Store {
                                                bool allow_missing = false,
                                                LeftOvers left_overs = LeftOvers::Clear);
     void clear_left_overs();
-    // Where another copy took over while the pool was opened: it may be older than what programs
-    // that come back have stored. Empty for files that roll back.
+    // Where another copy took over while the pool was opened, or before that without everybody
+    // being told: it may be older than what programs that come back have stored. Empty for files
+    // that roll back.
     base::RangeSet taken_over_at_open(InodeNo inode) const;
+    // Where one took over by now, and not everybody was known to be told; and everybody is.
+    std::vector<std::pair<InodeNo, FileRange>> taken_over() const;
+    Status forget_taken_over(std::span<const std::pair<InodeNo, FileRange>> parts);
     // Writes nothing: every change is in the log already.
     ~Store();
 
@@ -355,7 +359,6 @@ class Store {
     Status remove_orphans_locked() REQUIRES(mutex_);
     Status clean_devices_locked() REQUIRES(mutex_);
     Status clean_device_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
-    void note_taken_over_locked(const Dropped& dropped) REQUIRES(mutex_);
     Status release_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
     Status punch_unowned_locked(DeviceId id, device::Device& device) REQUIRES(mutex_);
 

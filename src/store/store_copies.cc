@@ -129,6 +129,10 @@ void Store::drop_copy_locked(const Extent& copy, FailureKind kind, Change& chang
             heir.file_offset = part.begin();
             heir.length = part.length();
             change.operations.push_back(op::RenumberExtent{heir, 0});
+            // Somebody may have stored there what this copy lacks.
+            if (node->is_unsynced)
+                change.operations.push_back(
+                    op::SetTakenOver{copy.inode, part.begin(), part.end(), true});
             dropped.promoted.push_back(part);
         }
         open.subtract(other.file_range());

@@ -167,6 +167,54 @@ TEST(StoreCopies, LosingADeviceLosesExactlyWhatHasNoOtherCopy) {
     EXPECT_EQ(pool->absent_devices().size(), 1u);
 }
 
+// Who may have stored there comes back to the next opening; when all have been told, nobody has to
+// be held back any more.
+TEST(StoreCopies, WhatWasTakenOverIsRememberedUntilEverybodyIsTold) {
+    TestPool pool;
+    pool.create(3);
+    const auto inode = pool.make_file("/two", kPageBytes * 4);
+    set_replicas(pool, "/two", 2);
+    make_copies(pool, inode);
+    const auto primary = [&] {
+        for (const auto& extent : pool->extents(inode, FileRange(0, UINT64_MAX)))
+            if (extent.replica == 0) return extent;
+        return Extent{};
+    };
+    const auto page = [&](std::uint64_t number) {
+        auto extent = primary();
+        extent.file_offset += number * kPageBytes;
+        extent.device_offset += number * kPageBytes;
+        extent.length = kPageBytes;
+        return extent;
+    };
+    const auto repair = [&](std::uint64_t number) {
+        ASSERT_TRUE(pool->begin_repair(page(number)).ok());
+        ASSERT_TRUE(pool->end_repair(page(number)).ok());
+    };
+    repair(0);
+    EXPECT_TRUE(pool->taken_over().empty()) << "nobody has it mapped for writing";
+    ASSERT_TRUE(pool->set_unsynced(inode, true).ok());
+    repair(0);
+    const auto bad = page(2);
+    ASSERT_TRUE(pool->drop_copies(std::span(&bad, 1), FailureKind::Poison).ok());
+    ASSERT_TRUE(pool->release_moved(std::vector<Move>{{bad, {}, 0, {}, false}}).ok());
+    pool.close();
+    for (int openings = 0; openings < 2; ++openings) {
+        ASSERT_TRUE(pool.open().ok());
+        EXPECT_EQ(pool->taken_over_at_open(inode).parts(),
+                  (std::vector{FileRange(0, kPageBytes),
+                               FileRange::of_length(2 * kPageBytes, kPageBytes)}));
+        if (openings == 1) {
+            ASSERT_TRUE(pool->forget_taken_over(pool->taken_over()).ok());
+        }
+        EXPECT_EQ(pool->taken_over().size(), openings == 0 ? 2u : 0u);
+        pool.expect_sound();
+        pool.close();
+    }
+    ASSERT_TRUE(pool.open().ok());
+    EXPECT_TRUE(pool->taken_over_at_open(inode).empty());
+}
+
 TEST(StoreCopies, ABadPageIsLostUntilItIsHealed) {
     TestPool pool;
     pool.create(2, kShape);

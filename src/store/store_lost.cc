@@ -61,10 +61,13 @@ Status Store::begin_repair(const Extent& bad) {
 
 Status Store::end_repair(const Extent& bad) {
     MutexLock lock(mutex_);
-    if (ends_with_daemon_locked(bad.device)) return {};
     const auto* node = state_->inode(bad.inode);
     if (node == nullptr || bad.replica > 0) return {};
     Change change;
+    // Also on a device that ends with the daemon, of which another may take its place alive.
+    if (node->is_unsynced)
+        change.operations.push_back(
+            op::SetTakenOver{bad.inode, bad.file_range().begin(), bad.file_range().end(), true});
     for (const auto& lost : node->lost.overlapping(bad.file_range()))
         if (lost.kind == FailureKind::UnderRepair)
             change.operations.push_back(
@@ -86,13 +89,8 @@ Status Store::end_broken_repairs_locked() {
         Dropped dropped{primary, {}, {}};
         drop_copy_locked(primary, FailureKind::Poison, change, dropped);
         for (const auto& operation : change.operations) RETURN_IF_ERROR(state_->apply(operation));
-        note_taken_over_locked(dropped);
     }
     return {};
-}
-
-void Store::note_taken_over_locked(const Dropped& dropped) {
-    for (const auto& range : dropped.promoted) taken_over_at_open_[dropped.extent.inode].add(range);
 }
 
 // What is to roll back is nobody's concern.
@@ -104,6 +102,24 @@ base::RangeSet Store::taken_over_at_open(InodeNo inode) const {
         node->attributes.on_loss == OnLoss::Rollback)
         return {};
     return at->second;
+}
+
+std::vector<std::pair<InodeNo, FileRange>> Store::taken_over() const {
+    MutexLock lock(mutex_);
+    std::vector<std::pair<InodeNo, FileRange>> all;
+    for (const auto inode : state_->taken_over())
+        for (const auto part : state_->inode(inode)->rare->taken_over.parts())
+            all.emplace_back(inode, part);
+    return all;
+}
+
+Status Store::forget_taken_over(std::span<const std::pair<InodeNo, FileRange>> parts) {
+    MutexLock lock(mutex_);
+    Change change;
+    for (const auto& [inode, range] : parts)
+        if (state_->taken_over().contains(inode))
+            change.operations.push_back(op::SetTakenOver{inode, range.begin(), range.end(), false});
+    return change.operations.empty() ? Status() : commit_locked(change);
 }
 
 std::vector<std::pair<InodeNo, LostRange>> Store::all_lost() const {

@@ -124,6 +124,8 @@ Result<std::unique_ptr<Store>> Store::open(std::vector<DevicePtr> devices, bool 
     store->start_locked(matched, store->state_->pool_uuid(), history->epoch + 1);
     RETURN_IF_ERROR(store->settle_books_locked());
     RETURN_IF_ERROR(store->protect_metadata_locked(matched, history->epoch));
+    for (const auto inode : store->state_->taken_over())
+        store->taken_over_at_open_[inode] = store->state_->inode(inode)->rare->taken_over;
     const auto written =
         store->checkpoint_locked(store->choose_copies_locked(std::nullopt), /*may_drop=*/true);
     if (!written && written.error().code() == Code::NoSpace) {
@@ -209,7 +211,6 @@ Status Store::lose_missing_locked(DeviceId id) {
             drop_copy_locked(extent, FailureKind::SurpriseRemoval, change, dropped);
             for (const auto& operation : change.operations)
                 RETURN_IF_ERROR(state_->apply(operation));
-            note_taken_over_locked(dropped);
         }
     }
     for (const auto segment : owned) RETURN_IF_ERROR(state_->apply(op::DisownSegment{id, segment}));
