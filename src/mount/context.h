@@ -70,6 +70,9 @@ auto persevere(const Context& context, base::InodeNo inode, base::FileRange rang
     }
 }
 
+// The kernel's numbers of bytes are signed (loff_t); what is none is refused, not reckoned with.
+base::Status check_offset(std::uint64_t offset);
+
 base::Result<std::size_t> read_persevering(const Context& context, base::InodeNo inode,
                                            OpenMode mode, std::uint64_t offset,
                                            std::span<std::uint8_t> into);
