@@ -102,5 +102,7 @@ void add_directory_operations(fuse_lowlevel_ops& operations);
 void add_attribute_operations(fuse_lowlevel_ops& operations);
 void add_file_operations(fuse_lowlevel_ops& operations);
 void add_space_operations(fuse_lowlevel_ops& operations);
+// All of them. A session that is made with these has a Context as its user data.
+fuse_lowlevel_ops operations();
 
 }  // namespace refault::mount
