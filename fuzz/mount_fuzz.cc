@@ -226,6 +226,8 @@ std::vector<Bytes> seeds() {
               at_the_end({10, 0, 1, 0}, {0, 0, 0, 0, 0, 0, 64, 7}),
               at_the_end({21, 0, 1, 0}, {8, 0}), at_the_end({21, 0, 1, 0, 8}, {0}),
               at_the_end({22, 0, 1, 0}, {3}), at_the_end({23, 0, 1, 0, 0, 1, 0}, {9}),
+              // Into itself, a little further on.
+              at_the_end({23, 0, 1, 0, 0, 1, 0, 1}, {}),
               at_the_end({17, 0, 1, 8, 0, 0, 0, 0}, {})}),
         // Nobody takes the replies.
         join({kOpenRoot,

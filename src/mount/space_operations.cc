@@ -78,6 +78,17 @@ void copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset,
                      fuse_file_info* to_info, std::size_t length, int) {
     auto& context = context_of(request);
     length = std::min<std::uint64_t>(length, kCopyBytesMax);
+    for (const auto offset : {from_offset, to_offset})
+        if (const auto checked = check_offset(static_cast<std::uint64_t>(offset)); !checked)
+            return reply_error(request, checked.error());
+    // The kernel refuses it as well: each step would copy what the one before has written, and none
+    // would reach the end of the file.
+    const auto distance = static_cast<std::uint64_t>(
+        from_offset < to_offset ? to_offset - from_offset : from_offset - to_offset);
+    if (from == to && distance < length) {
+        fuse_reply_err(request, EINVAL);
+        return;
+    }
     std::vector<std::uint8_t> buffer(std::min<std::uint64_t>(length, kCopyStepBytes));
     std::size_t copied = 0;
     while (copied < length) {
