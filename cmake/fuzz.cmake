@@ -13,9 +13,13 @@ endif()
 set(fuzz_sources)
 set(fuzz_libraries)
 
-# refault_fuzz_target(NAME FOLDER): fuzz/NAME_fuzz.cc, which includes from this folder of src/ and those below it.
+# refault_fuzz_target(NAME FOLDER [SOURCE...]): fuzz/NAME_fuzz.cc, which includes from this folder of src/ and those below it;
+# and what else of fuzz/ it consists of.
 function(refault_fuzz_target name folder)
   set(source ${fuzz_folder}/${name}_fuzz.cc)
+  foreach(part ${ARGN})
+    list(APPEND source ${fuzz_folder}/${part})
+  endforeach()
   if(REFAULT_FUZZ)
     add_executable(${name}_fuzz ${source})
     target_compile_options(${name}_fuzz PRIVATE "SHELL:-iquote ${CMAKE_SOURCE_DIR}")
@@ -37,7 +41,9 @@ refault_fuzz_target(operations store)
 refault_fuzz_target(log store)
 refault_fuzz_target(open store)
 refault_fuzz_target(tree store)
+refault_fuzz_target(session session)
 refault_fuzz_target(options mount)
+refault_fuzz_target(mount mount kernel.cc served.cc)
 refault_fuzz_target(control daemon)
 refault_fuzz_target(http daemon)
 

@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 #include <vector>
@@ -23,12 +24,14 @@ using store::Tree;
 
 constexpr std::uint64_t kNameBytesMax = 255;
 
+// The nearest that there is: none is before the epoch, none after what 64 bits hold.
 std::uint64_t ns_of(const timespec& time) {
     constexpr std::uint64_t kNsPerSecond = 1'000'000'000;
-    // Before the epoch there is nothing.
     if (time.tv_sec < 0) return 0;
-    return static_cast<std::uint64_t>(time.tv_sec) * kNsPerSecond +
-           static_cast<std::uint64_t>(time.tv_nsec);
+    const auto seconds = static_cast<std::uint64_t>(time.tv_sec);
+    if (seconds >= UINT64_MAX / kNsPerSecond) return UINT64_MAX;
+    return seconds * kNsPerSecond +
+           std::min(static_cast<std::uint64_t>(time.tv_nsec), kNsPerSecond - 1);
 }
 
 void reply_attributes(fuse_req_t request, const base::Result<store::Attributes>& attributes) {

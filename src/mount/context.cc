@@ -114,14 +114,21 @@ void reply_entry(fuse_req_t request, const base::Result<Attributes>& attributes)
     if (fuse_reply_entry(request, &entry) != 0) context.remembered.forget(attributes->inode, 1);
 }
 
+Status check_offset(std::uint64_t offset) {
+    if (offset <= INT64_MAX) return {};
+    return base::Error(Code::Invalid, "no offset in a file", EINVAL);
+}
+
 Result<std::size_t> read_persevering(const Context& context, InodeNo inode, OpenMode mode,
                                      std::uint64_t offset, std::span<std::uint8_t> into) {
+    RETURN_IF_ERROR(check_offset(offset));
     return persevere(context, inode, FileRange::of_length(offset, into.size()),
                      [&] { return context.files.read(inode, offset, into, context.caller(mode)); });
 }
 
 Result<std::size_t> write_persevering(const Context& context, InodeNo inode, OpenMode mode,
                                       std::uint64_t offset, std::span<const std::uint8_t> from) {
+    RETURN_IF_ERROR(check_offset(offset));
     const auto range = FileRange::of_length(offset, from.size());
     const WritesUnderWay::Write write(context.writes, inode);
     auto written = persevere(context, inode, range, [&] {
@@ -134,6 +141,7 @@ Result<std::size_t> write_persevering(const Context& context, InodeNo inode, Ope
 // What was stored behind the end in its last page is cleared on the device.
 Status resize_persevering(const Context& context, InodeNo inode, OpenMode mode,
                           std::uint64_t size_bytes) {
+    RETURN_IF_ERROR(check_offset(size_bytes));
     const auto last_page = base::align_down(size_bytes, base::kPageBytes);
     return persevere(context, inode, FileRange::of_length(last_page, base::kPageBytes),
                      [&] { return context.files.resize(inode, size_bytes, context.caller(mode)); });

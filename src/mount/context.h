@@ -70,6 +70,9 @@ auto persevere(const Context& context, base::InodeNo inode, base::FileRange rang
     }
 }
 
+// The kernel's numbers of bytes are signed (loff_t); what is none is refused, not reckoned with.
+base::Status check_offset(std::uint64_t offset);
+
 base::Result<std::size_t> read_persevering(const Context& context, base::InodeNo inode,
                                            OpenMode mode, std::uint64_t offset,
                                            std::span<std::uint8_t> into);
@@ -99,5 +102,7 @@ void add_directory_operations(fuse_lowlevel_ops& operations);
 void add_attribute_operations(fuse_lowlevel_ops& operations);
 void add_file_operations(fuse_lowlevel_ops& operations);
 void add_space_operations(fuse_lowlevel_ops& operations);
+// All of them. A session that is made with these has a Context as its user data.
+fuse_lowlevel_ops operations();
 
 }  // namespace refault::mount

@@ -33,14 +33,22 @@ void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
 class Entries {
   public:
     Entries(fuse_req_t request, std::size_t size, bool has_attributes)
-        : request_(request), buffer_(size), has_attributes_(has_attributes) {}
+        : request_(request),
+          context_(context_of(request)),
+          buffer_(size),
+          has_attributes_(has_attributes) {}
 
     // False when it does not fit any more.
     bool add(InodeNo directory, const Tree::Name& name, std::uint64_t next_offset, bool is_dot) {
         return has_attributes_ ? add_full(directory, name, next_offset, is_dot)
                                : add_short(name, next_offset);
     }
-    void reply() { fuse_reply_buf(request_, buffer_.data(), used_); }
+    bool empty() const { return used_ == 0; }
+    // Who has given up meanwhile does not get them, and will not forget them either.
+    void reply() {
+        if (fuse_reply_buf(request_, buffer_.data(), used_) == 0) return;
+        for (const auto inode : remembered_) context_.remembered.forget(inode, 1);
+    }
 
   private:
     bool add_short(const Tree::Name& name, std::uint64_t next_offset) {
@@ -54,7 +62,6 @@ class Entries {
     // Each entry but the dots is a lookup, which the kernel forgets like any other.
     bool add_full(InodeNo directory, const Tree::Name& name, std::uint64_t next_offset,
                   bool is_dot) {
-        auto& context = context_of(request_);
         const auto needed =
             fuse_add_direntry_plus(request_, nullptr, 0, name.name.c_str(), nullptr, 0);
         if (needed > buffer_.size() - used_) return false;
@@ -65,10 +72,11 @@ class Entries {
             attributes.type = name.type;
             entry.attr = stat_of(attributes);
         } else {
-            const auto found = context.tree.remember(directory, name.name);
+            const auto found = context_.tree.remember(directory, name.name);
             // Removed since the listing was read.
             if (!found) return true;
-            context.remembered.add(found->inode);
+            context_.remembered.add(found->inode);
+            remembered_.push_back(found->inode);
             entry = entry_of(*found);
         }
         return take(fuse_add_direntry_plus(request_, buffer_.data() + used_, buffer_.size() - used_,
@@ -81,7 +89,9 @@ class Entries {
         return true;
     }
 
-    fuse_req_t request_;
+    const fuse_req_t request_;
+    Context& context_;  // there when the request is not any more
+    std::vector<InodeNo> remembered_;
     std::vector<char> buffer_;
     std::size_t used_ = 0;
     bool has_attributes_;
@@ -104,8 +114,9 @@ void list(fuse_req_t request, fuse_ino_t inode, std::size_t size, off_t offset,
             continue;
         }
         const auto name = listing->at(tree, directory, number - kDots);
-        if (!name) return reply_error(request, name.error());
-        if (*name == nullptr || !entries.add(directory, **name, number + 1, false)) break;
+        // What was found before the error counts; the kernel goes on from there, and gets it.
+        if (!name && entries.empty()) return reply_error(request, name.error());
+        if (!name || *name == nullptr || !entries.add(directory, **name, number + 1, false)) break;
     }
     entries.reply();
 }

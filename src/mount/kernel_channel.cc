@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstring>
 
 #include "mount/context.h"
@@ -80,8 +81,9 @@ void KernelChannel::translate_request(std::span<std::uint8_t> request) {
     constexpr auto kBody = sizeof(fuse_in_header);
     switch (header->opcode) {
         case FUSE_INIT:
-            if (part_at<fuse_init_in>(request, kBody) == nullptr) break;
-            agreement_.request.assign(request.begin(), request.end());
+            // What came after it is not there in older kernels, and not needed here.
+            if (request.size() < kBody + offsetof(fuse_init_in, flags2)) break;
+            asked_.assign(request.begin(), request.end());
             init_request_.store(header->unique);
             break;
         case FUSE_OPEN:
@@ -107,18 +109,20 @@ void KernelChannel::translate_request(std::span<std::uint8_t> request) {
 }
 
 bool KernelChannel::translate_reply(std::span<const iovec> parts) {
-    if (init_request_.load() == 0 || parts.size() < 2 || parts[0].iov_len < sizeof(fuse_out_header))
+    if (init_request_.load() == 0 || parts.empty() || parts[0].iov_len < sizeof(fuse_out_header))
         return true;
     const auto* header = static_cast<const fuse_out_header*>(parts[0].iov_base);
     if (header->unique != init_request_.load()) return true;
     init_request_.store(0);
-    if (header->error != 0 || parts[1].iov_len < offsetof(fuse_init_out, max_background))
-        return true;
-    const auto* asked = part_at<fuse_init_in>(agreement_.request, sizeof(fuse_in_header));
-    auto* reply = static_cast<fuse_init_out*>(parts[1].iov_base);
-    if (asked->flags & FUSE_HANDLE_KILLPRIV_V2) reply->flags |= FUSE_HANDLE_KILLPRIV_V2;
+    if (header->error != 0 || parts.size() < 2) return !is_resuming_;
+    if (parts[1].iov_len >= offsetof(fuse_init_out, max_background)) {
+        std::uint32_t flags = 0;
+        std::memcpy(&flags, asked_.data() + sizeof(fuse_in_header) + offsetof(fuse_init_in, flags),
+                    sizeof flags);
+        static_cast<fuse_init_out*>(parts[1].iov_base)->flags |= flags & FUSE_HANDLE_KILLPRIV_V2;
+    }
     const auto* bytes = static_cast<const std::uint8_t*>(parts[1].iov_base);
-    agreement_.reply.assign(bytes, bytes + parts[1].iov_len);
+    agreement_ = {std::move(asked_), {bytes, bytes + parts[1].iov_len}};
     return !is_resuming_;
 }
 

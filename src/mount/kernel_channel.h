@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -48,6 +49,7 @@ class KernelChannel {
 
   private:
     std::atomic<std::uint64_t> init_request_{0};  // until it is replied to
+    std::vector<std::uint8_t> asked_;             // by it, likewise
     bool is_resuming_ = false;
     Agreement agreement_;
 };

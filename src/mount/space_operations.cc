@@ -17,14 +17,21 @@ namespace {
 using base::FileRange;
 
 constexpr std::uint64_t kCopyStepBytes = 1u << 20;
+// Of one request. The reply says how much was copied in 32 bits, whatever was asked for
+// (linux/fuse.h), and meanwhile the program cannot be ended; it asks for the rest.
+constexpr std::uint64_t kCopyBytesMax = 64u << 20;
 
 void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, off_t length,
                fuse_file_info* info) {
     auto& context = context_of(request);
     const auto inode = inode_of(number);
     const auto begin = static_cast<std::uint64_t>(offset);
+    const auto bytes = static_cast<std::uint64_t>(length);
+    for (const auto part : {begin, bytes})
+        if (const auto checked = check_offset(part); !checked)
+            return reply_error(request, checked.error());
     const auto open_mode = FileHandle(info).mode();
-    const auto range = FileRange::of_length(begin, static_cast<std::uint64_t>(length));
+    const auto range = FileRange::of_length(begin, bytes);
     const bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
     const auto allocate = [&] {
         return persevere(context, inode, range, [&] {
@@ -70,6 +77,18 @@ void copy_file_range(fuse_req_t request, fuse_ino_t from, off_t from_offset,
                      fuse_file_info* from_info, fuse_ino_t to, off_t to_offset,
                      fuse_file_info* to_info, std::size_t length, int) {
     auto& context = context_of(request);
+    length = std::min<std::uint64_t>(length, kCopyBytesMax);
+    for (const auto offset : {from_offset, to_offset})
+        if (const auto checked = check_offset(static_cast<std::uint64_t>(offset)); !checked)
+            return reply_error(request, checked.error());
+    // The kernel refuses it as well: each step would copy what the one before has written, and none
+    // would reach the end of the file.
+    const auto distance = static_cast<std::uint64_t>(
+        from_offset < to_offset ? to_offset - from_offset : from_offset - to_offset);
+    if (from == to && distance < length) {
+        fuse_reply_err(request, EINVAL);
+        return;
+    }
     std::vector<std::uint8_t> buffer(std::min<std::uint64_t>(length, kCopyStepBytes));
     std::size_t copied = 0;
     while (copied < length) {
