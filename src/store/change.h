@@ -26,7 +26,7 @@ struct Change {
     std::vector<Operation> operations;
     std::vector<FreedRange> freed;
     std::vector<SegmentKey> closing;  // journalled as free; their files are removed
-    DeviceSet missing_files;          // where a file was gone before it was removed
+    std::vector<SegmentKey> missing;  // of those, without a file when it was to be removed
 
     bool is_closing(SegmentKey key) const {
         return std::binary_search(closing.begin(), closing.end(), key);

@@ -203,7 +203,7 @@ void Store::punch_freed(Change& change, const Devices& devices, const DeviceSet&
         const auto& device = devices.at(key.device);
         // What is on a device that is gone stays as it is: it may come back.
         if (failed.contains(key.device)) continue;
-        if (!device->has_segment(key.segment)) change.missing_files.insert(key.device);
+        if (!device->has_segment(key.segment)) change.missing.push_back(key);
         // A file that stays is removed when the segment is used again.
         if (const auto released = device->release_segment(key.segment); !released)
             log_line(LogLevel::Warning,
@@ -238,8 +238,10 @@ void Store::make_holes_durable(Change& change, const Devices& devices,
 // their last parts were freed by several threads.
 Change Store::settle_locked(Change& change) {
     Change next;
-    for (const auto device : change.missing_files)
-        if (devices_.contains(device)) allocator_->note_missing_files(device);
+    // One whose file was never made misses nothing.
+    for (const auto& key : change.missing)
+        if (devices_.contains(key.device) && allocator_->has_file(key))
+            allocator_->note_missing_files(key.device);
     for (const auto& part : change.freed)
         if (!part.is_lost) allocator_->release(part.device, part.range);
     for (const auto& key : change.closing)
