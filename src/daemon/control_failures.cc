@@ -200,7 +200,11 @@ void ControlApi::add_failure_routes(std::map<std::string, Handler>& routes) {
     routes["GET /v1/lost"] =
         with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> { return lost_json(pool); });
     routes["GET /v1/resync"] = with_pool([](Pool& pool, const ApiRequest&) -> Result<Json> {
+        // First: what a failure has cost is the resync's before the failure is at its end.
+        const auto failures = pool.failures_under_way();
         Json json = to_json(pool.resync().status());
+        json["failures_under_way"] = failures;
+        if (failures > 0) json["is_running"] = true;
         std::uint64_t lost_bytes = 0;
         for (const auto& [inode, lost] : pool.store().all_lost()) lost_bytes += lost.range.length();
         json["lost_bytes"] = lost_bytes;

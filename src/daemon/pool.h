@@ -118,6 +118,7 @@ class Pool {
                                          failure::FailureKind kind);
     failure::FaultPoints& fault_points() { return faults_; }
     failure::FailureBook& failures() { return *book_; }
+    std::uint64_t failures_under_way() const { return failures_->under_way(); }
     failure::Resync& resync() { return *resync_; }
     failure::Scrub& scrub() { return *scrub_; }
     failure::Detach& detaching() { return *detach_; }

@@ -216,6 +216,8 @@ void FailureService::end(const Failure& failure, Status status) {
     }
     // Who waits is answered first: the resync looks at every file.
     if (needs_copies) resync_.kick();
+    // After the kick: at no moment does it look as if all copies were there.
+    if (failure.record != 0) under_way_.fetch_sub(1);
 }
 
 Status FailureService::recover(Failure& failure) {
@@ -230,6 +232,7 @@ Status FailureService::recover(Failure& failure) {
         failure.record =
             book_.open((*device)->name(), failure.range, failure.kind, failure.noticed);
         failure.left = {failure.range};
+        under_way_.fetch_add(1);
     }
     if (failure.range == whole) return recover_all(failure, **device);
     return recovery_.recover_ranges(failure.device, failure.left, failure.kind, failure.record);

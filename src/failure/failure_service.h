@@ -14,7 +14,9 @@
 // Thread-safe. Its lock is a leaf, and is not held while anything is recovered.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
@@ -53,6 +55,9 @@ class FailureService final : public session::FaultDesk {
 
     void fault(const std::shared_ptr<session::Session>& session, const wire::Fault& fault) override;
     void writer_gone(base::InodeNo inode) override;
+    // Failures that were noted and are not dealt with yet; of what they cost the resync does not
+    // know.
+    std::uint64_t under_way() const noexcept { return under_way_.load(); }
 
   private:
     struct Failure {
@@ -140,6 +145,7 @@ class FailureService final : public session::FaultDesk {
     std::map<std::uint64_t, std::optional<Done>> tickets_ GUARDED_BY(mutex_);
     std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 1;
     bool must_stop_ GUARDED_BY(mutex_) = false;
+    std::atomic<std::uint64_t> under_way_{0};
     base::NamedThread thread_;
 };
 
