@@ -99,9 +99,10 @@ std::string LossModel::stored(ModelFile& file, ModelClient& client, std::size_t 
 
 void LossModel::persisted(ModelFile& file, std::size_t page, bool is_shaky) {
     auto& model = file.pages[page];
-    if (is_shaky || model.now.size() != 1) return;
-    model.copies = model.now;
+    // Whatever it was, it is on every copy now, also what others have stored: whose region is found
+    // equal is not told of what comes later.
     model.dirty_by.clear();
+    if (!is_shaky && model.now.size() == 1) model.copies = model.now;
 }
 
 void LossModel::overwritten(ModelFile& file, std::size_t page, unsigned value, bool is_sure) {

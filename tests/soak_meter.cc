@@ -49,6 +49,10 @@ void SoakMeter::sample(pid_t pid, std::uint64_t step) {
                                      count_descriptors(pid), status_figure(pid, "Threads")});
 }
 
+double SoakMeter::latest_mib() const {
+    return lives_.empty() ? 0 : lives_.back().samples.back().anonymous_bytes / (1 << 20);
+}
+
 const SoakMeter::Life* SoakMeter::longest() const {
     const auto life = std::max_element(
         lives_.begin(), lives_.end(),

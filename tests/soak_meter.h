@@ -32,6 +32,7 @@ class SoakMeter {
     Growth memory() const { return growth(&Sample::anonymous_bytes); }
     Growth descriptors() const { return growth(&Sample::descriptors); }
     Growth threads() const { return growth(&Sample::threads); }
+    double latest_mib() const;
     // Empty when both are flat, or the run was too short to say.
     std::string finding() const;
     std::string text() const;

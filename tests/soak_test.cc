@@ -40,7 +40,9 @@ class Soak {
             if (++steps_ % life == 0 && !::testing::Test::HasFailure()) losses_.kill_daemon();
             if (steps_ % kSampleSteps == 0) sample();
             if (steps_ % kLineSteps == 0)
-                std::cout << steps_ << " steps in " << passed().count() << " s" << std::endl;
+                std::cout << steps_ << " steps in " << passed().count() << " s, memory "
+                          << loss_meter_.latest_mib() << " and " << mount_meter_.latest_mib()
+                          << " MiB" << std::endl;
         }
         // What a failure leaves is for whoever looks at it.
         if (::testing::Test::HasFailure()) return;

@@ -81,7 +81,8 @@ Result<std::unique_ptr<Pool>> Pool::open_devices(std::vector<DevicePtr> devices,
         const auto id = pool->store_->find_device(device->name());
         return !id || *pool->store_->device(*id) != device;
     });
-    for (const auto& device : devices) pool->set_held_segments_aside(*device);
+    pool->held_ = std::make_unique<failure::HeldSegments>(*pool->store_, events);
+    for (const auto& device : devices) pool->held_->set_aside(*device);
     RETURN_IF_ERROR(
         pool->assemble(std::move(devices), options, std::move(predecessors), handed_over));
     events.publish({"pool-opened", {{"pool", pool->store_->pool_name()}}});
@@ -167,6 +168,7 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const PoolOptions& options
         begin_to_repair();
         mounts_->release_claims();
         mount_again();
+        if (held_) held_->start(*registry_);
         if (has_predecessors) events_.publish({"clients-back", {}});
     });
     return {};
@@ -184,6 +186,7 @@ void Pool::begin_to_repair() {
 // is.
 Pool::~Pool() {
     if (absent_) absent_->stop();
+    held_.reset();
     if (mounts_) mounts_->stop();
     removals_.reset();
     detach_.reset();

@@ -20,6 +20,7 @@
 #include "failure/device_watch.h"
 #include "failure/failure_book.h"
 #include "failure/failure_service.h"
+#include "failure/held_segments.h"
 #include "failure/mover.h"
 #include "failure/recovery.h"
 #include "failure/removal.h"
@@ -161,7 +162,6 @@ class Pool {
     // NoSpace when none does: the pool's metadata would have nowhere to go, however empty the
     // devices are.
     Status check_some_stay(const std::vector<failure::ManagedDevice>& leaving) const;
-    void set_held_segments_aside(const device::Device& device);
     void list_absent_devices();
     failure::ManagedDevice take_out_locked(
         std::map<std::string, failure::ManagedDevice>::iterator at, bool is_lost) REQUIRES(mutex_);
@@ -194,6 +194,7 @@ class Pool {
     std::unique_ptr<mount::MountService> mounts_;
     std::unique_ptr<session::Server> server_;
     std::unique_ptr<failure::RemovalService> removals_;
+    std::unique_ptr<failure::HeldSegments> held_;
     std::unique_ptr<failure::AbsentClients> absent_;
     mutable base::Mutex mutex_{base::LockRank::Pool};
     std::map<std::string, failure::ManagedDevice> devices_ GUARDED_BY(mutex_);

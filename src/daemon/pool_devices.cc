@@ -13,25 +13,6 @@ using base::MutexLock;
 using device::DeviceSpec;
 using store::DevicePtr;
 
-// Programs of an earlier daemon, or of an earlier opening, may map segments still. They reach what
-// is in them by now; what comes later goes elsewhere.
-void Pool::set_held_segments_aside(const device::Device& device) {
-    auto target = failure::proof_target(device);
-    auto id = store_->find_device(device.name());
-    if (!target || !id) return;
-    const auto report = failure::prove(*target);
-    if (!report) return;
-    std::set<base::SegmentNo> held;
-    for (const auto& holder : report->holders)
-        if (const auto segment = device::segment_of_path(holder.path)) held.insert(*segment);
-    for (const auto segment : held) store_->set_held(*id, segment);
-    if (held.empty()) return;
-    events_.publish({"segments-held",
-                     {{"device", device.name()},
-                      {"segments", std::uint64_t(held.size())},
-                      {"holder", report->summary()}}});
-}
-
 // Those that were lost earlier, and those without which the pool was opened just now.
 void Pool::list_absent_devices() {
     MutexLock lock(mutex_);

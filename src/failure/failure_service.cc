@@ -288,7 +288,7 @@ std::optional<device::SegmentState> FailureService::find_damage(DeviceId id,
     const auto state = device.probe_segment(segment);
     if (state.health == device::SegmentHealth::Whole) return std::nullopt;
     if (state.health == device::SegmentHealth::Gone) return state;
-    store_.set_held(id, segment);
+    store_.set_held(id, segment, true);
     if (store_.locate(id, state.missing).empty()) return std::nullopt;
     return state;
 }

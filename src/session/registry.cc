@@ -235,6 +235,17 @@ std::vector<base::Cred> Registry::users_of(InodeNo inode) const {
     return users;
 }
 
+std::map<pid_t, RangeSet> Registry::placed_addresses() const {
+    std::map<pid_t, RangeSet> placed;
+    MutexLock lock(mutex_);
+    for (const auto& [id, mapping] : mappings_)
+        if (!mapping->lags(mapping->file_range))
+            placed[mapping->session->cred().pid].add(FileRange::of_length(
+                mapping->address,
+                wire::reserved_bytes(mapping->file_range.length(), mapping->access)));
+    return placed;
+}
+
 std::vector<MappingInfo> Registry::mappings() const {
     std::vector<MappingInfo> infos;
     {

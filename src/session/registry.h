@@ -238,6 +238,9 @@ class Registry {
     // The users of the sessions that map the file.
     std::vector<base::Cred> users_of(InodeNo inode) const;
     std::vector<MappingInfo> mappings() const;
+    // By process, with the room for the copies behind them: where all that is mapped is what it was
+    // given here.
+    std::map<pid_t, RangeSet> placed_addresses() const;
     std::vector<SessionInfo> sessions() const;
 
   private:

@@ -107,8 +107,8 @@ void Allocator::close(SegmentKey key) {
     note_room(key, segment(key));
 }
 
-void Allocator::set_held(SegmentKey key) {
-    segment(key).is_held = true;
+void Allocator::set_held(SegmentKey key, bool is_held) {
+    segment(key).is_held = is_held;
     note_room(key, segment(key));
 }
 

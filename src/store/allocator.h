@@ -48,7 +48,7 @@ class Allocator {
     void reopen(SegmentKey key);
     bool is_closing(SegmentKey key) const;
     // Nothing more is placed there.
-    void set_held(SegmentKey key);
+    void set_held(SegmentKey key, bool is_held);
     // Whether the segment's file was made.
     bool has_file(SegmentKey key) const;
     void set_has_file(SegmentKey key);

@@ -243,9 +243,8 @@ class Store {
     void set_media_error_sink(MediaErrorSink sink);
     void report_media_error(DeviceId device, DeviceRange range, MediaAccess access,
                             const base::Error& error) const;
-    // Nothing new is placed in this segment until the pool is opened again: somebody who is no
-    // client holds it.
-    void set_held(DeviceId device, SegmentNo segment);
+    // Nothing new is placed in this segment: somebody who is no client holds it.
+    void set_held(DeviceId device, SegmentNo segment, bool is_held);
     // Segments of the device whose file is there, metadata's included.
     std::vector<SegmentNo> segments_in_use(DeviceId device) const;
     // A file that the store had in use was gone, which is no client's doing: somebody takes the

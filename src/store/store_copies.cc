@@ -250,10 +250,10 @@ bool Store::is_unsynced(InodeNo inode) const {
     return node != nullptr && node->is_unsynced;
 }
 
-void Store::set_held(DeviceId device, SegmentNo segment) {
+void Store::set_held(DeviceId device, SegmentNo segment, bool is_held) {
     MutexLock lock(mutex_);
     if (devices_.contains(device) && allocator_->owner({device, segment}))
-        allocator_->set_held({device, segment});
+        allocator_->set_held({device, segment}, is_held);
 }
 
 void Store::set_failed(DeviceId device) {

@@ -231,9 +231,12 @@ Status Store::settle_books_locked() {
                 continue;
             }
             if (!devices_.at(id)->has_segment(segment))
-                return Error(Code::Corrupt, "device " + device.name +
-                                                " has lost the file of segment " +
-                                                std::to_string(i) + ", which holds data");
+                return Error(Code::Corrupt,
+                             "device " + device.name + " has lost the file of segment " +
+                                 std::to_string(i) +
+                                 ", which holds data; put it back, or leave this device out and "
+                                 "open the pool with --degraded: what has no other copy is lost "
+                                 "then");
             allocator_->own({id, segment}, *device.map.owner(segment));
             allocator_->set_has_file({id, segment});
             for (const auto& extent : device.map.extents(segment))
