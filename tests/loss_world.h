@@ -15,6 +15,7 @@ namespace refault::tests {
 class LossWorld {
   public:
     static constexpr std::uint64_t kPage = 4096;
+    static constexpr std::size_t kAwayMax = 8;  // devices that may come back
 
     struct Client {
         ModelClient model;

@@ -126,6 +126,10 @@ void Resync::run() {
             status_.is_running = true;
             status_.bytes_total = status_.bytes_done = 0;
         }
+        // The metadata's own copies first: what is found by it is lost with it.
+        if (const auto copied = store_.ensure_metadata_copies(); !copied)
+            base::log_line(base::LogLevel::Warning, "another copy of the metadata is made later: " +
+                                                        copied.error().message());
         while (work() == Did::Something && !must_stop()) {
         }
         const auto left = store_.files_that_need_attention();

@@ -72,6 +72,31 @@ TEST(LostDevice, IsKnownWhenItComesBackAlsoAfterARestart) {
     pool.expect_sound();
 }
 
+// Else everything hangs on the device that stayed, also what has a copy on the one that is back.
+TEST(LostDevice, HasACopyOfTheMetadataWhenItIsBack) {
+    for (const bool is_open : {true, false}) {
+        for (std::size_t which = 0; which < 2; ++which) {
+            TestPool pool;
+            pool.create(2, kShape);
+            ASSERT_TRUE(pool->create_file("/file", 0644, root()).ok());
+            const auto gone = pool->usage()[which];
+            const auto stays = pool->usage()[1 - which];
+            if (is_open) {
+                lose_device(pool, gone.id);
+            } else {
+                pool.close();
+                ASSERT_TRUE(pool.open_without(gone.name).ok());
+            }
+            ASSERT_TRUE(rejoin(pool, gone.name).ok());
+            for (const auto& one : pool->usage()) EXPECT_TRUE(one.has_metadata) << one.name;
+            pool.close();
+            const auto opened = pool.open_without(stays.name);
+            ASSERT_TRUE(opened.ok()) << opened.error().message();
+            EXPECT_TRUE(pool->stat("/file", root()).ok());
+        }
+    }
+}
+
 TEST(LostDevice, ThatIsForgottenIsAStrangerAlsoAfterARestart) {
     TestPool pool;
     pool.create(3, kShape);

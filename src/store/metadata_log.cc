@@ -208,4 +208,8 @@ std::vector<DeviceId> MetadataLog::failed_copies() const {
     return failed_;
 }
 
+void MetadataLog::readmit(DeviceId device) {
+    std::erase(failed_, device);
+}
+
 }  // namespace refault::store

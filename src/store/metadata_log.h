@@ -92,6 +92,8 @@ class MetadataLog {
     bool wants_checkpoint() const noexcept;
     std::vector<base::DeviceId> copies() const;
     std::vector<base::DeviceId> failed_copies() const;
+    // The device is back with a label that lists nothing, and may have a copy again.
+    void readmit(base::DeviceId device);
 
   private:
     // One copy being written: where the stream's bytes lie on its device.

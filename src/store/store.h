@@ -336,6 +336,7 @@ class Store {
         REQUIRES(mutex_);
     // Adds to the change that segments lose their owner when the change frees the last of what is
     // taken in them.
+    Status ensure_metadata_copies_locked() REQUIRES(mutex_);
     void close_emptied_locked(Change& change) const REQUIRES(mutex_);
     // After the commit: punches what was freed, removes the files of closed segments, and gives the
     // space back.

@@ -56,12 +56,9 @@ Result<DeviceId> Store::add_device(DevicePtr device) {
     if (begins_anew)
         RETURN_IF_ERROR(checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/true));
     checkpoint_if_due_locked();
-    if (good_copies_locked().size() < kMetadataCopies)
-        if (const auto copied =
-                checkpoint_locked(choose_copies_locked(std::nullopt), /*may_drop=*/false);
-            !copied)
-            base::log_line(base::LogLevel::Warning, "the new device has no copy of the metadata: " +
-                                                        copied.error().message());
+    if (const auto copied = ensure_metadata_copies_locked(); !copied)
+        base::log_line(base::LogLevel::Warning,
+                       "the new device has no copy of the metadata: " + copied.error().message());
     return id;
 }
 
@@ -102,6 +99,10 @@ Status Store::evacuate_metadata(DeviceId device) {
 
 Status Store::ensure_metadata_copies() {
     MutexLock lock(mutex_);
+    return ensure_metadata_copies_locked();
+}
+
+Status Store::ensure_metadata_copies_locked() {
     const auto present = good_copies_locked();
     if (present.size() >= kMetadataCopies) return {};
     const auto wanted = choose_copies_locked(std::nullopt);

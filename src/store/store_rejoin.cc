@@ -16,6 +16,7 @@
 #include "base/range_set.h"
 #include "store/change.h"
 #include "store/fresh_label.h"
+#include "store/metadata_log.h"
 #include "store/move_book.h"
 #include "store/state.h"
 #include "store/store.h"
@@ -245,6 +246,13 @@ Result<Store::Rejoined> Store::rejoin_device(DevicePtr device) {
         if (allocator_->taken_bytes({id, segment}) == 0) allocator_->disown({id, segment});
     checkpoint_if_due_locked();
     RETURN_IF_ERROR(clean_device_locked(id, *device));
+    // What was on it of the metadata is of no use any more, and all of it may lie on one device.
+    log_->readmit(id);
+    if (const auto copied = ensure_metadata_copies_locked(); !copied)
+        base::log_line(base::LogLevel::Warning,
+                       "the device that is back has no copy of the "
+                       "metadata: " +
+                           copied.error().message());
     return result;
 }
 

@@ -104,15 +104,24 @@ class TestPool {
         store_ = std::move(*opened);
         return {};
     }
+    // As --degraded does.
+    Status open_without(const std::string& name) {
+        auto opened = open_at(directory_.path(), name);
+        if (!opened) return opened.error();
+        store_ = std::move(*opened);
+        return {};
+    }
     void reopen() {
         close();
         const auto opened = open();
         ASSERT_TRUE(opened.ok()) << opened.error().message();
     }
-    // Opens what lies at `base`, a copy of this pool's directory.
-    Result<std::unique_ptr<Store>> open_at(const std::filesystem::path& base) const {
+    // Opens what lies at `base`, a copy of this pool's directory, all of it or but for one device.
+    Result<std::unique_ptr<Store>> open_at(const std::filesystem::path& base,
+                                           const std::string& missing = "") const {
         std::vector<DevicePtr> devices;
         for (const auto& name : names_) {
+            if (name == missing) continue;
             device::DeviceSpec there;
             there.name = name;
             there.kind = device::DeviceKind::Dir;
@@ -121,7 +130,7 @@ class TestPool {
             if (!device) return device.error();
             devices.push_back(std::move(*device));
         }
-        return Store::open(std::move(devices));
+        return Store::open(std::move(devices), /*allow_missing=*/!missing.empty());
     }
     void forget(const std::string& name) { std::erase(names_, name); }
     const std::filesystem::path& directory() const { return directory_.path(); }
