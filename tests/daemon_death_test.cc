@@ -237,6 +237,8 @@ TEST_F(DaemonDeath, WhoIsStoppedIsWaitedFor) {
     start_again();
     const auto refused = pool_->control().post("/v1/pull", {{"devices", {device}}});
     ASSERT_FALSE(refused);
+    const auto health = pool_->get("/v1/status")["health"];
+    EXPECT_EQ(health["reasons"][0]["code"], "clients-absent") << health;
     EXPECT_NE(refused.error().message().find("pid " + std::to_string(one->pid())),
               std::string::npos)
         << refused.error().message();

@@ -1,11 +1,15 @@
 // refault daemon: the daemon itself.
+#include <poll.h>
+
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <thread>
 
+#include "base/unique_fd.h"
 #include "cli/command.h"
+#include "sys/process.h"
 
 namespace refault::cli {
 
@@ -23,8 +27,23 @@ struct UpgradeArguments {
     bool is_dry_run = false;
 };
 
+// The process stays the same: when it ends, the new program has. Not by TCP, where its number may
+// be another process's here.
+base::UniqueFd process_of_daemon(const Context& context) {
+    const auto status = context.client().get("/v1/status");
+    if (!status || !context.connect.empty()) return {};
+    auto process = sys::open_pidfd(status->value("pid", 0));
+    return process ? std::move(*process) : base::UniqueFd();
+}
+
+bool has_ended(const base::UniqueFd& process) {
+    pollfd end{process.get(), POLLIN, 0};
+    return process && ::poll(&end, 1, 0) > 0;
+}
+
 // The new daemon says that it is one more; the old one, why it stays.
-base::Result<Json> wait_for_successor(const Context& context, std::uint64_t count_before) {
+base::Result<Json> wait_for_successor(const Context& context, const base::UniqueFd& process,
+                                      std::uint64_t count_before) {
     const auto begin = steady_clock::now();
     for (bool has_said = false; steady_clock::now() < begin + kPatience;
          std::this_thread::sleep_for(kLookAgain)) {
@@ -32,6 +51,11 @@ base::Result<Json> wait_for_successor(const Context& context, std::uint64_t coun
             std::fputs("waiting for the new daemon ...\n", stderr);
             has_said = true;
         }
+        if (has_ended(process))
+            return Error(Code::Gone,
+                         "the new program has ended, its log says why. Programs wait for a daemon, "
+                         "30 s if they ask for no more: start one now, with the same --run-dir and "
+                         "devices");
         const auto status = context.client().get("/v1/status");
         if (!status || !status->contains("upgrades")) continue;
         const auto& upgrades = (*status)["upgrades"];
@@ -40,8 +64,8 @@ base::Result<Json> wait_for_successor(const Context& context, std::uint64_t coun
             return Error(Code::Busy, "the daemon was not replaced: " + error);
     }
     return Error(Code::TimedOut,
-                 "no daemon answers after 60 s; its log says why. Programs wait: start one again "
-                 "in the same run directory");
+                 "no daemon answers after 60 s; its log says why. End it, and start one with the "
+                 "same --run-dir and devices");
 }
 
 void show_plan(const Json& plan) {
@@ -54,9 +78,10 @@ void show_plan(const Json& plan) {
 void upgrade(Context& context, const UpgradeArguments& arguments) {
     Json body{{"dry_run", arguments.is_dry_run}};
     if (!arguments.program.empty()) body["program"] = absolute_path(arguments.program);
+    const auto process = process_of_daemon(context);
     const auto asked = context.client().post("/v1/upgrade", body);
     if (!asked || arguments.is_dry_run) return context.finish(asked, show_plan);
-    const auto status = wait_for_successor(context, asked->value("upgrades", std::uint64_t{0}));
+    const auto status = wait_for_successor(context, process, asked->value("upgrades", std::uint64_t{0}));
     if (!status) return context.fail(status.error());
     const Json answer{{"program", asked->value("program", "")},
                       {"version", status->value("version", "")},

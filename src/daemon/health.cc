@@ -117,6 +117,8 @@ HealthFacts health_facts(Pool& pool) {
     std::set<std::pair<base::DeviceId, std::uint64_t>> retired;
     for (const auto& one : pool.retired()) retired.emplace(one.device, one.range.begin());
     facts.retired_bytes = retired.size() * base::kPageBytes;
+    if (const auto back = pool.check_nobody_is_absent(); !back)
+        facts.absent = back.error().message();
     return facts;
 }
 
@@ -146,6 +148,11 @@ Health judge(const HealthFacts& facts) {
                                   format_size(facts.retired_bytes) +
                                       " of memory failed again and again and are not used any "
                                       "more; see: refault failures"});
+    if (!facts.absent.empty())
+        health.reasons.push_back({"clients-absent", "",
+                                  facts.absent +
+                                      ". Until then nothing is moved, repaired or pulled, and a "
+                                      "mount of the earlier daemon is not made again"});
     return health;
 }
 

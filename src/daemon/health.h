@@ -32,6 +32,7 @@ struct HealthFacts {
     std::uint64_t lost_files = 0;
     std::uint64_t unplaced_copy_bytes = 0;
     std::uint64_t retired_bytes = 0;
+    std::string absent;  // who has not come back from an earlier daemon; empty: nobody is missing
 };
 
 struct HealthReason {

@@ -59,6 +59,15 @@ TEST(Health, OneMetadataCopyIsEnoughOnlyForOneDevice) {
     EXPECT_TRUE(judge(facts).is_ok());
 }
 
+TEST(Health, WhoHasNotComeBackIsNamed) {
+    auto facts = good_pool();
+    facts.absent = "pid 7 (w) has not come back";
+    const auto health = judge(facts);
+    EXPECT_EQ(codes_of(health), Codes{"clients-absent"});
+    EXPECT_TRUE(health.is_ready);
+    EXPECT_NE(health.reasons.front().message.find("pid 7"), std::string::npos);
+}
+
 TEST(Health, ADeviceThatLeavesByRequestIsWell) {
     auto facts = good_pool();
     facts.devices.push_back({"c", State::Leaving});
