@@ -237,6 +237,39 @@ TEST(Loss, WhatIsPunchedIsZeroForWhoWasHeldBack) {
 // Its stores wait until its pager has mapped the copy.
 // The page is whole again, with the copy's bytes, before the program goes on: its own stores are
 // gone, so it must not see those.
+// Between the reading of the good bytes and their coming in the place of the bad ones nothing is
+// stored, nor persisted into any copy: it would be answered for, and be gone.
+TEST(Loss, WhatIsPersistedWhileAPartIsRepairedIsOnEveryCopy) {
+    for (const unsigned bad : {0u, 1u}) {
+        Pool pool(kThree, {"--fault-points"});
+        make_file(pool, "/two", 2, /*rolls_back=*/true);
+        Mapper writer(pool, "/two", Access::Write);
+        ASSERT_EQ(writer.store(0, 1, 2 * kPage), "ok");
+        ASSERT_EQ(writer.persist(0, 2 * kPage), "ok");
+        const auto place = place_of(pool, "/two", 0, bad);
+        const auto other = place_of(pool, "/two", 0, 1 - bad);
+        const Json hold{{"name", "recover-repair"}, {"times", 1}, {"action", "hold"}};
+        pool.post("/v1/debug/fault-points", hold);
+        std::thread failure([&] { poison(pool, place, 2 * kPage); });
+        EXPECT_TRUE(eventually([&] { return times_failed(pool, "recover-repair") > 0; }));
+        std::atomic<bool> is_persisted = false;
+        std::thread program([&] {
+            EXPECT_EQ(writer.store(0, 2, 2 * kPage), "ok");
+            EXPECT_EQ(writer.persist(0, 2 * kPage), "ok");
+            is_persisted = true;
+        });
+        // It waits, or it is on every copy.
+        (void)eventually([&] { return is_persisted.load(); }, std::chrono::milliseconds(200));
+        pool.post("/v1/debug/fault-points", {{"name", "recover-repair"}, {"times", 0}});
+        failure.join();
+        program.join();
+        yank(pool, other.device);
+        ASSERT_TRUE(is_gone(pool, other.device));
+        EXPECT_EQ(writer.load(0, 2 * kPage), "ok 2") << bad;
+        EXPECT_EQ(Mapper(pool, "/two", Access::Read).load(0, 2 * kPage), "ok 2") << bad;
+    }
+}
+
 TEST(Loss, WhoIsStoppedWhileItsPageIsRepairedIsHeldBackAtTheFirstTouch) {
     Pool pool(kThree);
     make_file(pool, "/two", 2);

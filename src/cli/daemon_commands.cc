@@ -81,7 +81,8 @@ void upgrade(Context& context, const UpgradeArguments& arguments) {
     const auto process = process_of_daemon(context);
     const auto asked = context.client().post("/v1/upgrade", body);
     if (!asked || arguments.is_dry_run) return context.finish(asked, show_plan);
-    const auto status = wait_for_successor(context, process, asked->value("upgrades", std::uint64_t{0}));
+    const auto status =
+        wait_for_successor(context, process, asked->value("upgrades", std::uint64_t{0}));
     if (!status) return context.fail(status.error());
     const Json answer{{"program", asked->value("program", "")},
                       {"version", status->value("version", "")},

@@ -141,12 +141,8 @@ void gather_process_facts(DoctorFacts& facts) {
             ++facts.processes;
             if (!maps) ++facts.unreadable_processes;
         }
-    facts.sees_all_processes = ::access("/proc/1", F_OK) == 0;
-    // PROC_PID_INIT_INO: the first namespace has a fixed number.
-    struct stat space {};
-    constexpr ino_t kFirstPidNamespace = 0xEFFFFFFC;
-    facts.is_initial_pid_namespace =
-        ::stat("/proc/self/ns/pid", &space) != 0 || space.st_ino == kFirstPidNamespace;
+    facts.sees_all_processes = sys::shows_processes_of_all_users();
+    facts.is_initial_pid_namespace = sys::is_in_initial_pid_namespace();
 }
 
 void gather_run_dir_facts(DoctorFacts& facts) {

@@ -64,10 +64,13 @@ json device_json(Pool& pool, const DeviceView& device) {
 json to_json(const failure::ProofReport& report) {
     json holders = json::array();
     for (const auto& holder : report.holders) holders.push_back(holder_json(holder));
-    json result = {
-        {"is_proven", report.is_proven()},      {"summary", report.summary()},
-        {"holders", std::move(holders)},        {"processes_read", report.processes_read},
-        {"unreadable_pids", report.unreadable}, {"seconds", report.seconds}};
+    json result = {{"is_proven", report.is_proven()},
+                   {"summary", report.summary()},
+                   {"holders", std::move(holders)},
+                   {"processes_read", report.processes_read},
+                   {"unreadable_pids", report.unreadable},
+                   {"sees_all_processes", report.sees_all_processes},
+                   {"seconds", report.seconds}};
     result["pinned_pages"] = report.pinned_pages;
     if (report.hidden_inodes) result["hidden_inodes"] = *report.hidden_inodes;
     return result;

@@ -37,8 +37,9 @@ std::vector<char*> as_vector(std::vector<std::string>& texts) {
 
 // Who may change the pool may not therefore run programs as the daemon's user: nobody else may have
 // been able to put this one there. In a directory that many write in (/tmp) the sticky bit keeps
-// what is its owner's.
-base::Status check_nobody_elses(const std::string& path) {
+// what is its owner's. Gives the path without symbolic links, which alone may be used from here on:
+// a link may be somebody else's, and lead elsewhere a moment later.
+Result<std::string> resolve_nobody_elses(const std::string& path) {
     std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
     if (!real) return base::sys_error(path + " cannot be run");
     std::string part = real.get();
@@ -53,7 +54,7 @@ base::Status check_nobody_elses(const std::string& path) {
                          path + " is not run: other users may change " +
                              (part.empty() ? "/" : part) +
                              "; put the program where only root, or the daemon's user, may");
-        if (part.empty()) return {};
+        if (part.empty()) return std::string(real.get());
         part.resize(part.rfind('/'));
     }
 }
@@ -74,13 +75,16 @@ std::string read_answer(int fd) {
 
 }  // namespace
 
-Result<Successor> probe_successor(const std::string& path) {
+Result<Successor> probe_successor(const std::string& named) {
+    std::string path = named;
     const auto cannot = [&](const std::string& why) {
         return Error(Code::Invalid, path + " cannot take over: " + why);
     };
     if (path.empty() || path[0] != '/') return cannot("name it by its absolute path");
     if (::access(path.c_str(), X_OK) != 0) return base::sys_error(path + " cannot be run", errno);
-    RETURN_IF_ERROR(check_nobody_elses(path));
+    auto resolved = resolve_nobody_elses(path);
+    if (!resolved) return resolved.error();
+    path = std::move(*resolved);
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) return base::sys_error("pipe");
     const UniqueFd reader(ends[0]);

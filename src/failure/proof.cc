@@ -107,6 +107,8 @@ Result<ProofReport> prove(const ProofTarget& target, const std::string& proc_roo
     if (!processes) return processes.error();
     const SegmentMatcher matcher(target.files);
     ProofReport report;
+    report.sees_all_processes =
+        sys::is_in_initial_pid_namespace() && sys::shows_processes_of_all_users();
     for (const pid_t pid : *processes) {
         if (read_process(pid, proc_root, matcher, report))
             ++report.processes_read;
@@ -149,6 +151,10 @@ std::string ProofReport::summary() const {
                " pages of memory are held by the kernel for transfers (direct I/O, registered "
                "io_uring buffers, RDMA), perhaps some of this device; end those transfers, or "
                "cancel and pull with --accept-pinned";
+    if (!is_proven() && !sees_all_processes)
+        return "this daemon does not see all processes (it runs in a pid namespace of its own, or "
+               "/proc hides those of others), and the kernel cannot answer for them: see refault "
+               "doctor";
     if (!is_proven())
         return "the tables of " + std::to_string(unreadable.size()) +
                " processes could not be read (first: pid " + std::to_string(unreadable.front()) +

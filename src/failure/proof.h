@@ -40,6 +40,9 @@ struct ProofReport {
     std::uint64_t processes_read = 0;
     std::vector<pid_t>
         unreadable;  // alive, but their tables could not be read: the light stays amber
+    // Processes outside of this pid namespace, or hidden by how /proc is mounted, show in no table
+    // here: then only a complete count proves anything.
+    bool sees_all_processes = true;
     // Removed segments that something still holds, by the kernel's own count (a private tmpfs's
     // inodes beyond those with names; else write leases, see Device::held_segments). Nothing: it
     // could not tell.
@@ -55,7 +58,7 @@ struct ProofReport {
     // Rule 8: nobody holds, nobody unseen.
     bool is_proven() const {
         return holders.empty() && hidden_inodes.value_or(0) == 0 && pinned_pages == 0 &&
-               (unreadable.empty() || is_count_complete);
+               ((unreadable.empty() && sees_all_processes) || is_count_complete);
     }
     // One line for a person: "proven: 212 processes read, none holds a segment" or who holds what.
     std::string summary() const;

@@ -223,6 +223,17 @@ TEST(ProofReport, AnUnreadableProcessKeepsItUnprovenUnlessTheKernelHasAnswered) 
     EXPECT_FALSE(report.is_proven());
 }
 
+TEST(ProofReport, WhereProcessesDoNotShowOnlyTheKernelsCountProves) {
+    ProofReport report;
+    EXPECT_TRUE(report.is_proven());
+    report.sees_all_processes = false;
+    EXPECT_FALSE(report.is_proven());
+    EXPECT_NE(report.summary().find("refault doctor"), std::string::npos);
+    report.hidden_inodes = 0;
+    report.is_count_complete = true;
+    EXPECT_TRUE(report.is_proven());
+}
+
 TEST(MapsLine, IsParsedAndGarbageIsRefused) {
     sys::MapsEntry entry;
     ASSERT_TRUE(

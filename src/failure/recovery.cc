@@ -244,11 +244,10 @@ Status Recovery::recover_extent(const Extent& extent, FailureKind kind, std::uin
     bool has_changed = false;
     RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverFence));
     {
-        // Who maps the bad memory itself. What is stored there until it is punched is gone with it,
-        // as if it had been stored a moment earlier: into a clean region nothing can be, and
-        // whoever may have stored into another is held back.
-        Fenced fenced(*this, {{extent.inode, extent.file_range()}},
-                      session::layer_mask(extent.replica), session::WriteBarrier::Stop::Nothing);
+        // No store, and no persist into any copy, between the reading of the bytes that are good
+        // and their coming in the place of the bad ones: it would be answered for, and be gone.
+        Fenced fenced(*this, {{extent.inode, extent.file_range()}}, session::kAllLayers,
+                      session::WriteBarrier::Stop::Refill);
         if (!fenced.has(extent.inode, extent.file_range()))
             return Error(Code::Busy, "a range that failed is locked by another operation");
         has_changed = !is_held(extent);

@@ -35,7 +35,7 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
     Status result = is_device_gone ? faults_.pass(FaultPoint::LoseFence) : Status();
     if (!result) return result;
     {
-        Fenced fenced(*this, ranges, session::kAllLayers, session::WriteBarrier::Stop::Stores);
+        Fenced fenced(*this, ranges, session::kAllLayers, session::WriteBarrier::Stop::Copy);
         fenced.set_moved(session::kAllLayers);
         for (std::size_t i = 0; i < batch.size(); ++i) {
             // A range that could not be fenced is taken in the next round.

@@ -33,8 +33,8 @@ Status stop(const FenceTarget& target, WriteBarrier::Stop stop) {
     const bool writes = target.access == Access::ReadWrite;
     RETURN_IF_ERROR(sys::userfaultfd_register(
         fd, target.addresses,
-        {.missing = true, .minor = stop == WriteBarrier::Stop::Nothing, .write_protect = writes}));
-    if (!writes || stop == WriteBarrier::Stop::Nothing) return {};
+        {.missing = true, .minor = stop == WriteBarrier::Stop::Refill, .write_protect = writes}));
+    if (!writes) return {};
     return sys::userfaultfd_write_protect(fd, target.addresses);
 }
 

@@ -14,16 +14,14 @@ namespace refault::session {
 class WriteBarrier {
   public:
     virtual ~WriteBarrier() = default;
-    // What the caller does with the pages. Stores: copies their bytes, so no store may reach them
-    // any more. Nothing: their bytes are bad or gone, and others are written in their place, in the
-    // same file: stores may still go there until it punches, and afterwards a touch waits also
-    // where there is a page again.
-    enum class Stop { Stores, Nothing };
+    // No store reaches the pages any more. What the caller does with them: Copy, elsewhere; or
+    // Refill, where they are: after the punch a touch waits also where there is a page again.
+    enum class Stop { Copy, Refill };
     // Reads go on; after the pages were punched every touch waits until the pager has mapped a new
     // place. Processes that are gone are passed over. Targets that could not be stopped are
     // returned: their process has taken its memory out of the barrier's reach.
     virtual std::vector<FenceTarget> close(std::span<const FenceTarget> targets,
-                                           Stop stop = Stop::Stores) = 0;
+                                           Stop stop = Stop::Copy) = 0;
     // Undoes close() where nothing has moved: stores go on.
     virtual void open(std::span<const FenceTarget> targets) = 0;
 };
@@ -33,7 +31,7 @@ class WriteBarrier {
 class UserfaultBarrier final : public WriteBarrier {
   public:
     std::vector<FenceTarget> close(std::span<const FenceTarget> targets,
-                                   Stop stop = Stop::Stores) override;
+                                   Stop stop = Stop::Copy) override;
     void open(std::span<const FenceTarget> targets) override;
 };
 

@@ -74,6 +74,17 @@ std::string command_of(pid_t pid, const std::string& proc_root) {
     return *text;
 }
 
+bool is_in_initial_pid_namespace() {
+    // PROC_PID_INIT_INO: the first namespace has a fixed number.
+    constexpr ino_t kInitial = 0xEFFFFFFC;
+    struct stat space {};
+    return ::stat("/proc/self/ns/pid", &space) != 0 || space.st_ino == kInitial;
+}
+
+bool shows_processes_of_all_users() {
+    return ::access("/proc/1", F_OK) == 0;
+}
+
 Result<std::vector<pid_t>> list_processes(const std::string& proc_root) {
     Directory directory(::opendir(proc_root.c_str()));
     if (!directory) return sys_error(proc_root);

@@ -62,6 +62,11 @@ struct OpenDescriptor {
     std::string path;
 };
 
+// Processes outside of another pid namespace than the first have no number here, and show in no
+// /proc. Those of other users do not either where it is mounted with hidepid=2.
+bool is_in_initial_pid_namespace();
+bool shows_processes_of_all_users();
+
 // The threads of a process, ascending; without the process itself where that has no others. The
 // functions above and below take a thread's number, too: /proc/TID is there, if not listed.
 std::vector<pid_t> list_threads(pid_t pid, const std::string& proc_root = "/proc");
