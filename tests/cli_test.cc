@@ -62,9 +62,73 @@ TEST(Cli, FailuresSayWhyInOneLineAndExitNonZero) {
         EXPECT_TRUE(result.err.starts_with("refault: ")) << result.err;
         EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
     }
-    EXPECT_EQ(run_refault(pool, {"no-such-command"}).status, 2);
-    EXPECT_EQ(run_refault(pool, {"device", "pull"}).status, 2);
-    EXPECT_EQ(run_refault(pool, {"locate", "a", "0", "--by", "magic"}).status, 2);
+}
+
+TEST(Cli, WrongUsageNamesTheWordAndWhoseHelpToRead) {
+    Pool pool({"a=ram:64M"});
+    const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+        {{"nix"}, "refault: there is no command 'nix'; see: refault --help"},
+        {{"device", "pul", "a"}, "refault: there is no command 'pul'; see: refault device --help"},
+        {{"rm", "/a", "/b"}, "refault: '/b' is not understood; see: refault rm --help"},
+        {{"status", "--nix"}, "refault: '--nix' is not understood; see: refault status --help"},
+    };
+    for (const auto& [arguments, says] : cases) {
+        const auto result = run_refault(pool, arguments);
+        EXPECT_EQ(result.status, 2) << says;
+        EXPECT_EQ(result.err, says + "\n");
+    }
+    for (const auto& arguments : std::vector<std::vector<std::string>>{
+             {}, {"device"}, {"device", "pull"}, {"locate", "a", "0", "--by", "magic"}}) {
+        const auto result = run_refault(pool, arguments);
+        EXPECT_EQ(result.status, 2) << result.err;
+        EXPECT_TRUE(result.err.starts_with("refault: ")) << result.err;
+        EXPECT_NE(result.err.find("; see: refault"), std::string::npos) << result.err;
+        EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+    }
+    // In front of the command as well as behind it.
+    EXPECT_TRUE(Json::accept(run_refault(pool, {"--json", "status"}).out));
+}
+
+TEST(Cli, WhatIsRefusedLeavesNothingBehind) {
+    Pool pool({"a=ram:64M"});
+    TemporaryDirectory scratch;
+    const auto expect_refused = [&](const std::vector<std::string>& arguments,
+                                    const std::string& says) {
+        const auto result = run_refault(pool, arguments);
+        EXPECT_EQ(result.status, 1) << says;
+        EXPECT_NE(result.err.find(says), std::string::npos) << result.err;
+    };
+    expect_refused({"cp", scratch.path(), "pool:/ex"}, "is a directory; cp copies one file");
+    expect_refused({"stat", "/ex"}, "there is no /ex");
+    expect_refused({"mkdir", "/missing/deep/down"}, "there is no /missing\n");
+    std::ofstream(scratch.path() + "/letter") << "of somebody";
+    expect_refused({"device", "add", "b=dir:" + scratch.path() + ",size=64M"}, "is not empty");
+    EXPECT_FALSE(std::filesystem::exists(scratch.path() + "/lock"));
+    expect_refused({"mount", scratch.path() + "/none"}, "there is no " + scratch.path() + "/none");
+    expect_refused({"mount", scratch.path() + "/letter"}, "/letter is no directory");
+}
+
+TEST(Cli, ADaemonThatRunsNoProgramSaysThatItIsRestartedInstead) {
+    Pool pool({"a=ram:64M"}, {"--seccomp", "strict"});
+    for (const auto& arguments : std::vector<std::vector<std::string>>{
+             {"daemon", "upgrade", "--dry-run"}, {"daemon", "upgrade"}}) {
+        const auto result = run_refault(pool, arguments);
+        EXPECT_EQ(result.status, 1);
+        EXPECT_NE(result.err.find("--seccomp strict"), std::string::npos) << result.err;
+        EXPECT_NE(result.err.find("restart it"), std::string::npos) << result.err;
+    }
+}
+
+TEST(Cli, EmptyListsSaySoAndNumbersAgreeWithTheirNouns) {
+    Pool pool({"a=ram:64M"});
+    for (const auto* list : {"sessions", "maps", "mounts"}) {
+        const auto result = run_refault(pool, {list});
+        EXPECT_EQ(std::count(result.out.begin(), result.out.end(), '\n'), 1) << list << result.out;
+    }
+    EXPECT_NE(run_refault(pool, {"device", "list"}).out.find(" ram:64M\n"), std::string::npos);
+    EXPECT_NE(run_refault(pool, {"status"}).out.find(", 1 copy, "), std::string::npos);
+    const MappedFile mapped(pool, "/one", 1 << 20);
+    EXPECT_NE(run_refault(pool, {"sessions"}).out.find("  1 mapping, "), std::string::npos);
 }
 
 TEST(Cli, WithoutADaemonItSaysHowToStartOne) {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <array>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -106,10 +107,35 @@ TEST(ControlAccess, ByTcpNobodyWithoutAToken) {
     const auto looker = cli::ControlClient::by_tcp(address, tokens.look());
     EXPECT_TRUE(looker.get("/v1/devices"));
     EXPECT_FALSE(looker.post("/v1/pool/close", Json::object()));
-    const auto without = cli::ControlClient::by_tcp(address, "/none");
-    const auto refused = without.get("/v1/status");
-    ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().code(), base::Code::Denied);
+}
+
+// What is wrong, and which option mends it.
+TEST(ControlAccess, WhoIsRefusedByTcpIsToldWhatToGive) {
+    const TokenFiles tokens, others;
+    const auto port = free_port();
+    const auto address = "127.0.0.1:" + std::to_string(port);
+    Pool pool({"a=ram:64M"}, {"--listen-tcp", address, "--token-file", tokens.change(),
+                              "--look-token-file", tokens.look()});
+    std::ofstream(others.change()) << "another-0123456789abcdef\n";
+    const auto why = [](const std::string& to, const std::string& token_file) {
+        const auto made =
+            cli::ControlClient::by_tcp(to, token_file).post("/v1/pool/check", Json::object());
+        return made ? std::string() : made.error().message();
+    };
+    EXPECT_EQ(why(address, tokens.change()), "");
+    const auto nobody = std::to_string(free_port());
+    for (const auto& [to, token_file, says] : std::vector<std::array<std::string, 3>>{
+             {address, tokens.change() + ".none", tokens.change() + ".none"},
+             {address, "", "give one with --token-file"},
+             {address, others.change(), "the token in " + others.change() + " is refused"},
+             {address, tokens.look(), "use the token of --token-file"},
+             {"foo", tokens.change(), "write ADDRESS:PORT"},
+             {"127.0.0.1:99999", tokens.change(), "write ADDRESS:PORT"},
+             {"127.0.0.1:" + nobody, tokens.change(), "no daemon at 127.0.0.1 port " + nobody}})
+        EXPECT_NE(why(to, token_file).find(says), std::string::npos) << why(to, token_file);
+    const auto alone = run_refault(pool, {"--token-file", tokens.change(), "status"});
+    EXPECT_EQ(alone.status, 2);
+    EXPECT_TRUE(alone.err.starts_with("refault: --token-file requires --connect")) << alone.err;
 }
 
 TEST(ControlAccess, OffUnlessAskedForAndNeverWithoutAToken) {
@@ -121,6 +147,10 @@ TEST(ControlAccess, OffUnlessAskedForAndNeverWithoutAToken) {
     EXPECT_FALSE(
         cli::LocalDaemon::start({"--listen-tcp", address, "--token-file", tokens.change()}));
     ::chmod(tokens.change().c_str(), 0600);
+    EXPECT_FALSE(cli::LocalDaemon::start(
+        {"--listen-tcp", "127.0.0.1:99999", "--token-file", tokens.change()}));
+    EXPECT_FALSE(cli::LocalDaemon::start({"--listen-tcp", address, "--token-file", tokens.change(),
+                                          "--look-token-file", tokens.change()}));
     EXPECT_FALSE(
         cli::LocalDaemon::start({"--listen-tcp", "nowhere", "--token-file", tokens.change()}));
     EXPECT_TRUE(

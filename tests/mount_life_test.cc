@@ -24,7 +24,7 @@ TEST_F(MountLife, TheCommandsMountListAndUnmount) {
     TemporaryDirectory scratch;
     const auto at = scratch.path() + "/m";
     ASSERT_EQ(::mkdir(at.c_str(), 0755), 0);
-    EXPECT_EQ(run_refault(pool, {"mounts"}).out, "");
+    EXPECT_EQ(run_refault(pool, {"mounts"}).out, "the pool is mounted nowhere\n");
     auto done = run_refault(pool, {"mount", "test", at, "-o", "nosuid,noexec"});
     ASSERT_EQ(done.status, 0) << done.err;
     EXPECT_EQ(done.out, "test mounted at " + at + "\n");
@@ -32,7 +32,9 @@ TEST_F(MountLife, TheCommandsMountListAndUnmount) {
     ASSERT_EQ(mounts.size(), 1u);
     EXPECT_EQ(mounts[0].value("directory", ""), at);
     std::ofstream(at + "/f") << "x";
-    EXPECT_NE(run_refault(pool, {"mount", at}).status, 0) << "one mount a pool";
+    EXPECT_EQ(run_refault(pool, {"mount", at}).err,
+              "refault: the pool is already mounted at " + at + "\n");
+    EXPECT_NE(run_refault(pool, {"mount", scratch.path()}).status, 0) << "one mount a pool";
     done = run_refault(pool, {"umount", at + "/../nowhere"});
     EXPECT_EQ(done.status, 1);
     {

@@ -266,6 +266,29 @@ def check_stray_folders(sources, table, report):
         report.error(path, 1, f"src/{name} is not in the table of src/CMakeLists.txt; add a row or move the file")
 
 
+def check_version(root, report):
+    """The build takes the version from CMakeLists.txt; the sources have it once more, for programs and who includes them."""
+    build = re.search(r"^project\(\w+ VERSION ((\d+)\.(\d+)\.\d+)", read_text(root / "CMakeLists.txt"), re.MULTILINE)
+    if not build:
+        report.error("CMakeLists.txt", 1, "says no version; write: project(NAME VERSION X.Y.Z ...)")
+        return
+    places = [("src/base/version.h", r'kVersion = "([^"]*)"', build.group(1)),
+              ("include/refault/refault.h", r"^#define RF_VERSION_MAJOR (\S*)", build.group(2)),
+              ("include/refault/refault.h", r"^#define RF_VERSION_MINOR (\S*)", build.group(3))]
+    for path, pattern, expected in places:
+        text = read_text(root / path)
+        found = re.search(pattern, text, re.MULTILINE)
+        if not found:
+            report.error(path, 1, f"says no version; the one of CMakeLists.txt is {build.group(1)}")
+        elif found.group(1) != expected:
+            report.error(path, text.count("\n", 0, found.start(1)) + 1,
+                         f"says {found.group(1)}, CMakeLists.txt says {build.group(1)}; write {expected}, or change both")
+
+
+def read_text(path):
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def check_format(root, sources, report):
     tool = os.environ.get("CLANG_FORMAT", "clang-format")
     if shutil.which(tool) is None:
@@ -300,6 +323,7 @@ def run(root, with_format=True):
     check_readme(root, table, report)
     check_stray_folders(sources, table, report)
     check_includes(root, sources, table, report)
+    check_version(root, report)
     for path, lines in sources.items():
         check_shape(path, lines, report)
         check_durable(path, lines, report)

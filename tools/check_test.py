@@ -28,7 +28,17 @@ README = """# Folders
 """
 
 HEADER = "// A header.\n#pragma once\n"
+API = """/* The API. */
+#pragma once
+
+#include <stdint.h>
+#define RF_VERSION_MAJOR 2
+#define RF_VERSION_MINOR 5
+"""
+VERSION = HEADER + '\nconstexpr const char* kVersion = "2.5.1";\n'
 CLEAN = {
+    "CMakeLists.txt": "project(small VERSION 2.5.1 LANGUAGES CXX)\n",
+    "src/base/version.h": VERSION,
     "src/CMakeLists.txt": TABLE,
     "src/README.md": README,
     "src/base/a.h": HEADER,
@@ -36,7 +46,7 @@ CLEAN = {
     "src/sys/file.h": HEADER + '\n#include "base/a.h"\n',
     "src/client/api.cc": '// The API.\n#include <refault/refault.h>\n\n#include "sys/file.h"\n',
     "src/cli/main.cc": "// The tool.\n#include <refault/refault.h>\n\n#include <CLI/CLI.hpp>\n",
-    "include/refault/refault.h": "/* The API. */\n#pragma once\n\n#include <stdint.h>\n",
+    "include/refault/refault.h": API,
     "tests/pull_test.cc": '// A test.\n#include "sys/file.h"\n',
 }
 
@@ -97,6 +107,18 @@ class CheckTest(unittest.TestCase):
         self.write("src/CMakeLists.txt", TABLE.replace("(base LIBS", "(base DEPENDS cli LIBS"))
         self.write("src/README.md", README.replace("| basics | |", "| basics | cli |"))
         self.expect("src/CMakeLists.txt:2", "does not stand above it")
+
+    def test_version_of_the_sources_that_the_build_does_not_have(self):
+        self.write("src/base/version.h", VERSION.replace("2.5.1", "2.5.0"))
+        self.expect("src/base/version.h:4", "says 2.5.0, CMakeLists.txt says 2.5.1")
+
+    def test_version_of_the_public_header_that_the_build_does_not_have(self):
+        self.write("include/refault/refault.h", API.replace("MAJOR 2", "MAJOR 3"))
+        self.expect("include/refault/refault.h:5", "says 3, CMakeLists.txt says 2.5.1; write 2")
+
+    def test_public_header_without_a_version(self):
+        self.write("include/refault/refault.h", API.replace("RF_VERSION_MINOR 5", "OTHER 5"))
+        self.expect("include/refault/refault.h:1", "says no version")
 
     def test_circle_of_includes(self):
         self.write("src/base/b.h", HEADER + '#include "base/c.h"\n')

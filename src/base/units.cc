@@ -44,4 +44,13 @@ std::string format_size(std::uint64_t bytes) {
     return text;
 }
 
+std::string exact_size(std::uint64_t bytes) {
+    constexpr std::string_view kSuffixes = "KMGT";
+    std::size_t unit = 0;
+    for (; bytes != 0 && bytes % 1024 == 0 && unit < kSuffixes.size(); ++unit) bytes /= 1024;
+    auto text = std::to_string(bytes);
+    if (unit > 0) text += kSuffixes[unit - 1];
+    return text;
+}
+
 }  // namespace refault::base

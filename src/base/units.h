@@ -14,5 +14,7 @@ namespace refault::base {
 Result<std::uint64_t> parse_size(std::string_view text);
 // "512.0 MiB": one decimal, the largest unit that keeps the number at 1 or more.
 std::string format_size(std::uint64_t bytes);
+// "512M": as parse_size() reads it back to the byte; "1000" where no unit fits.
+std::string exact_size(std::uint64_t bytes);
 
 }  // namespace refault::base

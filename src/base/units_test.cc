@@ -53,6 +53,21 @@ TEST(Units, FormatsWithOneDecimal) {
     EXPECT_EQ(format_size(UINT64_MAX), "16.0 EiB");
 }
 
+TEST(Units, ExactOnesAreReadBackToTheByte) {
+    EXPECT_EQ(exact_size(0), "0");
+    EXPECT_EQ(exact_size(1000), "1000");
+    EXPECT_EQ(exact_size(256ull << 20), "256M");
+    EXPECT_EQ(exact_size(1536), "1536");
+    EXPECT_EQ(exact_size(3ull << 50), "3072T");
+    testing::Random random;
+    for (int round = 0; round < 1000; ++round) {
+        const auto bytes = (random.below(1ull << 20) << random.below(40));
+        const auto back = parse_size(exact_size(bytes));
+        ASSERT_TRUE(back) << bytes;
+        ASSERT_EQ(*back, bytes);
+    }
+}
+
 TEST(Units, AcceptsADigitAndSuffixGrammarAndNothingElse) {
     testing::Random random;
     const std::regex grammar("[0-9]+[KMGTkmgt]?(iB|B)?|0x[0-9a-fA-F]+");

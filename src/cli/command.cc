@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 namespace refault::cli {
@@ -27,7 +28,8 @@ std::string printable(std::string_view text) {
 std::string absolute_path(const std::string& path) {
     const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr),
                                                            &std::free);
-    return real ? real.get() : path;
+    std::error_code failure;
+    return real ? real.get() : std::filesystem::absolute(path, failure).string();
 }
 
 std::string all_paths(const Json& answer) {

@@ -38,7 +38,7 @@ struct Context {
 
 // A name from the pool as it may go to a terminal: control characters become \xNN.
 std::string printable(std::string_view text);
-// As the daemon knows it: absolute and without symbolic links; as it is when it is not there.
+// As the daemon knows it: absolute, and without symbolic links where it is there.
 std::string absolute_path(const std::string& path);
 // "path (also path, path)": every path of what the answer is about.
 std::string all_paths(const Json& answer);

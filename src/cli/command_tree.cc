@@ -38,6 +38,22 @@ std::vector<std::string> option_words(const CLI::Option& option) {
     return words;
 }
 
+std::string usage_error(const CLI::App& app, const std::string& reason) {
+    std::string path = "refault";
+    const CLI::App* at = &app;
+    for (auto below = at->get_subcommands(); !below.empty(); below = at->get_subcommands()) {
+        at = below.front();
+        path += " " + at->get_name();
+    }
+    const auto see = "; see: " + path + " --help";
+    const auto unknown = app.remaining(/*recurse=*/true);
+    if (unknown.empty()) return reason + see;
+    const auto& word = unknown.front();
+    if (shown_subcommands(*at).empty() || word.starts_with('-'))
+        return "'" + word + "' is not understood" + see;
+    return "there is no command '" + word + "'" + see;
+}
+
 std::vector<std::pair<std::string, std::string>> next_words(const CLI::App& app) {
     std::vector<std::pair<std::string, std::string>> words;
     for (const auto* command : shown_subcommands(app))

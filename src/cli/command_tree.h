@@ -20,6 +20,10 @@ std::vector<const CLI::Option*> shown_options(const CLI::App& app, bool are_posi
 // "--rate", "-o" and so on: every way to write an option.
 std::vector<std::string> option_words(const CLI::Option& option);
 
+// One line on words that were not understood, for whom `reason` of CLI11 is not enough: the word,
+// and whose --help knows better.
+std::string usage_error(const CLI::App& app, const std::string& reason);
+
 // The words that may follow a command: its commands and its options, each with what it does.
 std::vector<std::pair<std::string, std::string>> next_words(const CLI::App& app);
 

@@ -1,4 +1,4 @@
-// HTTP over the daemon's unix socket.
+// HTTP over the daemon's unix socket, or by TCP.
 #include "cli/control_client.h"
 
 #include <httplib.h>
@@ -34,24 +34,6 @@ httplib::Client connect(const std::string& place, int port, const std::string& t
     return client;
 }
 
-Error unreachable(const std::string& socket_path, httplib::Error error) {
-    if (error == httplib::Error::Connection && !socket_path.starts_with('/'))
-        return Error(Code::NotFound, "no daemon at " + socket_path +
-                                         " and that port; start one there with: refaultd "
-                                         "--listen-tcp ADDRESS:PORT --token-file FILE");
-    if (error == httplib::Error::Connection && ::access(socket_path.c_str(), F_OK) == 0 &&
-        ::access(socket_path.c_str(), W_OK) != 0)
-        return Error(Code::Denied,
-                     "you may not use " + socket_path +
-                         "; ask as its owner, or start the daemon with another --control-mode");
-    if (error == httplib::Error::Connection)
-        return Error(Code::NotFound, "no daemon at " + socket_path +
-                                         "; start one with: refaultd --run-dir " +
-                                         socket_path.substr(0, socket_path.rfind('/')));
-    return Error(Code::Gone,
-                 "the daemon at " + socket_path + " did not answer: " + httplib::to_string(error));
-}
-
 // The daemon states errors as {"error": {"code", "errno", "message"}}.
 Error stated_error(int http_status, const std::string& body) {
     const auto json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
@@ -62,12 +44,6 @@ Error stated_error(int http_status, const std::string& body) {
                      sys_errno);
     }
     return Error(Code::Io, "the daemon answered with status " + std::to_string(http_status));
-}
-
-Result<std::string> body_of(const httplib::Result& answer, const std::string& socket_path) {
-    if (!answer) return unreachable(socket_path, answer.error());
-    if (answer->status >= 400) return stated_error(answer->status, answer->body);
-    return answer->body;
 }
 
 Result<Json> parsed(Result<std::string> body) {
@@ -96,20 +72,77 @@ std::string url_encode(std::string_view text) {
 }
 
 ControlClient ControlClient::by_tcp(const std::string& address, const std::string& token_file) {
-    const auto colon = std::min(address.rfind(':'), address.size());
-    std::string host = address.substr(0, colon);
-    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-    ControlClient client(host);
-    client.port_ = -1;
-    if (colon < address.size())
-        std::from_chars(address.data() + colon + 1, address.data() + address.size(), client.port_);
-    std::ifstream file(token_file);
-    std::getline(file, client.token_);
+    ControlClient client("");
+    client.is_usable_ = client.take_address(address);
+    if (client.is_usable_) client.is_usable_ = client.take_token(token_file);
     return client;
 }
 
+Status ControlClient::take_address(const std::string& address) {
+    const auto colon = std::min(address.rfind(':'), address.size());
+    socket_path_ = address.substr(0, colon);
+    if (socket_path_.starts_with('[') && socket_path_.ends_with(']'))
+        socket_path_ = socket_path_.substr(1, socket_path_.size() - 2);
+    std::uint16_t port = 0;
+    const char* const end = address.data() + address.size();
+    const auto parsed = std::from_chars(std::min(address.data() + colon + 1, end), end, port);
+    if (socket_path_.empty() || parsed.ec != std::errc{} || parsed.ptr != end || port == 0)
+        return Error(Code::Invalid, "'" + address +
+                                        "' is no address of a daemon; write ADDRESS:PORT, for "
+                                        "example 127.0.0.1:7070");
+    port_ = port;
+    return {};
+}
+
+Status ControlClient::take_token(const std::string& file) {
+    if (file.empty())
+        return Error(Code::Denied, "by TCP it takes a token; give one with --token-file");
+    errno = 0;
+    std::ifstream stream(file);
+    if (!stream || !std::getline(stream, token_))
+        return base::sys_error("cannot read a token from " + file, errno != 0 ? errno : ENODATA);
+    token_file_ = file;
+    return {};
+}
+
+Error ControlClient::unreachable(bool is_connected, const std::string& why) const {
+    const auto place = port_ == 0 ? socket_path_ : socket_path_ + " port " + std::to_string(port_);
+    if (is_connected)
+        return Error(Code::Gone, "the daemon at " + place + " did not answer: " + why);
+    if (port_ != 0)
+        return Error(Code::NotFound, "no daemon at " + place +
+                                         "; start one there with: refaultd --listen-tcp "
+                                         "ADDRESS:PORT --token-file FILE");
+    if (::access(socket_path_.c_str(), F_OK) == 0 && ::access(socket_path_.c_str(), W_OK) != 0)
+        return Error(Code::Denied,
+                     "you may not use " + place +
+                         "; ask as its owner, or start the daemon with another --control-mode");
+    return Error(Code::NotFound, "no daemon at " + place + "; start one with: refaultd --run-dir " +
+                                     place.substr(0, place.rfind('/')));
+}
+
+Error ControlClient::refused(int http_status, const std::string& body) const {
+    constexpr int kUnauthorized = 401;
+    if (http_status == kUnauthorized && port_ != 0)
+        return Error(Code::Denied, "the token in " + token_file_ + " is refused; give the one of " +
+                                       "the daemon's --token-file");
+    return stated_error(http_status, body);
+}
+
+Result<std::string> ControlClient::ask(
+    const std::function<httplib::Result(httplib::Client&)>& send) const {
+    if (!is_usable_) return is_usable_.error();
+    auto client = connect(socket_path_, port_, token_);
+    const auto answer = send(client);
+    if (!answer)
+        return unreachable(answer.error() != httplib::Error::Connection,
+                           httplib::to_string(answer.error()));
+    if (answer->status >= 400) return refused(answer->status, answer->body);
+    return answer->body;
+}
+
 Result<std::string> ControlClient::get_bytes(const std::string& target) const {
-    return body_of(connect(socket_path_, port_, token_).Get(target), socket_path_);
+    return ask([&](httplib::Client& client) { return client.Get(target); });
 }
 
 Result<Json> ControlClient::get(const std::string& target) const {
@@ -117,19 +150,20 @@ Result<Json> ControlClient::get(const std::string& target) const {
 }
 
 Result<Json> ControlClient::post(const std::string& target, const Json& body) const {
-    return parsed(
-        body_of(connect(socket_path_, port_, token_).Post(target, body.dump(), "application/json"),
-                socket_path_));
+    return parsed(ask([&](httplib::Client& client) {
+        return client.Post(target, body.dump(), "application/json");
+    }));
 }
 
 Result<Json> ControlClient::put_bytes(const std::string& target, std::string_view bytes) const {
-    return parsed(body_of(connect(socket_path_, port_, token_)
-                              .Put(target, bytes.data(), bytes.size(), "application/octet-stream"),
-                          socket_path_));
+    return parsed(ask([&](httplib::Client& client) {
+        return client.Put(target, bytes.data(), bytes.size(), "application/octet-stream");
+    }));
 }
 
 Status ControlClient::follow_events(std::uint64_t after,
                                     const std::function<bool(const Json&)>& on_event) const {
+    if (!is_usable_) return is_usable_.error();
     auto client = connect(socket_path_, port_, token_);
     std::string pending;
     bool wants_more = true;
@@ -160,8 +194,10 @@ Status ControlClient::follow_events(std::uint64_t after,
             return true;
         });
     if (!wants_more) return {};
-    if (status >= 400) return stated_error(status, error_body);
-    if (!answer) return unreachable(socket_path_, answer.error());
+    if (status >= 400) return refused(status, error_body);
+    if (!answer)
+        return unreachable(answer.error() != httplib::Error::Connection,
+                           httplib::to_string(answer.error()));
     return Error(Code::Gone, "the daemon ended the stream of events");
 }
 

@@ -9,6 +9,11 @@
 
 #include "base/result.h"
 
+namespace httplib {
+class Client;
+class Result;
+}  // namespace httplib
+
 namespace refault::cli {
 
 using Json = nlohmann::json;
@@ -34,9 +39,20 @@ class ControlClient {
     const std::string& socket_path() const noexcept { return socket_path_; }
 
   private:
+    base::Status take_address(const std::string& address);
+    base::Status take_token(const std::string& file);
+    // One request: the body of its answer.
+    base::Result<std::string> ask(
+        const std::function<httplib::Result(httplib::Client&)>& send) const;
+    // What a request that failed says: why nobody was reached, or what the daemon stated.
+    base::Error unreachable(bool is_connected, const std::string& why) const;
+    base::Error refused(int http_status, const std::string& body) const;
+
     std::string socket_path_;  // or the address
     int port_ = 0;             // 0: a unix socket
     std::string token_;
+    std::string token_file_;
+    base::Status is_usable_;  // by_tcp(): what is wrong with the address or the token
 };
 
 // Percent-encodes a value for a query.

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/version.h"
+
 namespace refault::cli {
 
 enum class UserfaultfdRight {
@@ -65,7 +67,7 @@ struct DoctorFacts {
     std::string run_dir = "/run/refault";
     RunDirState run_dir_state = RunDirState::Ours;
 
-    std::string own_version = "0.1.0";
+    std::string own_version = base::kVersion;
     std::optional<std::string> daemon_version;  // nothing: none answers
     std::string daemon_refusal;                 // one is there and does not answer as it should
     bool is_daemon_root = true;

@@ -164,7 +164,8 @@ Check check_daemon(const DoctorFacts& facts) {
                 (facts.daemon_version->empty() ? std::string("unknown") : *facts.daemon_version) +
                 ", this command " + facts.own_version,
             "one may ask for what the other does not know",
-            "restart the daemon with the version that is installed"};
+            "refault daemon upgrade, which keeps programs, mounts and ram: devices; where that is "
+            "refused, restart it: ram: devices end"};
 }
 
 // An ordinary user's daemon has no capabilities, and mounts only without a filter.

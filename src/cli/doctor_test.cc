@@ -133,8 +133,8 @@ TEST(Doctor, WhatIsMissingAroundTheKernelIsNamedWithItsRemedy) {
          "--run-dir"},
         {"run directory", [](F& f) { f.run_dir = "/" + std::string(95, 'x'); }, kMissing,
          "--run-dir"},
-        {"daemon", [](F& f) { f.daemon_version = "0.0.9"; }, kLimited, "restart"},
-        {"daemon", [](F& f) { f.daemon_version = ""; }, kLimited, "restart"},
+        {"daemon", [](F& f) { f.daemon_version = "0.0.9"; }, kLimited, "daemon upgrade"},
+        {"daemon", [](F& f) { f.daemon_version = ""; }, kLimited, "daemon upgrade"},
         {"daemon", [](F& f) { f.daemon_refusal = "you may not use /x"; }, kLimited, "owner"},
     };
     expect_each(cases, {});

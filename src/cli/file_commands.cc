@@ -102,12 +102,16 @@ Result<std::uint64_t> copy(const ControlClient& client, const std::string& from,
         return Error(Code::Invalid, "one side of cp is in the pool: write it as pool:/path");
     const auto inside = (is_out ? from : to).substr(kPoolPrefix.size());
     std::string local = is_out ? to : from;
+    // Before anything is made in the pool.
+    if (!is_out && is_local_directory(local))
+        return Error(Code::Invalid, local + " is a directory; cp copies one file", EISDIR);
     auto stat = client.get("/v1/files/stat?path=" + url_encode(inside));
     const bool is_directory = stat && stat->value("type", "") == "directory";
     if (is_out) {
         // Before the local file is cut to nothing.
         if (!stat) return stat.error();
-        if (is_directory) return Error(Code::Invalid, inside + " is a directory; cp copies files");
+        if (is_directory)
+            return Error(Code::Invalid, inside + " is a directory; cp copies one file");
         local = into_directory(local, is_local_directory(local), inside);
     }
     if (is_out)

@@ -11,7 +11,9 @@
 namespace refault::cli {
 
 std::string count_of(std::uint64_t number, const std::string& noun) {
-    return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
+    const auto text = std::to_string(number) + " " + noun;
+    if (number == 1) return text;
+    return noun.ends_with("y") ? text.substr(0, text.size() - 1) + "ies" : text + "s";
 }
 
 std::string planned_part_line(const Json& part) {

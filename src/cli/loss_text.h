@@ -7,7 +7,7 @@
 
 namespace refault::cli {
 
-// "1 file", "2 files".
+// "1 file", "2 files", "2 copies".
 std::string count_of(std::uint64_t number, const std::string& noun);
 // One line on a part of a failure that has not happened.
 std::string planned_part_line(const nlohmann::json& part);

@@ -6,6 +6,17 @@
 
 #include "base/version.h"
 #include "cli/command.h"
+#include "cli/command_tree.h"
+
+namespace {
+
+int wrong_usage(const CLI::App& app, const CLI::ParseError& error) {
+    std::fprintf(stderr, "refault: %s\n",
+                 refault::cli::printable(refault::cli::usage_error(app, error.what())).c_str());
+    return refault::cli::kWrongUsage;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
     using namespace refault::cli;
@@ -28,11 +39,16 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--socket", context.socket,
                    "The daemon's control socket, when it is not RUN_DIR/control.sock");
-    app.add_option("--connect", context.connect,
-                   "The daemon's control API by TCP, ADDRESS:PORT (refaultd --listen-tcp)")
-        ->envname("REFAULT_CONNECT");
-    app.add_option("--token-file", context.token_file, "With --connect: where the token is")
-        ->envname("REFAULT_TOKEN_FILE");
+    auto* connect =
+        app.add_option("--connect", context.connect,
+                       "The daemon's control API by TCP, ADDRESS:PORT (refaultd --listen-tcp)")
+            ->envname("REFAULT_CONNECT");
+    auto* token_file =
+        app.add_option("--token-file", context.token_file, "With --connect: where the token is")
+            ->envname("REFAULT_TOKEN_FILE");
+    // A variable may be set for whenever it is needed.
+    if (std::getenv("REFAULT_TOKEN_FILE") == nullptr) token_file->needs(connect);
+    app.add_flag("--json", context.json, "Answer in JSON; the same behind the command");
     ::signal(SIGPIPE, SIG_IGN);
     add_pool_commands(app, context);
     add_device_commands(app, context);
@@ -53,13 +69,10 @@ int main(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp& error) {
         // The help of something else is no answer to a word that is not known.
-        const auto unknown = app.remaining(/*recurse=*/true);
-        if (unknown.empty()) return app.exit(error);
-        std::fprintf(stderr, "refault: '%s' is not understood; see: refault --help\n",
-                     unknown.front().c_str());
-        return kWrongUsage;
+        if (app.remaining(/*recurse=*/true).empty()) return app.exit(error);
+        return wrong_usage(app, error);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : kWrongUsage;
+        return error.get_exit_code() == 0 ? app.exit(error) : wrong_usage(app, error);
     }
     // A full disk or a closed pipe behind standard output is a failure as well.
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {

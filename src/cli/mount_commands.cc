@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/command.h"
+#include "cli/loss_text.h"
 #include "sys/mount.h"
 
 namespace refault::cli {
@@ -48,9 +49,11 @@ void umount(Context& context, const MountArguments& arguments) {
 
 void show_mounts(const Json& answer) {
     for (const auto& one : answer["mounts"])
-        std::printf("%s on %s (%s), %llu open files\n", printable(one.value("pool", "")).c_str(),
+        std::printf("%s on %s (%s), %s\n", printable(one.value("pool", "")).c_str(),
                     printable(one.value("directory", "")).c_str(),
-                    printable(one.value("options", "")).c_str(), one.value("open_files", 0ull));
+                    printable(one.value("options", "")).c_str(),
+                    count_of(one.value("open_files", 0ull), "open file").c_str());
+    if (answer["mounts"].empty()) std::printf("the pool is mounted nowhere\n");
 }
 
 }  // namespace

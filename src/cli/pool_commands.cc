@@ -87,12 +87,11 @@ void show_status(const Json& status) {
         std::printf("refused   %llu on the %s channel: %s\n", refused.value("count", 0ull),
                     refused.value("channel", "").c_str(), refused.value("reason", "").c_str());
     for (const auto& mount : status.value("mounts", Json::array()))
-        std::printf("mounted   %s, %llu open files\n",
-                    printable(mount.value("directory", "")).c_str(),
-                    mount.value("open_files", 0ull));
+        std::printf("mounted   %s, %s\n", printable(mount.value("directory", "")).c_str(),
+                    count_of(mount.value("open_files", 0ull), "open file").c_str());
     const auto& metadata = status["metadata"];
-    std::printf("metadata  epoch %llu, %d copies, checkpoint %s, log %s\n",
-                metadata.value("epoch", 0ull), metadata.value("copies", 0),
+    std::printf("metadata  epoch %llu, %s, checkpoint %s, log %s\n", metadata.value("epoch", 0ull),
+                count_of(metadata.value("copies", 0ull), "copy").c_str(),
                 base::format_size(metadata.value("checkpoint_bytes", 0ull)).c_str(),
                 base::format_size(metadata.value("log_bytes", 0ull)).c_str());
     if (status.contains("health")) show_health(status["health"]);

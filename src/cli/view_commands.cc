@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "cli/command.h"
 #include "cli/demo.h"
+#include "cli/loss_text.h"
 
 namespace refault::cli {
 
@@ -79,15 +80,17 @@ void show_maps(const Json& answer) {
         if (const auto held = mapping.value("suspended_bytes", 0ull); held > 0)
             std::printf("    held back until accepted: %s\n", base::format_size(held).c_str());
     }
+    if (answer["mappings"].empty()) std::printf("no program maps anything\n");
 }
 
 void show_sessions(const Json& answer) {
     for (const auto& session : answer["sessions"])
-        std::printf("session %llu  pid %d (%s)  uid %u  %d mappings, %s\n",
-                    session.value("session", 0ull), session.value("pid", 0),
-                    printable(session.value("command", "")).c_str(), session.value("uid", 0u),
-                    session.value("mappings", 0),
+        std::printf("session %llu  pid %d (%s)  uid %u  %s, %s\n", session.value("session", 0ull),
+                    session.value("pid", 0), printable(session.value("command", "")).c_str(),
+                    session.value("uid", 0u),
+                    count_of(session.value("mappings", 0ull), "mapping").c_str(),
                     base::format_size(session.value("mapped_bytes", 0ull)).c_str());
+    if (answer["sessions"].empty()) std::printf("no program is connected\n");
 }
 
 // False when nobody reads it any more.

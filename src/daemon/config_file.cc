@@ -24,7 +24,10 @@ class TomlConfig final : public CLI::Config {
             const auto table = toml::parse(input);
             for (const auto& [key, value] : table) found.push_back(to_item(key, value));
         } catch (const toml::parse_error& error) {
-            fail(error.source(), std::string(error.description()));
+            const std::string what(error.description());
+            // A mode that is written as everywhere else.
+            const bool is_mode = what.find("leading zero") != what.npos;
+            fail(error.source(), what + (is_mode ? "; write it in quotes, as \"0660\"" : ""));
         }
         return found;
     }
@@ -90,7 +93,8 @@ class TomlConfig final : public CLI::Config {
 }  // namespace
 
 void add_config_file(CLI::App& app) {
-    app.set_config("--config", "", "Read options from this file (see refaultd.conf(5))");
+    app.set_config("--config", "", "Read options from this file (see refaultd.conf(5))")
+        ->type_name("FILE");
     app.config_formatter(std::make_shared<TomlConfig>(app));
     app.allow_config_extras(CLI::config_extras_mode::error);
 }

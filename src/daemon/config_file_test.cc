@@ -87,6 +87,12 @@ TEST_F(ConfigFile, ErrorsSayTheLine) {
     EXPECT_EQ(parse("fast = true\nfast = true\n").substr(0, path_.size() + 3), path_ + ":2:");
 }
 
+TEST_F(ConfigFile, AModeWithoutQuotesIsToldHowToBeWritten) {
+    const auto error = parse("\nmode = 0600\n");
+    EXPECT_TRUE(error.starts_with(path_ + ":2: ")) << error;
+    EXPECT_TRUE(error.ends_with("; write it in quotes, as \"0660\"")) << error;
+}
+
 TEST_F(ConfigFile, OneThatIsMissingIsAnError) {
     EXPECT_NE(parse("", {"--config", path_ + ".none"}), "");
 }

@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cerrno>
+#include <charconv>
 
 #include "base/log.h"
 #include "sys/event_fd.h"
@@ -195,6 +196,14 @@ Result<TcpListener> listen_tcp(const std::string& address) {
                                          "' is no address to listen at; write 127.0.0.1:PORT or "
                                          "[::1]:PORT");
     if (colon == address.npos || colon == 0) return wrong;
+    // getaddrinfo() would take the lowest 16 bits of any number.
+    std::uint16_t port = 0;
+    const char* const end = address.data() + address.size();
+    if (const auto parsed = std::from_chars(address.data() + colon + 1, end, port);
+        parsed.ec != std::errc{} || parsed.ptr != end || port == 0)
+        return Error(Code::Invalid, "'" + address +
+                                        "' has no port to listen at; give a number from 1 to "
+                                        "65535, as in 127.0.0.1:7070");
     std::string host = address.substr(0, colon);
     if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
     addrinfo hints{};

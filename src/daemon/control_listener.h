@@ -93,7 +93,7 @@ base::Result<base::UniqueFd> listen_local(const std::string& path, std::uint32_t
 // whether only this machine reaches it.
 struct TcpListener {
     base::UniqueFd socket;
-    std::string address;  // with the port that was chosen for port 0
+    std::string address;
     bool is_loopback = false;
 };
 base::Result<TcpListener> listen_tcp(const std::string& address);

@@ -101,6 +101,11 @@ Result<ControlRights> take_rights(const RightsOptions& options) {
         if (!text) return text.error();
         *token = std::move(*text);
     }
+    // Who was given it to look could change things.
+    if (!rights.change_token.empty() && rights.change_token == rights.look_token)
+        return Error(Code::Invalid,
+                     "--token-file and --look-token-file have the same token; make another for who "
+                     "may look: (umask 077; openssl rand -hex 32 > FILE)");
     return rights;
 }
 

@@ -76,20 +76,25 @@ bool refuse_peer(const httplib::Request& request, httplib::Response& response) {
         return true;
     };
     const auto role = ControlHttp::role_of(request);
+    const bool has_token = request.has_header("Authorization");
     if (role == Role::Changer) return false;
     if (role == Role::Nobody) {
         response.set_header("WWW-Authenticate", "Bearer");
-        return no(401, "send the token: Authorization: Bearer TOKEN");
+        return no(401, has_token ? "the token is refused; send that of --token-file"
+                                 : "send the token: Authorization: Bearer TOKEN");
     }
     if (request.method != "GET" && request.method != "HEAD")
-        return no(403,
-                  "you may look, not change; ask as the daemon's user or root, or join the group "
-                  "of --control-group");
+        return no(403, has_token ? "this token lets you look, not change; use the token of "
+                                   "--token-file"
+                                 : "you may look, not change; ask as the daemon's user or root, "
+                                   "or join the group of --control-group");
     // The daemon reads as itself; whoever may not change things reads with his own rights, through
     // the session socket or the mount.
     if (request.path.starts_with("/v1/files/") || request.path.starts_with("/v1/debug/"))
-        return no(403,
-                  "you may look at the pool, not into its files; use the library or the mount");
+        return no(403, has_token ? "this token lets you look at the pool, not into its files; use "
+                                   "the token of --token-file"
+                                 : "you may look at the pool, not into its files; use the library "
+                                   "or the mount");
     return false;
 }
 

@@ -227,6 +227,19 @@ std::vector<std::string> arguments_of(int argc, char** argv) {
     return arguments;
 }
 
+// One line. What the configuration's says is whole already.
+Error usage_error(const CLI::App& app, const CLI::ParseError& error) {
+    using refault::base::Code;
+    if (dynamic_cast<const CLI::FileError*>(&error) != nullptr)
+        return Error(Code::Invalid, std::string(error.what()) + "; name another with --config");
+    if (dynamic_cast<const CLI::ConfigError*>(&error) != nullptr)
+        return Error(Code::Invalid, error.what());
+    const auto unknown = app.remaining();
+    const std::string reason =
+        unknown.empty() ? error.what() : "'" + unknown.front() + "' is not understood";
+    return Error(Code::Invalid, reason + "; see: refaultd --help");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -238,7 +251,9 @@ int main(int argc, char** argv) {
         "Examples:\n"
         "  refaultd                                            then: refault pool create ...\n"
         "  refaultd --create scratch --device a=ram:1G --device b=ram:1G\n"
-        "  refaultd --open dir:/mnt/pmem0 --open dir:/mnt/pmem1");
+        "  refaultd --open dir:/mnt/pmem0 --open dir:/mnt/pmem1\n"
+        "  refaultd --config /etc/refault/refaultd.conf        see refaultd.conf(5)\n"
+        "  refaultd --listen-tcp 127.0.0.1:7070 --token-file /root/refault.token");
     app.set_version_flag("--version", std::string("refaultd ") + refault::base::kVersion);
     const auto octal = CLI::Validator(
         [](std::string& text) {
@@ -248,7 +263,8 @@ int main(int argc, char** argv) {
                        : "not an octal mode: " + text;
         },
         "OCTAL");
-    app.add_option("--run-dir", options.run_dir, "Where control.sock and session.sock are made")
+    app.add_option("--run-dir", options.run_dir,
+                   "Where control.sock and session.sock are made (or REFAULT_RUN_DIR)")
         ->capture_default_str();
     auto* create = app.add_option("--create", options.create_name, "Make a new pool of this name");
     auto* device = app.add_option("--device", options.devices,
@@ -280,7 +296,9 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
+        if (error.get_exit_code() == 0) return app.exit(error);
+        fail(usage_error(app, error));
+        return 2;
     }
     if (is_asked_for_format) {
         std::printf("{\"version\": \"%s\", \"hand_over_format\": %d}\n", refault::base::kVersion,

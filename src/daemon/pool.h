@@ -44,7 +44,7 @@ using base::Status;
 struct DeviceView {
     base::DeviceId id;
     std::string name;
-    std::string kind;  // "ram:67108864", "dir:/path"
+    std::string kind;  // "ram:64M", "dir:/path"
     std::string directory;
     bool is_private_mount = false;
     bool takes_userfaultfd = false;

@@ -97,6 +97,11 @@ Result<Successor> probe_successor(const std::string& named) {
     const int failed = ::posix_spawn(&child, path.c_str(), &actions, nullptr,
                                      as_vector(arguments).data(), environ);
     ::posix_spawn_file_actions_destroy(&actions);
+    if (failed == EPERM)
+        return Error(Code::Denied,
+                     "a daemon that was started with --seccomp strict runs no program and cannot "
+                     "be replaced; restart it (ram: devices end with it)",
+                     EPERM);
     if (failed != 0) return base::sys_error(path + " cannot be run", failed);
     writer.reset();
     const auto answer = read_answer(reader.get());

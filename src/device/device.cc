@@ -53,6 +53,7 @@ Device::Device(DeviceSpec spec, std::string directory, MediumTrace trace)
     : spec_(std::move(spec)), directory_(std::move(directory)), medium_(std::move(trace)) {}
 
 Device::~Device() {
+    take_back_lock();
     if (owns_directory_) remove_ram_home({directory_, is_private_mount_});
 }
 
@@ -74,20 +75,24 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
         return device;
     }
     RETURN_IF_ERROR(device->choose_geometry());
-    auto label = device->read_label();
-    if (label && label->state == LabelState::Member)
-        return Error(Code::Exists,
-                     spec.path + " belongs to " +
-                         (label->pool == pool ? "this pool" : "pool " + label->pool.to_string()) +
-                         " already; open that pool, or add it with --yes to wipe it first");
-    if (!label && label.error().code() != Code::NotFound) return label.error().within(spec.path);
-    auto segments = device->list_segments();
-    if (!segments) return segments.error();
-    if (!segments->empty())
-        return Error(Code::Exists, spec.path + " holds segment files; remove them to use it anew");
-    RETURN_IF_ERROR(device->expect_nothing_foreign());
+    RETURN_IF_ERROR(device->expect_unused(pool));
     device->is_new_ = true;
     return device;
+}
+
+Status Device::expect_unused(const Uuid& pool) const {
+    auto label = read_label();
+    if (label && label->state == LabelState::Member)
+        return Error(Code::Exists,
+                     spec_.path + " belongs to " +
+                         (label->pool == pool ? "this pool" : "pool " + label->pool.to_string()) +
+                         " already; open that pool, or add it with --yes to wipe it first");
+    if (!label && label.error().code() != Code::NotFound) return label.error().within(spec_.path);
+    auto segments = list_segments();
+    if (!segments) return segments.error();
+    if (!segments->empty())
+        return Error(Code::Exists, spec_.path + " holds segment files; remove them to use it anew");
+    return expect_nothing_foreign();
 }
 
 Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec, MediumTrace trace) {
@@ -185,14 +190,31 @@ Status Device::expect_nothing_foreign() const {
 }
 
 Status Device::take_lock() {
+    struct stat status {};
+    has_made_lock_file_ =
+        ::fstatat(directory_fd_.get(), kLockFile, &status, AT_SYMLINK_NOFOLLOW) != 0;
     auto lock = medium_.create(kLockFile, O_RDWR | O_NONBLOCK, DurableWrite::Lock);
     if (!lock) return lock.error().within(directory_);
     if (::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) return sys_error("lock " + directory_);
         return Error(Code::Busy, directory_ + " is in use by another daemon; stop that one first");
     }
+    // One that takes back its lock may have removed the file that was opened here.
+    if (::fstat(lock->get(), &status) != 0 || status.st_nlink == 0)
+        return Error(Code::Busy, directory_ + " was in use a moment ago; try again");
     lock_fd_ = std::move(*lock);
     return {};
+}
+
+void Device::take_back_lock() {
+    struct stat status {};
+    if (!lock_fd_ || !has_made_lock_file_ || owns_directory_ ||
+        ::fstatat(directory_fd_.get(), kLabelFile, &status, AT_SYMLINK_NOFOLLOW) == 0)
+        return;
+    // Not by medium_: who follows its trace may be gone before the device is.
+    Medium medium;
+    medium.set_directory(directory_fd_.get());
+    base::discard(medium.remove(kLockFile, DurableWrite::Lock), "an empty file is no harm");
 }
 
 Status Device::choose_geometry() {

@@ -194,7 +194,11 @@ class Device {
     Status check_spec() const;
     Status open_directory();
     Status expect_nothing_foreign() const;
+    // After open_directory(), of a dir: device: nothing of another pool, or of others, is there.
+    Status expect_unused(const Uuid& pool) const;
     Status take_lock();
+    // A directory that is no device after all keeps nothing that was made in it.
+    void take_back_lock();
     void take_geometry(const Label& label);
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;
@@ -214,6 +218,7 @@ class Device {
     UniqueFd directory_fd_;
     Medium medium_;     // of directory_fd_
     UniqueFd lock_fd_;  // flock: one daemon a device
+    bool has_made_lock_file_ = false;
     MemoryKind memory_kind_ = MemoryKind::Other;
     bool is_private_mount_ = false;
     bool owns_directory_ = false;

@@ -135,6 +135,30 @@ TEST(Device, TooSmallNamesTheLeastSize) {
     EXPECT_TRUE(Device::create(spec, Uuid{}).ok());
 }
 
+TEST(Device, WhatIsRefusedIsLeftAsItWas) {
+    const TempDirectory home;
+    const auto names = [&] {
+        std::vector<std::string> found;
+        for (const auto& entry : fs::directory_iterator(home.path()))
+            found.push_back(entry.path().filename());
+        return found;
+    };
+    expect_error(Device::create(dir_spec(home.path(), 2 << 20, 3), Uuid{}), Code::Invalid,
+                 "at least 8.0 MiB");
+    EXPECT_EQ(names(), std::vector<std::string>{});
+    expect_error(Device::open(dir_spec(home.path(), kSegmentBytes, kSegments)), Code::NotFound,
+                 "no label");
+    EXPECT_EQ(names(), std::vector<std::string>{});
+    std::ofstream(home.file("letter")) << "of somebody";
+    const auto spec = dir_spec(home.path(), kSegmentBytes, kSegments);
+    expect_error(Device::create(spec, Uuid{}), Code::Exists, "is not empty");
+    EXPECT_EQ(names(), std::vector<std::string>{"letter"});
+    fs::remove(home.file("letter"));
+    // One that was made, but never got a label: another device of its pool was refused.
+    { ASSERT_OK(Device::create(spec, Uuid{})); }
+    EXPECT_EQ(names(), std::vector<std::string>{});
+}
+
 TEST(Device, RefusesASpecThatNoParserMade) {
     const TempDirectory home;
     auto spec = dir_spec(home.path(), kSegmentBytes, kSegments, "a/b");

@@ -72,10 +72,10 @@ base::Status apply_option(DeviceSpec& spec, std::string_view text, std::string_v
 
 std::string DeviceSpec::to_string() const {
     const bool is_dir = kind == DeviceKind::Dir;
-    std::string text = is_dir ? "dir:" + path : "ram:" + std::to_string(size_bytes);
-    if (is_dir && size_bytes != 0) text += ",size=" + std::to_string(size_bytes);
+    std::string text = is_dir ? "dir:" + path : "ram:" + base::exact_size(size_bytes);
+    if (is_dir && size_bytes != 0) text += ",size=" + base::exact_size(size_bytes);
     if (numa_node) text += ",node=" + std::to_string(*numa_node);
-    if (segment_bytes) text += ",segment=" + std::to_string(*segment_bytes);
+    if (segment_bytes) text += ",segment=" + base::exact_size(*segment_bytes);
     return text;
 }
 

@@ -23,7 +23,7 @@ struct DeviceSpec {
     std::string ram_directory;  // ram: where its directory is made; empty: /run, or /dev/shm when
                                 // it may not mount
 
-    // The part behind NAME=, with the options that were given: "ram:536870912,node=1", "dir:/path".
+    // The part behind NAME=, with the options that were given: "ram:512M,node=1", "dir:/path".
     std::string to_string() const;
 };
 

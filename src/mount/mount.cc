@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,6 +31,17 @@ constexpr std::size_t kThreads = 64;
 // thread on standby is woken only for more requests at a time, not for each.
 constexpr std::size_t kReadersMax = 4;
 constexpr milliseconds kFlushPatience{5000};
+
+// libfuse says the same on the daemon's standard error alone.
+Status check_is_directory(const std::string& path) {
+    struct stat status {};
+    if (::stat(path.c_str(), &status) != 0)
+        return errno == ENOENT
+                   ? Error(Code::NotFound, "there is no " + path + "; make the directory first")
+                   : base::sys_error("cannot mount at " + path);
+    if (!S_ISDIR(status.st_mode)) return Error(Code::Invalid, path + " is no directory", ENOTDIR);
+    return {};
+}
 
 // Takes a reader out of its wait for the next request. Does nothing by itself.
 int wake_signal() {
@@ -108,6 +120,7 @@ Status Mount::connect() {
                      "a mount whose daemon is gone is still there; take it away first: "
                      "umount -l " +
                          options_.directory);
+    RETURN_IF_ERROR(check_is_directory(options_.directory));
     if (fuse_session_mount(session_, options_.directory.c_str()) != 0)
         return Error(Code::Denied, "cannot mount at " + options_.directory +
                                        "; the daemon's output says why (a missing /dev/fuse, an "

@@ -62,6 +62,8 @@ Status MountService::mount(MountOptions options) {
         if (is_ending_) return Error(Code::Gone, "the pool is being closed");
     }
     if (const auto mount = current(); mount && mount->has_ended()) end("its connection has ended");
+    if (const auto mount = current(); mount && mount->options().directory == options.directory)
+        return Error(Code::Busy, "the pool is already mounted at " + options.directory);
     if (const auto mount = current())
         return Error(Code::Busy, "the pool is mounted at " + mount->options().directory +
                                      "; show it elsewhere as well with: mount --bind");

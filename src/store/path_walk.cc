@@ -63,7 +63,11 @@ Result<Place> PathWalk::walk(std::span<const std::string_view> names, bool follo
     for (int links = 0; !ahead.empty();) {
         const auto name = ahead.back();
         ahead.pop_back();
-        if (at.child == nullptr) return Error(Code::NotFound, "there is no " + path);
+        if (at.child == nullptr) {
+            const auto above = state_.path_of(at.parent->attributes.inode);
+            return Error(Code::NotFound,
+                         "there is no " + (above == "/" ? "" : above) + "/" + at.name);
+        }
         const auto child = step(*at.child, name, path);
         if (!child) return child.error();
         const bool is_link = *child != nullptr && (*child)->is_symlink();
