@@ -123,6 +123,8 @@ Status Pool::assemble(std::vector<DevicePtr> devices, const PoolOptions& options
     registry_ = std::make_unique<session::Registry>(*store_);
     barrier_ = std::make_unique<session::UserfaultBarrier>();
     mover_ = std::make_unique<failure::Mover>(*store_, *registry_, *barrier_, events_, faults_);
+    if (!predecessors.pids.empty())
+        for (const auto& usage : store_->usage()) mover_->suspect_pins(usage.id);
     book_ = std::make_unique<failure::FailureBook>(events_);
     loss_proof_ = std::make_unique<failure::LossProof>(*book_, events_);
     recovery_ = std::make_unique<failure::Recovery>(*store_, *registry_, *barrier_, *mover_, *book_,

@@ -121,6 +121,11 @@ std::uint64_t Mover::pinned_pages(base::DeviceId device) {
     return 0;
 }
 
+void Mover::suspect_pins(base::DeviceId device) {
+    base::MutexLock lock(mutex_);
+    maybe_pinned_.insert(device);
+}
+
 Status Mover::isolate(InodeNo inode) {
     constexpr int kRoundsMax = 20;
     std::string reason = "the file changes all the time";

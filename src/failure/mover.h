@@ -83,6 +83,8 @@ class Mover final : public session::Isolator {
     // page goes to memory that belongs to no file any more. 0 also when the counts cannot be had,
     // which takes root.
     std::uint64_t pinned_pages(base::DeviceId device);
+    // An earlier daemon may have moved what the kernel held, and told nobody.
+    void suspect_pins(base::DeviceId device);
 
   private:
     class Batch;
