@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <thread>
@@ -293,6 +294,11 @@ TEST_F(Upgrade, WhatCannotTakeOverIsRefused) {
     // Whoever may change it could have the daemon run anything.
     const auto fit = program("fit", R"(echo '{"version": "9", "hand_over_format": 1}')");
     EXPECT_EQ(pool_.post("/v1/upgrade", {{"program", fit}, {"dry_run", true}})["version"], "9");
+    // A link may lead elsewhere a moment later: what it led to is what is run.
+    const auto link = scratch.path() + "/link";
+    EXPECT_EQ(::symlink(fit.c_str(), link.c_str()), 0);
+    EXPECT_EQ(pool_.post("/v1/upgrade", {{"program", link}, {"dry_run", true}})["program"],
+              std::filesystem::canonical(fit).string());
     const auto others_may_change = [&](const std::string& what, mode_t mode) {
         EXPECT_EQ(::chmod(what.c_str(), mode), 0);
         const auto refused =
