@@ -3,12 +3,16 @@
 // next daemon can move their memory again.
 #include "tests/daemon_death.h"
 
+#include <fcntl.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -285,6 +289,42 @@ TEST_F(DaemonDeath, WhatIsNoCopyAnyMoreIsTakenFromWhoComesBack) {
     EXPECT_EQ(mapped.find("/" + third.device + "/seg-"), mapped.npos) << mapped;
     EXPECT_NE(mapped.find("/seg-"), mapped.npos) << mapped;
     pool_->expect_sound();
+}
+
+// What programs have mapped from before is kept free of new data until only this daemon's places
+// show it. A descriptor is no place.
+TEST_F(DaemonDeath, SegmentsAreGivenBackWhenOnlyPlacesOfThisDaemonShowThem) {
+    NEEDS_PROOF();
+    std::map<std::string, std::string> files;  // one on each of two devices
+    for (int i = 0; i < 50 && files.size() < 2; ++i) {
+        const auto path = "/f" + std::to_string(i);
+        make_file(*pool_, path, 1);
+        files.emplace(place_of(*pool_, path, 0).device, path);
+    }
+    ASSERT_EQ(files.size(), 2u);
+    const auto given_back = [&](const std::string& device) {
+        const auto list = pool_->get("/v1/events/list");
+        return std::any_of(list["events"].begin(), list["events"].end(), [&](const Json& event) {
+            return event["kind"] == "segments-given-back" &&
+                   event.dump().find("\"" + device + "\"") != std::string::npos;
+        });
+    };
+    const auto held = files.begin()->first, free = files.rbegin()->first;
+    Mapper one(*pool_, files[held], Access::Write), other(*pool_, files[free], Access::Write);
+    ASSERT_EQ(one.load(0), "ok 0");
+    ASSERT_EQ(other.load(0), "ok 0");
+    std::vector<base::UniqueFd> descriptors;
+    for (const auto& entry : std::filesystem::directory_iterator(shelf_.path(held)))
+        if (entry.path().filename().string().starts_with("seg-"))
+            descriptors.emplace_back(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+    pool_->daemon().kill();
+    start_again();
+    wait_until_back();
+    EXPECT_TRUE(eventually([&] { return given_back(free); }));
+    // The devices are looked at in their order, and this one came first.
+    EXPECT_FALSE(given_back(held));
+    descriptors.clear();
+    EXPECT_TRUE(eventually([&] { return given_back(held); }));
 }
 
 // A program may choose not to wait for ever: what is shut is SIGBUS then, and all else goes on.

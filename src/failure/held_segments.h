@@ -6,8 +6,8 @@
 //
 // A program that comes back gets all its places anew. What it maps at those addresses from then on
 // is this daemon's doing, so a segment that is mapped nowhere else is given back: after an upgrade
-// all of them within moments, unless a program is stopped, or a child has them that has not come
-// back itself. `set_aside` before anybody may connect; `start` once; the rest on the thread
+// all of them within moments, unless somebody has a descriptor of one, or a place is on its way
+// still. `set_aside` before anybody may connect; `start` once; the rest on the thread
 // `held-segments`, which ends when nothing is held.
 #pragma once
 
