@@ -42,7 +42,7 @@ base::Result<HandOver> read_hand_over(int fd);
 
 // What `program --hand-over-format` says of itself, when it can take over.
 struct Successor {
-    std::string path;
+    std::string path;  // as it is checked and run: without symbolic links
     std::string version;
 };
 base::Result<Successor> probe_successor(const std::string& path);
