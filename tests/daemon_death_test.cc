@@ -349,8 +349,18 @@ TEST_F(DaemonDeath, WhoDoesNotWaitForEverGetsSigbusWhereItIsShut) {
     EXPECT_EQ(one.load(8192), "sigbus 2 8192 0");
     // Who waits still loses nothing.
     other.begin("load 0 " + std::to_string(kFileBytes));
+    EXPECT_NE(one.say("accept 0 4096"), "ok");
     start_again();
     EXPECT_EQ(other.answer(), "ok 1");
+    // Nor does who has lost patience: it has its memory again when there is a daemon, and holds
+    // nobody up.
+    wait_until_back();
+    EXPECT_TRUE(eventually([&] { return one.load(8192) == "ok 1"; })) << one.load(8192);
+    EXPECT_EQ(one.store(8192, 2), "ok");
+    EXPECT_EQ(other.load(8192), "ok 2");
+    EXPECT_EQ(one.say("accept 0 4096"), "ok");
+    move_away_from(place_of(*pool_, "/one", 0).device);
+    EXPECT_EQ(one.load(8192), "ok 2");
     pool_->expect_sound();
 }
 

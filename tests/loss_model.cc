@@ -26,7 +26,6 @@ std::string text_of(const std::set<unsigned>& values) {
 void ModelPage::become(unsigned value) {
     *this = ModelPage();
     now = copies = {value};
-    last = value;
 }
 
 std::string LossModel::refused(ModelFile& file, ModelClient& client, std::size_t page, pid_t pid,
@@ -61,6 +60,15 @@ std::string LossModel::refused(ModelFile& file, ModelClient& client, std::size_t
     return {};
 }
 
+// A copy may have been made equal by the pool itself in between: then what others have stored since
+// is nothing that this client would have to be told of.
+static bool is_older_than_its_own(const ModelPage& page, const ModelClient& client,
+                                  unsigned value) {
+    const auto own = page.dirty_by.find(client.id);
+    return client.writes && !client.rolls_back && own != page.dirty_by.end() &&
+           !own->second.contains(value);
+}
+
 std::string LossModel::loaded(ModelFile& file, ModelClient& client, std::size_t page, pid_t pid,
                               const Access& access, bool is_shaky) {
     bool is_done = false;
@@ -71,11 +79,9 @@ std::string LossModel::loaded(ModelFile& file, ModelClient& client, std::size_t 
     if (!model.now.contains(value))
         return "gives " + std::to_string(value) + ", allowed are " + text_of(model.now) +
                ", copies " + text_of(model.copies);
-    const bool must_tell =
-        client.writes && !client.rolls_back && model.dirty_by.contains(client.id);
-    if (must_tell && value != model.last)
-        return "its store of " + std::to_string(model.last) +
-               " is quietly gone: " + std::to_string(value);
+    if (is_older_than_its_own(model, client, value))
+        return "its store is quietly gone: " + std::to_string(value) + ", not " +
+               text_of(model.dirty_by.at(client.id));
     if (!is_shaky) model.now = {value};
     return {};
 }
@@ -86,14 +92,14 @@ std::string LossModel::stored(ModelFile& file, ModelClient& client, std::size_t 
     const auto wrong = refused(file, client, page, pid, access, is_shaky, is_done);
     if (is_done || !wrong.empty()) return wrong;
     auto& model = file.pages[page];
-    const bool is_gone = model.now.size() == 1 && !model.now.contains(model.last);
-    if (is_gone && client.writes && !client.rolls_back && model.dirty_by.contains(client.id))
-        return "its store of " + std::to_string(model.last) + " is quietly gone when it stores";
+    if (model.now.size() == 1 && is_older_than_its_own(model, client, *model.now.begin()))
+        return "its store is quietly gone when it stores: " + text_of(model.now) + ", not " +
+               text_of(model.dirty_by.at(client.id));
     if (!is_shaky) model.now.clear();
     model.now.insert(value);
     model.copies.insert(value);
-    model.last = value;
-    model.dirty_by.insert(client.id);
+    for (auto& [other, since] : model.dirty_by) since.insert(value);
+    model.dirty_by[client.id] = {value};
     return {};
 }
 

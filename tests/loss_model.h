@@ -23,10 +23,11 @@ enum class Loss { None, Maybe, Certain };
 struct ModelPage {
     std::set<unsigned> now{0};
     std::set<unsigned> copies{0};
-    unsigned last = 0;  // stored, by anybody
     Loss loss = Loss::None;
-    std::set<int> dirty_by;  // clients with stores that nobody has persisted
-    std::set<pid_t> told;    // of the loss
+    // Clients with stores that nobody has persisted: the last of each, and what anybody stored
+    // since.
+    std::map<int, std::set<unsigned>> dirty_by;
+    std::set<pid_t> told;  // of the loss
     bool is_told_unsure = false;
 
     void become(unsigned value);  // on all copies, lost or not

@@ -63,7 +63,8 @@ RF_API void rf_disconnect(rf_session* session);
 /* How long a daemon that has gone is waited for; -1: for ever. 30000 ms unless told otherwise. As
  * long as it is away, what is mapped keeps working, what was being moved or recovered stays shut,
  * and calls wait. The next daemon that serves the pool at the same socket gets the session, its
- * files and mappings, at the same addresses. When the time is over calls fail with -EPIPE for good.
+ * files and mappings, at the same addresses. When the time is over calls fail with -EPIPE until one
+ * serves it all the same: then all of it goes on.
  * A call that the daemon had begun when it ended, and that cannot simply be repeated (rf_create
  * with RF_EXCLUSIVE, rf_unlink, rf_rename, rf_mkdir, rf_rmdir), fails with -ECONNRESET: it was done
  * or not. A daemon that is replaced by `refault daemon upgrade` leaves no such call behind. */
@@ -71,7 +72,8 @@ RF_API int rf_set_patience(rf_session* session, int64_t timeout_ms);
 /* What a touch of memory that is shut does when that time is over and no daemon has come: waits on,
  * until rf_disconnect or rf_unmap (RF_ABANDONED_WAIT, unless told otherwise), or gets SIGBUS
  * (RF_ABANDONED_SIGBUS), also who waits already. Of what is not shut nothing changes. May be
- * changed at any time; a page that was refused stays so. -EINVAL for another choice. */
+ * changed at any time; a page that was refused stays so until a daemon has the session again.
+ * -EINVAL for another choice. */
 enum { RF_ABANDONED_WAIT = 0, RF_ABANDONED_SIGBUS = 1 };
 RF_API int rf_set_when_abandoned(rf_session* session, int choice);
 /* A child process has none of its parent's mappings: a touch of their addresses is SIGSEGV, and

@@ -74,6 +74,7 @@ void FaultLine::answer(const wire::Verdict& verdict) noexcept {
 }
 
 void FaultLine::renewed() noexcept {
+    has_ended_.store(false);
     daemon_.fetch_add(1);
     for (auto& waiter : waiters_) futex_wake(waiter.state);
 }

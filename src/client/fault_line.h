@@ -23,12 +23,12 @@ class FaultLine {
     // `channel`: the session's end of the pager channel.
     explicit FaultLine(int channel) : channel_(channel) {}
 
-    // Nothing when the session has ended. The ticket is filled in.
+    // Nothing when no daemon is there that could answer. The ticket is filled in.
     std::optional<wire::Verdict> ask(wire::Fault fault) noexcept;
     void answer(const wire::Verdict& verdict) noexcept;
     // Another daemon is at the other end of the channel now, and knows of no question.
     void renewed() noexcept;
-    // No answers come any more.
+    // No answers come any more, unless it is renewed.
     void end() noexcept;
 
   private:

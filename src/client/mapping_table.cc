@@ -369,6 +369,11 @@ void MappingTable::end(const Error& reason) {
     changed_.notify_all();
 }
 
+void MappingTable::go_on() {
+    MutexLock lock(mutex_);
+    end_reason_.reset();
+}
+
 std::optional<Error> MappingTable::end_reason() const {
     SignalBlock signals;
     MutexLock lock(mutex_);

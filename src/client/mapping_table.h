@@ -64,7 +64,7 @@ class MappingTable {
     Status let_stores_go() const;
     // No daemon has it any more: a touch is SIGBUS from now on.
     Status withdraw(std::uint64_t address);
-    // A touch of the page is SIGBUS from now on, and is for who waits there.
+    // A touch of the page is SIGBUS until it is placed anew, and is for who waits there.
     Status refuse(std::uint64_t page);
     // Whoever waits for a place tries again.
     void wake_all() const;
@@ -81,8 +81,9 @@ class MappingTable {
     // the pager has ended, the reason for it.
     Status wait_until_placed(std::uint64_t address, std::chrono::steady_clock::time_point deadline);
 
-    // No places come any more; the first reason stays.
+    // No places come any more, unless it goes on; the first reason stays until then.
     void end(const Error& reason);
+    void go_on();
     std::optional<Error> end_reason() const;
 
   private:

@@ -72,8 +72,8 @@ void Pager::run() noexcept {
     }
     if (ended || ended.error().code() == Code::Gone)
         end(Error(Code::Gone,
-                  "the daemon is gone: what is mapped keeps working, for the rest start it and "
-                  "connect anew"));
+                  "the daemon has dropped this session, its log says why: what is mapped keeps "
+                  "working, for the rest connect anew"));
     else
         end(Error(Code::Gone,
                   "this session's memory can no longer be moved, disconnect and connect anew: " +

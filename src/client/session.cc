@@ -34,13 +34,6 @@ Error refusal(const wire::Reply& reply) {
     return Error(base::errno_to_code(reply.error), reply.message, reply.error);
 }
 
-Error daemon_gone() {
-    return Error(
-        Code::Gone,
-        "the daemon is gone, and no other has come in time: what is mapped keeps working, for the "
-        "rest start it and connect anew");
-}
-
 Error no_daemon(const Error& error, const std::string& socket_path) {
     return Error(
         error.code(),
@@ -149,6 +142,13 @@ Session::~Session() {
     mappings_.remove_all();
 }
 
+Error Session::daemon_gone() {
+    return Error(
+        Code::Gone,
+        "the daemon is gone, and no other has come in time: what is mapped keeps working; start "
+        "the daemon, and call again: the session comes back by itself");
+}
+
 bool Session::is_in_its_process() const noexcept {
     return ::getpid() == process_;
 }
@@ -166,25 +166,18 @@ Result<wire::Reply> Session::request(const Make& make, const Take& take) {
             daemon = daemon_;
         }
         bool was_sent = false;
-        bool may_repeat = true, is_taking_back = false;
-        const auto look = [&] {
-            auto made = make();
-            may_repeat = is_repeatable(made);
-            is_taking_back = takes_back(made);
-            return made;
-        };
-        auto reply = exchange(look, take, was_sent);
+        wire::Request made;
+        auto reply = exchange([&] { return made = make(); }, take, was_sent);
         if (reply || reply.error().code() != Code::Gone) {
             if (reply && reply->error != 0) return refusal(*reply);
             return reply;
         }
-        if (is_taking_back)
-            if (MutexLock lock(link_mutex_); has_ended_) return daemon_gone();
+        if (takes_back(made) && take_back_alone(made, take)) return daemon_gone();
         if (!wait_for_return(daemon)) {
             if (auto reason = mappings_.end_reason()) return *reason;
             return daemon_gone();
         }
-        if (was_sent && !may_repeat)
+        if (was_sent && !is_repeatable(made))
             return Error(Code::Io,
                          "the daemon ended before it answered, so this may have been done or not; "
                          "look, and try again",
@@ -217,6 +210,14 @@ Result<wire::Reply> Session::exchange(const Make& make, const Take& take, bool& 
     if (take)
         if (const auto taken = take(*reply); !taken) return taken.error();
     return reply;
+}
+
+bool Session::take_back_alone(const wire::Request& request, const Take& take) {
+    MutexLock lock(exchange_mutex_);
+    if (!is_out_of_step_ || !mappings_.end_reason()) return false;
+    note_open(request, {});
+    if (take) base::discard(take({}), "there is no daemon that it could contradict");
+    return true;
 }
 
 void Session::note_open(const wire::Request& request, const wire::Reply& reply) {

@@ -3,10 +3,11 @@
 //
 // A daemon that is gone is waited for (session_return.cc): the pager connects to the next one,
 // which is shown what the session had open and mapped, and is put in the place of the old one.
-// Requests wait meanwhile.
+// Requests wait meanwhile, and fail while it is abandoned.
 //
-//   up --the daemon hangs up--> away --another one has taken the session--> up
-//                                    --patience is over, or disconnecting--> ended
+//   up --the daemon hangs up--> away ------------another one has taken the session--> up
+//                                    --patience is over--> abandoned --the same--> up
+//      --the program disconnects, or a daemon that is there still has dropped it--> ended
 //
 // The session channel's mutex is held while the daemon thinks, and never while pool memory is
 // touched; the pager takes it only when no daemon is there. A child process after fork has the
@@ -91,6 +92,7 @@ class Session {
         base::UniqueFd pager;
     };
 
+    static Error daemon_gone();
     Session(std::string socket_path, Channels channels, base::UniqueFd userfaultfd,
             bool handles_kernel_faults);
     static Result<Channels> shake_hands(const std::string& socket_path, int userfaultfd,
@@ -99,8 +101,12 @@ class Session {
                                       const wire::Hello& hello, std::string& pool);
     // `was_sent`: a daemon may have done it, whatever comes back.
     Result<wire::Reply> exchange(const Make& make, const Take& take, bool& was_sent);
-    // Until another daemon than the last one asked is there; false when the session has ended.
+    // Until another daemon than the last one asked is there; false when the session has ended or is
+    // abandoned.
     bool wait_for_return(std::uint64_t daemon);
+    // Without a daemon, while the session is abandoned: the next one is not told of it. False when
+    // one is there, or may come yet.
+    bool take_back_alone(const wire::Request& request, const Take& take);
     void note_open(const wire::Request& request, const wire::Reply& reply)
         REQUIRES(exchange_mutex_);
 
@@ -111,7 +117,13 @@ class Session {
     Status inherit(Session& inherited);
     void forget_parent();
     void end_link();
-    // When none has come in time.
+    // Until the next try; false when patience is over, or the program disconnects.
+    bool wait_patiently(std::chrono::steady_clock::time_point since,
+                        std::chrono::steady_clock::time_point until);
+    void give_up();
+    // Waits, or refuses a touch, `until` then at the latest; false when the program disconnects.
+    bool stay_abandoned(std::chrono::steady_clock::time_point until, bool& has_woken);
+    // For good.
     void sit_abandoned();
     void refuse_touches();
 

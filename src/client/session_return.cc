@@ -66,17 +66,23 @@ void Session::set_when_abandoned(WhenAbandoned choice) {
 }
 
 void Session::sit_abandoned() {
-    for (bool has_begun = false;;) {
-        {
-            MutexLock lock(link_mutex_);
-            while (!is_disconnecting_ && when_abandoned_ == WhenAbandoned::Wait)
-                link_changed_.wait(link_mutex_);
-            if (is_disconnecting_) return;
-        }
-        // What a daemon has read of the faults is not to be read again; who is woken asks anew.
-        if (!std::exchange(has_begun, true)) mappings_.wake_all();
-        refuse_touches();
+    for (bool has_woken = false; stay_abandoned(steady_clock::now() + kLongestPause, has_woken);) {
     }
+}
+
+bool Session::stay_abandoned(steady_clock::time_point until, bool& has_woken) {
+    {
+        MutexLock lock(link_mutex_);
+        if (is_disconnecting_) return false;
+        if (when_abandoned_ == WhenAbandoned::Wait) {
+            (void)link_changed_.wait_until(link_mutex_, until);
+            return !is_disconnecting_;
+        }
+    }
+    // What a daemon has read of the faults is not to be read again; who is woken asks anew.
+    if (!std::exchange(has_woken, true)) mappings_.wake_all();
+    refuse_touches();
+    return true;
 }
 
 // Page by page, as they are touched: what is not shut goes on.
@@ -106,34 +112,50 @@ bool Session::come_back() {
     // By the program's own wish.
     if (MutexLock lock(link_mutex_); has_ended_) return false;
     pollfd hang_up{channel_.get(), POLLRDHUP, 0};
-    bool may_return = ::poll(&hang_up, 1, kHangUpMs) > 0;
-    if (may_return)
-        if (const auto let_go = mappings_.let_stores_go(); !let_go)
-            base::log_line(
-                base::LogLevel::Warning,
-                "stores may have to wait for the next daemon: " + let_go.error().message());
+    if (::poll(&hang_up, 1, kHangUpMs) <= 0) {
+        end_link();
+        return false;
+    }
+    if (const auto let_go = mappings_.let_stores_go(); !let_go)
+        base::log_line(base::LogLevel::Warning,
+                       "stores may have to wait for the next daemon: " + let_go.error().message());
     const auto since = steady_clock::now();
     std::minstd_rand random(static_cast<unsigned>(::getpid()) ^
                             static_cast<unsigned>(since.time_since_epoch().count()));
     auto pause = kFirstPause;
-    while (may_return) {
-        {
-            MutexLock lock(link_mutex_);
-            if (has_ended_) return false;
-            const auto over = since + std::max(patience_, milliseconds(0));
-            const auto now = steady_clock::now();
-            may_return = patience_ < milliseconds(0) || now < over;
-            if (!may_return) break;
-            auto until = now + jittered(pause, random);
-            if (patience_ >= milliseconds(0)) until = std::min(until, over);
-            (void)link_changed_.wait_until(link_mutex_, until);
-            if (has_ended_) return false;
-        }
-        if (try_to_come_back()) return true;
+    const auto next_try = [&] {
+        const auto at = steady_clock::now() + jittered(pause, random);
         pause = std::min(2 * pause, kLongestPause);
+        return at;
+    };
+    while (wait_patiently(since, next_try()))
+        if (try_to_come_back()) return true;
+    give_up();
+    for (bool has_woken = false;;) {
+        for (const auto until = next_try(); steady_clock::now() < until;)
+            if (!stay_abandoned(until, has_woken)) return false;
+        if (try_to_come_back()) return true;
     }
-    end_link();
-    return false;
+}
+
+bool Session::wait_patiently(steady_clock::time_point since, steady_clock::time_point until) {
+    MutexLock lock(link_mutex_);
+    for (;;) {
+        const auto now = steady_clock::now();
+        const auto over = since + std::max(patience_, milliseconds(0));
+        const bool is_bounded = patience_ >= milliseconds(0);
+        if (has_ended_ || (is_bounded && now >= over)) return false;
+        if (now >= until) return true;
+        (void)link_changed_.wait_until(link_mutex_, is_bounded ? std::min(until, over) : until);
+    }
+}
+
+// Calls fail from here on, and no verdict comes for a fault, until a daemon has the session again.
+void Session::give_up() {
+    mappings_.end(daemon_gone());
+    line_.end();
+    MutexLock lock(link_mutex_);
+    link_changed_.notify_all();
 }
 
 // Requests wait for the lock, or for the return, and then go to the new daemon.
@@ -152,6 +174,7 @@ Status Session::try_to_come_back() {
             return base::sys_error("dup3");
     }
     is_out_of_step_ = false;
+    mappings_.go_on();
     MutexLock lock(link_mutex_);
     // Whoever disconnects meanwhile has shut the old pager channel; this one nobody would shut.
     if (has_ended_) return Error(Code::Gone, "the program disconnects");

@@ -60,8 +60,7 @@ Status AbsentClients::check() {
                      "not come back" +
                      (pids_.size() > 1 ? ", and " + std::to_string(pids_.size() - 1) + " more"
                                        : std::string()) +
-                     "; let it go on, or end it: one that has given up waiting for a daemon "
-                     "does not come back");
+                     "; let it go on, or end it");
 }
 
 void AbsentClients::when_all_are_back(std::function<void()> all_back) {
