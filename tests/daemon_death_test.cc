@@ -364,6 +364,24 @@ TEST_F(DaemonDeath, WhoDoesNotWaitForEverGetsSigbusWhereItIsShut) {
     pool_->expect_sound();
 }
 
+TEST_F(DaemonDeath, WhatIsUnmappedWhileNoneIsThereIsNotShownToTheNextDaemon) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/one", 1);
+    Mapper one(*pool_, "/one", Access::Write), other(*pool_, "/one", Access::Read);
+    ASSERT_EQ(one.store(0, 1), "ok");
+    ASSERT_EQ(one.say("abandon 0 " + std::to_string(RF_ABANDONED_WAIT)), "ok");
+    pool_->daemon().kill();
+    EXPECT_NE(one.say("remap"), "ok");
+    start_again();
+    wait_until_back();
+    // The file that it has open is there again.
+    EXPECT_TRUE(eventually([&] { return one.say("remap") == "ok"; }));
+    EXPECT_EQ(one.load(0), "ok 1");
+    EXPECT_EQ(mappings(), 2u);
+    move_away_from(place_of(*pool_, "/one", 0).device);
+    EXPECT_EQ(one.load(0), "ok 1");
+}
+
 // Writers that check every record, while the daemon is killed at any moment of pulls.
 TEST_F(DaemonDeath, AtAnyMomentNoRecordIsLost) {
     NEEDS_PROOF();
