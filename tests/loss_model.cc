@@ -144,8 +144,10 @@ void LossModel::failed(ModelFile& file, std::size_t page, const Hit& hit,
     if (model.loss == Loss::Certain) return;
     if (hit.is_exact && !hit.is_hit) return;
     if (hit.copies_left <= 0) {
-        if (model.loss == Loss::None) model.told.clear();
-        model.is_told_unsure = !hit.is_exact;
+        // Where it may have been lost before, it may be the same loss still, or one told to nobody.
+        const bool is_new = model.loss == Loss::None;
+        if (is_new) model.told.clear();
+        model.is_told_unsure = !is_new || !hit.is_exact;
         model.loss = hit.is_exact ? Loss::Certain : Loss::Maybe;
         if (hit.is_exact) return;
     }
