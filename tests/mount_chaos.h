@@ -11,6 +11,7 @@
 
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "base/unique_fd.h"
 #include "tests/mount_support.h"
@@ -271,9 +272,20 @@ class MountChaos {
         return names;
     }
 
+    // Of those that will not come back nothing is kept, and names are used again: a pool remembers
+    // every one that it had.
     void add_device() {
-        pool_.post("/v1/devices",
-                   {{"spec", "d" + std::to_string(2 + devices_made_++) + "=ram:64M"}});
+        std::set<std::string> taken;
+        const auto answer = pool_.get("/v1/devices");
+        for (const auto& device : answer["devices"]) {
+            const auto name = device.value("name", ""), state = device.value("state", "");
+            if (state == "lost")
+                (void)pool_.control().post("/v1/devices/" + name + "/forget", Json::object());
+            if (state != "removed") taken.insert(name);
+        }
+        int number = 0;
+        while (taken.contains("d" + std::to_string(number))) ++number;
+        pool_.post("/v1/devices", {{"spec", "d" + std::to_string(number) + "=ram:64M"}});
     }
 
     // The next harm waits until everything has its two copies again; work does not.
@@ -304,7 +316,6 @@ class MountChaos {
     const std::string options_;
     std::mt19937_64 random_;
     Pool pool_;
-    int devices_made_ = 0;
     int names_made_ = 0;
     std::optional<Mounted> mount_;
     std::vector<std::unique_ptr<Model>> files_;

@@ -20,6 +20,12 @@ namespace {
 
 using Access = Mapper::Access;
 
+std::string segment_of(const Place& place) {
+    char name[32];
+    std::snprintf(name, sizeof name, "seg-%05llu", place.offset / (2ull << 20));
+    return name;
+}
+
 class Returning : public ::testing::Test {
   protected:
     Returning() {
@@ -102,9 +108,8 @@ TEST_F(Returning, ADeviceWhoseOldMemoryIsHeldDoesNotJoin) {
     start();
     make_file(*pool_, "/two", 2);
     const auto place = place_of(*pool_, "/two", 0);
-    char name[32];
-    std::snprintf(name, sizeof name, "/seg-%05llu", place.offset / (2ull << 20));
-    base::UniqueFd kept(::open((shelf_.path(place.device) + name).c_str(), O_RDONLY | O_CLOEXEC));
+    base::UniqueFd kept(::open((shelf_.path(place.device) + "/" + segment_of(place)).c_str(),
+                               O_RDONLY | O_CLOEXEC));
     ASSERT_TRUE(kept);
     shelf_.take(place.device);
     ASSERT_TRUE(is_gone(*pool_, place.device));
@@ -117,6 +122,34 @@ TEST_F(Returning, ADeviceWhoseOldMemoryIsHeldDoesNotJoin) {
     kept.reset();
     pool_->post("/v1/devices", body);
     wait_for_resync(*pool_);
+    pool_->expect_sound();
+}
+
+// Whatever has become of a pull before: it does not keep the device.
+TEST_F(Returning, ADeviceThatWasLostWhileItWasPulledJoins) {
+    NEEDS_PROOF();
+    start();
+    make_file(*pool_, "/two", 2);
+    for (const bool is_cancelled : {true, false}) {
+        const auto place = place_of(*pool_, "/two", 0);
+        base::UniqueFd kept(
+            ::open((shelf_.path(place.device) + "/" + segment_of(place)).c_str(), O_RDONLY));
+        ASSERT_TRUE(kept);
+        pool_->pull({place.device});
+        pool_->wait_for_phase(place.device, "unproven");
+        if (is_cancelled) pool_->post("/v1/devices/" + place.device + "/cancel", Json::object());
+        kept.reset();
+        shelf_.take(place.device);
+        ASSERT_TRUE(is_gone(*pool_, place.device));
+        if (!is_cancelled) {
+            EXPECT_TRUE(eventually([&] {
+                return pool_->get("/v1/removals/" + place.device).value("has_ended", false);
+            }));
+        }
+        shelf_.bring_back(place.device);
+        pool_->post("/v1/devices", {{"spec", place.device + "=dir:" + shelf_.path(place.device)}});
+        wait_for_resync(*pool_);
+    }
     pool_->expect_sound();
 }
 

@@ -165,6 +165,10 @@ class Pool {
     void list_absent_devices();
     failure::ManagedDevice take_out_locked(
         std::map<std::string, failure::ManagedDevice>::iterator at, bool is_lost) REQUIRES(mutex_);
+    // Waits a little for whoever has a device still in hand that has left; Busy when that is not
+    // enough. Drops mutex_ meanwhile.
+    Status wait_until_let_go_locked(const device::DeviceSpec& spec) REQUIRES(mutex_);
+    Status check_is_none_locked(const device::DeviceSpec& spec) const REQUIRES(mutex_);
     void forget(const std::string& name);
     Result<std::string> rejoin(const device::DeviceSpec& spec, std::unique_ptr<slot::Slot> slot)
         REQUIRES(mutex_);
@@ -199,6 +203,7 @@ class Pool {
     mutable base::Mutex mutex_{base::LockRank::Pool};
     std::map<std::string, failure::ManagedDevice> devices_ GUARDED_BY(mutex_);
     std::map<std::string, DeviceView> pulled_ GUARDED_BY(mutex_);
+    std::vector<std::weak_ptr<device::Device>> leaving_ GUARDED_BY(mutex_);  // taken out
 };
 
 }  // namespace refault::daemon

@@ -1,5 +1,6 @@
 // Devices that join the pool, come back to it, or have gone.
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 
@@ -12,6 +13,13 @@ using base::Error;
 using base::MutexLock;
 using device::DeviceSpec;
 using store::DevicePtr;
+
+namespace {
+
+constexpr std::chrono::seconds kInHandMax{5};
+constexpr std::chrono::milliseconds kLookAgain{10};
+
+}  // namespace
 
 // Those that were lost earlier, and those without which the pool was opened just now.
 void Pool::list_absent_devices() {
@@ -60,9 +68,7 @@ Result<std::string> Pool::rejoin(const DeviceSpec& spec, std::unique_ptr<slot::S
     return device->name();
 }
 
-Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& slot_text,
-                                     bool may_wipe) {
-    MutexLock lock(mutex_);
+Status Pool::check_is_none_locked(const DeviceSpec& spec) const {
     if (devices_.contains(spec.name))
         return Error(Code::Exists,
                      "there is a device " + spec.name + " already; choose another name");
@@ -77,6 +83,40 @@ Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& 
             std::filesystem::equivalent(spec.path, device.device->directory(), unknown))
             return Error(Code::Exists,
                          spec.path + " is in use already: it is device " + name + " of this pool");
+    return {};
+}
+
+// Its loss is known before all is done that follows from it, and whoever does that has the lock on
+// its directory.
+Status Pool::wait_until_let_go_locked(const DeviceSpec& spec) {
+    const auto label = device::Device::peek_label(spec);
+    if (!label) return {};
+    const auto is_in_hand = [&] {
+        mutex_.assert_held();
+        return std::any_of(leaving_.begin(), leaving_.end(), [&](const auto& leaving) {
+            const auto device = leaving.lock();
+            return device && device->label().device == label->device;
+        });
+    };
+    const auto deadline = std::chrono::steady_clock::now() + kInHandMax;
+    while (is_in_hand()) {
+        const auto now = std::chrono::steady_clock::now();
+        if (now >= deadline)
+            return Error(Code::Busy, "device " + label->name +
+                                         " has left this pool, which is not done with that yet; "
+                                         "try again when refault status shows it");
+        base::CondVar nobody_notifies;
+        (void)nobody_notifies.wait_until(mutex_, now + kLookAgain);
+    }
+    return {};
+}
+
+Result<std::string> Pool::add_device(const DeviceSpec& spec, const std::string& slot_text,
+                                     bool may_wipe) {
+    MutexLock lock(mutex_);
+    RETURN_IF_ERROR(check_is_none_locked(spec));
+    RETURN_IF_ERROR(wait_until_let_go_locked(spec));
+    RETURN_IF_ERROR(check_is_none_locked(spec));
     auto slot = slot::make_slot(slot_text);
     if (!slot) return slot.error();
     if (auto label = device::Device::peek_label(spec)) {
@@ -112,6 +152,8 @@ failure::ManagedDevice Pool::take_out_locked(
     std::map<std::string, failure::ManagedDevice>::iterator at, bool is_lost) {
     auto gone = std::move(at->second);
     devices_.erase(at);
+    std::erase_if(leaving_, [](const auto& device) { return device.expired(); });
+    leaving_.push_back(gone.device);
     DeviceView last = view(gone, {});
     last.is_member = false;
     last.is_lost = is_lost;

@@ -288,6 +288,9 @@ Status RemovalService::Removal::prove_and_finish() {
             status_.reason = reason;
         }
         set_phase(RemovalPhase::Unproven);
+        if (!service_.store_.device(device_.id))
+            return Error(Code::Gone,
+                         "the device was lost before this was proven: see refault device list");
         pause(steady_clock::now() + kProveInterval);
         RETURN_IF_ERROR(check_stop());
     }
@@ -333,6 +336,8 @@ void RemovalService::Removal::set_phase(RemovalPhase phase) {
 }
 
 void RemovalService::Removal::end(const Error& error) {
+    // When the pool loses it, another instance of it may join.
+    device_.device.reset();
     const bool is_wanted = error.code() == Code::Cancelled || error.code() == Code::TimedOut;
     {
         MutexLock lock(service_.mutex_);

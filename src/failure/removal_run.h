@@ -54,7 +54,7 @@ class RemovalService::Removal {
                  std::vector<std::pair<std::string, base::EventValue>> fields = {});
 
     RemovalService& service_;
-    ManagedDevice device_;  // `device` is dropped by the thread when it is safe
+    ManagedDevice device_;  // `device` is dropped by the thread when it ends
     const RemovalOptions options_;
     const std::string name_;
     std::uint64_t record_ = 0;  // in the book; the thread's own
