@@ -77,7 +77,7 @@ void LossWorld::bring_back(const std::string& name) {
     note("bring " + device + " back");
     const auto path = directory(device);
     std::filesystem::rename(path + ".away", path);
-    if (!try_post("/v1/devices", {{"spec", device + "=dir:" + path}}))
+    if (!try_post("/v1/devices", {{"spec", device + "=dir:" + path + ",size=32M"}}))
         return std::filesystem::rename(path, path + ".away");
     for (const auto& [file, page] : away_.at(device))
         if (page < files_[file].pages.size()) model_.returned(files_[file], page);

@@ -72,7 +72,8 @@ void show_status(const Json& status) {
         std::printf("kernel    no program can map files: %s\n",
                     status["kernel"].value("reason", "").c_str());
     if (status["pool"].is_null()) {
-        std::printf("no pool is open\n");
+        std::printf("%s\n", status.value("state", "") == "opening" ? "a pool is being opened"
+                                                                   : "no pool is open");
         return;
     }
     std::printf("pool      %s (%s)\n", status.value("pool", "").c_str(),

@@ -99,6 +99,8 @@ ControlApi::~ControlApi() {
 
 Result<std::shared_ptr<Pool>> ControlApi::pool() const {
     MutexLock lock(mutex_);
+    if (!pool_ && is_opening_)
+        return Error(Code::Busy, "a pool is being opened; try again when refault status shows it");
     if (!pool_)
         return Error(
             Code::NotFound,
@@ -110,6 +112,18 @@ Result<std::shared_ptr<Pool>> ControlApi::pool() const {
 bool ControlApi::is_open(const Pool* pool) const {
     MutexLock lock(mutex_);
     return pool_.get() == pool;
+}
+
+Status ControlApi::keep_opened(const std::function<Result<std::unique_ptr<Pool>>()>& open) {
+    const auto set_opening = [this](bool is_opening) {
+        MutexLock lock(mutex_);
+        is_opening_ = is_opening;
+    };
+    set_opening(true);
+    auto opened = open();
+    if (opened) keep(std::move(*opened));
+    set_opening(false);
+    return opened ? Status() : opened.error();
 }
 
 void ControlApi::keep(std::unique_ptr<Pool> pool) {
@@ -136,10 +150,7 @@ Status ControlApi::create_pool(const std::string& name, const std::vector<std::s
         return Error(Code::Invalid, "the pool's name has 1 to 63 characters");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
-    auto made = Pool::create(name, *parsed, options_, events_);
-    if (!made) return made.error();
-    keep(std::move(*made));
-    return {};
+    return keep_opened([&] { return Pool::create(name, *parsed, options_, events_); });
 }
 
 Status ControlApi::open_pool(const std::vector<std::string>& specs, bool is_degraded) {
@@ -149,10 +160,7 @@ Status ControlApi::open_pool(const std::vector<std::string>& specs, bool is_degr
                      "pool " + (*open)->store().pool_name() + " is open; close it first");
     auto parsed = parse_specs(specs);
     if (!parsed) return parsed.error();
-    auto opened = Pool::open(*parsed, options_, events_, is_degraded);
-    if (!opened) return opened.error();
-    keep(std::move(*opened));
-    return {};
+    return keep_opened([&] { return Pool::open(*parsed, options_, events_, is_degraded); });
 }
 
 Status ControlApi::close_pool() {

@@ -62,7 +62,7 @@ class ControlApi {
     using Handler = std::function<Result<Json>(const ApiRequest&)>;
     std::map<std::string, Handler> routes();
 
-    // NotFound, with what to do, when no pool is open.
+    // NotFound, with what to do, when no pool is open; Busy while one is being opened.
     Result<std::shared_ptr<Pool>> pool() const;
     // False once the pool is being closed: a long request ends then, because the close waits for
     // it.
@@ -89,6 +89,7 @@ class ControlApi {
     Status take_over(HandOver& handed_over);
 
   private:
+    Status keep_opened(const std::function<Result<std::unique_ptr<Pool>>()>& open);
     // It is the open pool from here on.
     void keep(std::unique_ptr<Pool> pool);
     void add_pool_routes(std::map<std::string, Handler>& routes);
@@ -114,6 +115,7 @@ class ControlApi {
     mutable base::Mutex mutex_{base::LockRank::Control};
     // Shared with requests under way, which may still be answered while the pool is being closed.
     std::shared_ptr<Pool> pool_ GUARDED_BY(mutex_);
+    bool is_opening_ GUARDED_BY(mutex_) = false;
     // From opening a pool until the last request has let go of it.
     bool has_pool_in_use_ GUARDED_BY(mutex_) = false;
     base::CondVar released_;

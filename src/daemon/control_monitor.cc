@@ -9,6 +9,7 @@ Health ControlApi::health() const {
     auto open = pool();
     HealthFacts facts;
     facts.has_pool = open.ok();
+    facts.is_opening = !open && open.error().code() == base::Code::Busy;
     return judge(open ? health_facts(**open) : facts);
 }
 

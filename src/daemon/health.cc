@@ -127,7 +127,10 @@ Health judge(const HealthFacts& facts) {
     if (!facts.has_pool) {
         health.is_ready = false;
         health.reasons.push_back(
-            {"no-pool", "", "no pool is open; open one with: refault pool open SPEC..."});
+            facts.is_opening
+                ? HealthReason{"pool-opening", "", "a pool is being opened; it is there soon"}
+                : HealthReason{"no-pool", "",
+                               "no pool is open; open one with: refault pool open SPEC..."});
         return health;
     }
     judge_metadata(facts, health);

@@ -25,6 +25,7 @@ struct HealthFacts {
         DeviceState state = DeviceState::InService;
     };
     bool has_pool = true;
+    bool is_opening = false;  // then has_pool is false
     bool is_metadata_lost = false;
     std::uint64_t metadata_copies = 0;  // that can be written
     std::vector<Device> devices;

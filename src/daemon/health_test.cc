@@ -36,6 +36,9 @@ TEST(Health, WithoutAPoolNothingIsReady) {
     EXPECT_FALSE(health.is_ready);
     EXPECT_EQ(codes_of(health), Codes{"no-pool"});
     EXPECT_EQ(to_json(health)["status"], "not-ready");
+    facts.is_opening = true;
+    EXPECT_FALSE(judge(facts).is_ready);
+    EXPECT_EQ(codes_of(judge(facts)), Codes{"pool-opening"});
 }
 
 TEST(Health, LostMetadataTakesNoChanges) {

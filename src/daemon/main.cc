@@ -2,6 +2,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -74,6 +75,14 @@ void share_heaps() {
     (void)::mallopt(M_ARENA_MAX, static_cast<int>(std::max(2L, ::sysconf(_SC_NPROCESSORS_ONLN))));
 }
 
+constexpr timespec kTrimInterval{10, 0};
+
+// What is freed between things that live stays with the process otherwise (malloc_trim(3)): half of
+// it after some hours of devices that come and go.
+void give_free_memory_back() {
+    (void)::malloc_trim(0);
+}
+
 int fail(const Error& error) {
     std::fprintf(stderr, "refaultd: %s\n", error.message().c_str());
     return 1;
@@ -136,8 +145,11 @@ Error upgrade(const Successor& successor, std::vector<std::string> arguments, Un
 void wait_for_the_end(const sigset_t& signals, UpgradeDesk& desk,
                       const std::function<Error(const Successor&)>& upgrade) {
     for (;;) {
-        int signal_no = 0;
-        if (::sigwait(&signals, &signal_no) != 0) continue;
+        const int signal_no = ::sigtimedwait(&signals, nullptr, &kTrimInterval);
+        if (signal_no < 0) {
+            give_free_memory_back();
+            continue;
+        }
         if (signal_no != SIGUSR2) return;
         const auto wish = desk.take();
         if (!wish) continue;
