@@ -16,6 +16,7 @@
 #include <random>
 #include <thread>
 
+#include "sys/socket.h"
 #include "tests/loss_support.h"
 #include "tests/mapper_process.h"
 #include "tests/mount_support.h"
@@ -362,6 +363,34 @@ TEST_F(DaemonDeath, WhoDoesNotWaitForEverGetsSigbusWhereItIsShut) {
     move_away_from(place_of(*pool_, "/one", 0).device);
     EXPECT_EQ(one.load(8192), "ok 2");
     pool_->expect_sound();
+}
+
+// A descriptor of a removed segment that is on its way through a socket is in nobody's table, and
+// the daemon that removed it is no more.
+TEST_F(DaemonDeath, ADescriptorInFlightKeepsTheNextDaemonFromCallingADeviceSafe) {
+    NEEDS_PROOF();
+    make_file(*pool_, "/one", 1);
+    const auto place = place_of(*pool_, "/one", 0);
+    char segment[32];
+    std::snprintf(segment, sizeof segment, "/seg-%05llu", place.offset / (2ull << 20));
+    auto ends = sys::seqpacket_pair();
+    ASSERT_TRUE(ends);
+    {
+        base::UniqueFd fd(::open((shelf_.path(place.device) + segment).c_str(), O_RDONLY));
+        const int sent[] = {fd.get()};
+        ASSERT_TRUE(sys::send_message(ends->first.get(), std::vector<std::uint8_t>{1}, sent));
+    }
+    pool_->post("/v1/files/remove", {{"path", "/one"}});
+    EXPECT_TRUE(
+        eventually([&] { return !std::filesystem::exists(shelf_.path(place.device) + segment); }));
+    pool_->daemon().kill();
+    start_again();
+    pool_->pull({place.device});
+    const auto amber = pool_->wait_for_phase(place.device, "unproven");
+    EXPECT_EQ(amber["proof"].value("hidden_inodes", 0u), 1u) << amber.dump();
+    ends->first.reset();
+    ends->second.reset();
+    pool_->wait_for_phase(place.device, "safe");
 }
 
 TEST_F(DaemonDeath, WhatIsUnmappedWhileNoneIsThereIsNotShownToTheNextDaemon) {

@@ -108,7 +108,6 @@ class LossWorld {
 
     TemporaryDirectory shelf_;
     std::map<std::string, std::string> directories_;
-    std::set<std::string> opened_;  // not made by this daemon
     const Devices kind_;
     std::size_t devices_made_ = 0;
     Pool pool_;

@@ -30,7 +30,6 @@ void LossWorld::kill_daemon() {
         if (left == members.end()) return expect(why, "the pool is not opened again");
         members.erase(left);
     }
-    opened_.insert(members.begin(), members.end());
     wait_for_clients();
     // Who was told of a loss is known to the daemon that told them.
     for (auto& file : files_)

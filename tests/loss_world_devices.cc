@@ -33,7 +33,6 @@ std::string LossWorld::next_spec(const std::string& name) {
     ++devices_made_;
     const bool is_ram = kind_ == Devices::Mixed && (devices_made_ < 5 || devices_made_ % 2 == 0);
     directories_.erase(name);
-    opened_.erase(name);
     if (is_ram) return name + "=ram:32M";
     const auto path = shelf_.path() + "/" + std::to_string(devices_made_);
     std::filesystem::create_directory(path);
@@ -82,14 +81,9 @@ void LossWorld::bring_back(const std::string& name) {
     for (const auto& [file, page] : away_.at(device))
         if (page < files_[file].pages.size()) model_.returned(files_[file], page);
     away_.erase(device);
-    opened_.insert(device);
 }
 
-// What a daemon has opened it can only call safe when it sees every process; without that the
-// removal would never end.
 void LossWorld::pull(const std::string& device) {
-    static const bool sees_all = std::ifstream("/proc/1/maps").get() != EOF;
-    if (opened_.contains(device) && !sees_all) return;
     note("pull " + device);
     (void)try_post("/v1/pull", {{"devices", {device}}, {"rate_bytes_per_s", 50 << 20}});
 }

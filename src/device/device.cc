@@ -70,13 +70,10 @@ Result<std::unique_ptr<Device>> Device::create(const DeviceSpec& spec, const Uui
         device->owns_directory_ = true;
     }
     RETURN_IF_ERROR(device->open_directory());
-    if (spec.kind == DeviceKind::Ram) {
-        device->is_new_ = true;
-        return device;
-    }
+    if (spec.kind == DeviceKind::Ram) return device;
     RETURN_IF_ERROR(device->choose_geometry());
     RETURN_IF_ERROR(device->expect_unused(pool));
-    device->is_new_ = true;
+    RETURN_IF_ERROR(device->adopt_removed());
     return device;
 }
 
@@ -112,6 +109,7 @@ Result<std::unique_ptr<Device>> Device::open(const DeviceSpec& spec, MediumTrace
         return Error(Code::NotFound,
                      spec.path + " was pulled from its pool; add it as a new device");
     device->take_geometry(*label);
+    RETURN_IF_ERROR(device->adopt_removed());
     return device;
 }
 
@@ -139,6 +137,7 @@ Status Device::wipe(const DeviceSpec& spec, MediumTrace trace) {
     RETURN_IF_ERROR(device.open_directory());
     auto segments = device.list_segments();
     if (!segments) return segments.error();
+    RETURN_IF_ERROR(device.adopt_removed());
     for (const auto segment : *segments) RETURN_IF_ERROR(device.release_segment(segment));
     return device.remove_label();
 }
@@ -183,7 +182,8 @@ Status Device::expect_nothing_foreign() const {
     auto names = sys::list_names(directory_fd_.get());
     if (!names) return names.error().within(directory_);
     for (const auto& name : *names)
-        if (name != "lost+found" && name != kLockFile && !name.starts_with(kLabelFile))
+        if (name != "lost+found" && name != kLockFile && !name.starts_with(kLabelFile) &&
+            !is_removed_name(name))
             return Error(Code::Exists, directory_ + " is not empty (it has '" + name +
                                            "'); name an empty directory");
     return {};
@@ -257,37 +257,9 @@ Status Device::create_segment(SegmentNo segment, DurableWrite row) {
 }
 
 Status Device::create_fresh_segment(SegmentNo segment, DurableWrite row) {
-    RETURN_IF_ERROR(release_segment(segment, row));
+    auto found = remove_file(segment, row);
+    if (!found) return found.error();
     return create_segment(segment, row);
-}
-
-Status Device::release_segment(SegmentNo segment, DurableWrite row) {
-    const std::string file = segment_name(segment);
-    auto fd = sys::open_at(directory_fd_.get(), file, O_RDWR | O_NONBLOCK);
-    if (!fd && fd.error().code() != Code::NotFound) return fd.error().within("device " + name());
-    if (fd) {
-        // Truncation, not the unlink, is what takes the pages away from who has them mapped.
-        if (auto cut = medium_.set_size(fd->get(), file, 0, row); !cut)
-            return cut.error().within("device " + name() + ": " + file);
-        RETURN_IF_ERROR(medium_.remove(file, row));
-    } else {
-        // Somebody else has taken the name away; who maps the file still has its pages.
-        cut_open_file(segment, row);
-    }
-    // After the unlink: a reader that comes in between could otherwise put the old file's
-    // descriptor back, and what is written to the next file of this number would go nowhere.
-    forget_fd(segment);
-    if (fd && !is_private_mount_ && !sys::has_no_other_opener(fd->get())) {
-        MutexLock lock(mutex_);
-        held_.push_back(std::move(*fd));
-    }
-    return {};
-}
-
-Device::HeldSegments Device::held_segments() const {
-    MutexLock lock(mutex_);
-    std::erase_if(held_, [](const UniqueFd& fd) { return sys::has_no_other_opener(fd.get()); });
-    return {held_.size(), is_new_};
 }
 
 bool Device::has_segment(SegmentNo segment) const {
@@ -321,31 +293,6 @@ Result<Device::FileIdentity> Device::segment_identity(SegmentNo segment) const {
                   AT_SYMLINK_NOFOLLOW) != 0)
         return sys_error(segment_name(segment));
     return FileIdentity{status.st_dev, status.st_ino};
-}
-
-void Device::cut_open_file(SegmentNo segment, DurableWrite row) const {
-    SharedFd known;
-    {
-        MutexLock lock(mutex_);
-        if (const auto at = open_segments_.find(segment); at != open_segments_.end())
-            known = at->second;
-    }
-    if (known)
-        base::discard(medium_.set_size(known->get(), segment_name(segment), 0, row),
-                      "memory that does not answer any more is nobody's");
-}
-
-std::optional<std::uint64_t> Device::count_held_files() const {
-    auto segments = list_segments();
-    if (!segments) return std::nullopt;
-    std::uint64_t held = 0;
-    for (const auto segment : *segments) {
-        forget_fd(segment);  // ours would count
-        auto fd = sys::open_at(directory_fd_.get(), segment_name(segment), O_RDWR | O_NONBLOCK);
-        if (!fd) return std::nullopt;
-        if (!sys::has_no_other_opener(fd->get())) ++held;
-    }
-    return held;
 }
 
 Result<Device::SharedFd> Device::segment_fd(SegmentNo segment) const {

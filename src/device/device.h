@@ -128,9 +128,9 @@ class Device {
     // Truncates the file to nothing (the kernel drops every page-table entry, whoever holds it) and
     // unlinks it. Ok when there is none.
     Status release_segment(SegmentNo segment, DurableWrite row = DurableWrite::SegmentRemove);
-    // How many released segments somebody still has open or mapped, by the kernel's word. Not
-    // complete when the device was opened: segments may have been released before. A private tmpfs
-    // is better asked for its inodes.
+    // How many released segments somebody still has open or mapped, by the kernel's word; those of
+    // earlier daemons count. Not complete when somebody else has removed a segment's file, or the
+    // filesystem has no leases. A private tmpfs is better asked for its inodes.
     struct HeldSegments {
         std::uint64_t count = 0;
         bool is_complete = false;
@@ -203,6 +203,12 @@ class Device {
     Status choose_geometry();
     Result<SharedFd> segment_fd(SegmentNo segment) const;
     void forget_fd(SegmentNo segment) const;
+    // removed_segments.cc. False when there is none of that name.
+    Result<bool> remove_file(SegmentNo segment, DurableWrite row);
+    void note_uncounted() const;
+    Status set_aside(UniqueFd fd, const std::string& file, DurableWrite row) const;
+    // Those that were set aside when the directory was last in use.
+    Status adopt_removed();
     void cut_open_file(SegmentNo segment, DurableWrite row) const;
     // Of its file, for who looks on.
     std::string name_of(SegmentNo segment) const;
@@ -227,9 +233,13 @@ class Device {
     mutable base::Mutex mutex_;  // a leaf lock
     mutable std::map<SegmentNo, SharedFd> open_segments_ GUARDED_BY(mutex_);
     mutable Label label_ GUARDED_BY(mutex_);
-    bool is_new_ = false;  // made by create(): every segment it ever had was released here
-    // Released segments that somebody else had open then.
-    mutable std::vector<UniqueFd> held_ GUARDED_BY(mutex_);
+    // A released segment that somebody else had open then, and the name that it has meanwhile.
+    struct HeldFile {
+        UniqueFd fd;
+        std::string name;
+    };
+    mutable std::vector<HeldFile> held_ GUARDED_BY(mutex_);
+    mutable bool is_count_complete_ GUARDED_BY(mutex_) = true;
 };
 
 // Large enough that a whole huge page of the target is written at once: the kernel then need not

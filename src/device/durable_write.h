@@ -79,7 +79,8 @@ inline constexpr std::array kDurableWrites{
     DurableWriteInfo{DurableWrite::SegmentMake, "segment-make", "a segment file for bytes of files",
                      "before the journal gives it an owner"},
     DurableWriteInfo{DurableWrite::SegmentRemove, "segment-remove",
-                     "a segment file without an owner is cut and removed",
+                     "a segment file without an owner is cut and removed, or set aside while "
+                     "somebody has it",
                      "with the next name made in the directory; opening the pool removes what is "
                      "left"},
     DurableWriteInfo{DurableWrite::FileBytes, "file-bytes", "bytes of files",

@@ -19,6 +19,7 @@ Result<std::unique_ptr<Device>> Device::take_over(HandedOverDevice handed_over) 
     auto label = device->read_label();
     if (!label) return label.error().within(device->directory_);
     device->take_geometry(*label);
+    RETURN_IF_ERROR(device->adopt_removed());
     // Not before: what cannot be read is left where it is.
     device->is_private_mount_ = handed_over.is_private_mount;
     device->owns_directory_ = handed_over.owns_directory;

@@ -68,6 +68,11 @@ Status Medium::remove(const std::string& name, DurableWrite row) const {
                 [&] { return MediumCall{Kind::Remove, row, name, {}, 0, 0, {}}; });
 }
 
+Status Medium::rename(const std::string& name, const std::string& to_name, DurableWrite row) const {
+    return told(sys::rename_file(directory_fd_, name, to_name),
+                [&] { return MediumCall{Kind::Rename, row, name, to_name, 0, 0, {}}; });
+}
+
 Status Medium::sync_names(DurableWrite row) const {
     return told(sys::sync_directory(directory_fd_),
                 [&] { return MediumCall{Kind::SyncNames, row, {}, {}, 0, 0, {}}; });
@@ -81,8 +86,7 @@ Status Medium::replace(const std::string& name, std::span<const std::uint8_t> by
         if (!fd) return fd.error();
         RETURN_IF_ERROR(write(fd->get(), temporary, 0, bytes, row));
         RETURN_IF_ERROR(sync(fd->get(), temporary, row));
-        return told(sys::rename_file(directory_fd_, temporary, name),
-                    [&] { return MediumCall{Kind::Rename, row, temporary, name, 0, 0, {}}; });
+        return rename(temporary, name, row);
     };
     if (const auto done = put(); !done) {
         base::discard(remove(temporary, row), "the first error is the one to tell");

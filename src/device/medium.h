@@ -67,6 +67,8 @@ class Medium {
                           std::uint64_t length, DurableWrite row) const;
     base::Status sync(int fd, const std::string& name, DurableWrite row) const;
     base::Status remove(const std::string& name, DurableWrite row) const;  // Ok when there is none
+    base::Status rename(const std::string& name, const std::string& to_name,
+                        DurableWrite row) const;
     base::Status sync_names(DurableWrite row) const;
     // As a whole, durably: temporary file, sync, rename, sync of the directory.
     base::Status replace(const std::string& name, std::span<const std::uint8_t> bytes,

@@ -62,7 +62,9 @@ Status check_files(int directory, const std::string& path) {
     auto names = sys::list_names(directory);
     if (!names) return names.error().within(path);
     for (const auto& name : *names) {
-        if (!segment_of_path(name) && name != kLabelFile && name != kLockFile) continue;
+        if (!segment_of_path(name) && !is_removed_name(name) && name != kLabelFile &&
+            name != kLockFile)
+            continue;
         struct stat status;
         if (::fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
             return base::sys_error(path + "/" + name);

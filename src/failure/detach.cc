@@ -254,7 +254,8 @@ Status Detach::prove_all(const std::vector<ManagedDevice>& devices, const Detach
             if (!report) return report.error();
             // A descriptor in flight is in nobody's table.
             const auto in_flight = device.device->count_held_files();
-            const bool is_proven = report->holders.empty() && in_flight && *in_flight == 0;
+            const bool is_proven = report->holders.empty() && in_flight && *in_flight == 0 &&
+                                   report->hidden_inodes.value_or(0) == 0;
             {
                 MutexLock lock(mutex_);
                 status_.proof = *report;

@@ -160,9 +160,8 @@ std::string ProofReport::summary() const {
                " processes could not be read (first: pid " + std::to_string(unreadable.front()) +
                ")" +
                (::geteuid() == 0
-                    ? ", and the kernel cannot answer for them: this daemon opened the device and "
-                      "does not know who held it before; end those processes, or let the daemon "
-                      "see them"
+                    ? ", and the kernel cannot answer for them: somebody has removed files of the "
+                      "device; end those processes, or let the daemon see them"
                     : "; run the daemon as root to prove it");
     return "proven: " + std::to_string(processes_read) + " processes read, none holds a segment" +
            (is_count_complete ? "; the kernel counts no hidden holder" : "");

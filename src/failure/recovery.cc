@@ -138,13 +138,15 @@ Result<bool> Recovery::repair_in_place(const Extent& bad, std::span<const Extent
     return true;
 }
 
-Status Recovery::drop_part(const Part& part, FailedPart& report, bool stays_taken) {
+Result<bool> Recovery::drop_part(const Part& part, FailedPart& report, bool stays_taken) {
     RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverDrop));
-    const auto dropped = store_.drop_copies(std::span(&part.extent, 1), part.kind);
+    // What is in no record of the book has not failed.
+    const auto lost_as = part.record == 0 ? std::nullopt : std::optional(part.kind);
+    const auto dropped = store_.drop_copies(std::span(&part.extent, 1), lost_as);
     if (!dropped) return dropped.error();
     report.outcome = part.extent.replica == 0 ? Outcome::Promoted : Outcome::CopyDropped;
     // The file was changed before it was fenced: nothing of it is there any more.
-    if (dropped->empty()) return {};
+    if (dropped->empty()) return false;
     const auto& done = dropped->front();
     for (const auto range : done.promoted) hold_back_writers(part.extent, range, report);
     const store::Move dropped_move{part.extent, {}, 0, {}};
@@ -155,7 +157,7 @@ Status Recovery::drop_part(const Part& part, FailedPart& report, bool stays_take
     report.lost = done.lost;
     report.may_be_older = !done.promoted.empty() && may_be_older(part.extent.inode, report);
     if (!done.lost.empty()) report.outcome = Outcome::Lost;
-    return {};
+    return true;
 }
 
 // The copy may lack stores, and nobody is held back for it: their writer has ended.
@@ -198,7 +200,8 @@ Status Recovery::recover_part(const Part& part, FailedPart& report, bool& is_to_
     // either is none.
     if (!bytes) bytes = bytes_of_copies(bad, copies);
     if (bytes || is_retired || is_memory_gone(bad)) {
-        RETURN_IF_ERROR(drop_part(part, report, is_retired));
+        if (const auto dropped = drop_part(part, report, is_retired); !dropped)
+            return dropped.error();
     } else {
         RETURN_IF_ERROR(faults_.pass(FaultPoint::RecoverMarkLost));
         RETURN_IF_ERROR(store_.mark_lost(bad, part.kind));

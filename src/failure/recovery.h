@@ -82,7 +82,8 @@ class Recovery {
     // Sets the report's outcome.
     // is_to_split: nothing was done, because some of its pages have no copy that can be read.
     Status recover_part(const Part& part, FailedPart& report, bool& is_to_split);
-    Status drop_part(const Part& part, FailedPart& report, bool stays_taken);
+    // False when it was no part of its file any more, or was to stay after all.
+    Result<bool> drop_part(const Part& part, FailedPart& report, bool stays_taken);
     Result<bool> repair_in_place(const store::Extent& bad, std::span<const store::Extent> copies,
                                  std::optional<std::vector<std::uint8_t>>& bytes,
                                  std::uint64_t record);

@@ -42,10 +42,9 @@ Status Recovery::drop_batch(std::span<const Extent> batch, FailureKind kind, std
             if (!fenced.has(batch[i].inode, batch[i].file_range())) continue;
             // Nor one that has changed: what is left of it is found anew then.
             if (!is_held(batch[i])) continue;
-            if (const auto done = drop_part({batch[i], kind, record}, reports[i], false); !done) {
-                result = done;
-                continue;
-            }
+            const auto done = drop_part({batch[i], kind, record}, reports[i], false);
+            if (!done) result = done.error();
+            if (!done || !*done) continue;
             is_dropped[i] = true;
             if (!is_device_gone) zap(batch[i]);
         }

@@ -156,6 +156,8 @@ Result<std::vector<Store::Dropped>> Store::drop_copies(std::span<const Extent> c
     for (const auto& copy : copies) {
         const auto* node = state_->inode(copy.inode);
         if (node == nullptr || !node->extents.holds(copy)) continue;
+        // Nobody's loss, so it was too many; more may be asked for by now.
+        if (!lost_as && copy.replica < node->attributes.replicas) continue;
         Dropped dropped{copy, {}, {}};
         drop_copy_locked(copy, lost_as.value_or(FailureKind::PlannedRemoval), change, dropped);
         if (!lost_as && !dropped.lost.empty())

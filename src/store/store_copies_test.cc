@@ -99,6 +99,28 @@ TEST(StoreCopies, LieOnDifferentDevicesAndTakeEveryWrite) {
     pool.expect_sound();
 }
 
+// Asked for again after it was planned to go.
+TEST(StoreCopies, ACopyThatIsTooManyNoMoreStays) {
+    TestPool pool;
+    pool.create(2, kShape);
+    const auto inode = pool.make_file("/f", 200'000);
+    set_replicas(pool, "/f", 2);
+    make_copies(pool, inode);
+    set_replicas(pool, "/f", 1);
+    const auto plan = pool->reserve_copies(inode, 1 << 20);
+    ASSERT_TRUE(plan.ok());
+    ASSERT_FALSE(plan->surplus.empty());
+    set_replicas(pool, "/f", 2);
+    {
+        const auto layout = pool->lock_layout(inode);
+        const auto dropped = pool->drop_copies(plan->surplus, std::nullopt);
+        ASSERT_TRUE(dropped.ok());
+        EXPECT_TRUE(dropped->empty());
+    }
+    expect_equal_copies(pool, inode, 2);
+    pool.expect_sound();
+}
+
 TEST(StoreCopies, MoreCopiesThanDevicesAreRefused) {
     TestPool pool;
     pool.create(2, kShape);

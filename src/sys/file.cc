@@ -156,10 +156,11 @@ Status expect_size(int fd, std::uint64_t size_bytes) {
 
 }  // namespace
 
-bool has_no_other_opener(int fd) {
-    if (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0) return false;
+std::optional<bool> has_other_opener(int fd) {
+    if (::fcntl(fd, F_SETLEASE, F_WRLCK) != 0)
+        return errno == EAGAIN ? std::optional(true) : std::nullopt;
     (void)::fcntl(fd, F_SETLEASE, F_UNLCK);
-    return true;
+    return false;
 }
 
 Result<std::optional<Span>> next_data(int fd, std::uint64_t begin, std::uint64_t end) {

@@ -42,10 +42,10 @@ Status punch_hole(int fd, std::uint64_t offset, std::uint64_t length);
 Status allocate(int fd, std::uint64_t offset, std::uint64_t length);
 Status sync_data(int fd);
 
-// True when the kernel grants a write lease on the file: then no other open file description of it
-// exists in the system, neither behind a descriptor (also one in flight) nor behind a mapping. The
-// file is open for writing here.
-bool has_no_other_opener(int fd);
+// Whether another open file description of the file exists in the system, behind a descriptor (also
+// one in flight) or a mapping: none does when the kernel grants a write lease. Nothing: its
+// filesystem has no leases, or the file is somebody else's. The file is open for writing here.
+std::optional<bool> has_other_opener(int fd);
 
 struct Span {
     std::uint64_t begin = 0;

@@ -159,13 +159,13 @@ TEST_F(Files, CopiesGiveTheSameBytesWhateverTheBuffer) {
 
 TEST_F(Files, AnotherOpenerIsNoticedAndItsEndToo) {
     const auto own = file("own", 4096);
-    EXPECT_TRUE(has_no_other_opener(own.get()));
+    EXPECT_EQ(has_other_opener(own.get()), false);
     {
         const auto other = open_at(directory_.get(), "own", O_RDONLY);
         ASSERT_TRUE(other.ok());
-        EXPECT_FALSE(has_no_other_opener(own.get()));
+        EXPECT_EQ(has_other_opener(own.get()), true);
     }
-    EXPECT_TRUE(has_no_other_opener(own.get()));
+    EXPECT_EQ(has_other_opener(own.get()), false);
 }
 
 TEST_F(Files, ErrnoIsKept) {
