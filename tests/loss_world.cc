@@ -58,14 +58,16 @@ std::optional<Json> LossWorld::try_post(const std::string& target, const Json& b
 void LossWorld::make_file(unsigned replicas, bool rolls_back, std::size_t pages) {
     ModelFile file;
     file.path = "/f" + std::to_string(files_made_++);
-    file.replicas = replicas;
-    file.rolls_back = rolls_back;
     note("create " + file.path + " replicas " + std::to_string(replicas) +
          (rolls_back ? " rollback" : "") + " pages " + std::to_string(pages));
     pool_.post("/v1/files/create", {{"path", file.path}, {"mode", 0666}});
-    pool_.post("/v1/files/set", {{"path", file.path},
-                                 {"replicas", replicas},
-                                 {"on_loss", rolls_back ? "rollback" : "signal"}});
+    // Refused where fewer devices are left.
+    if (try_post("/v1/files/set", {{"path", file.path},
+                                   {"replicas", replicas},
+                                   {"on_loss", rolls_back ? "rollback" : "signal"}})) {
+        file.replicas = replicas;
+        file.rolls_back = rolls_back;
+    }
     files_.push_back(file);
     resize(files_.size() - 1, pages);
 }
@@ -90,8 +92,8 @@ void LossWorld::resize(std::size_t index, std::size_t pages) {
 void LossWorld::set_replicas(std::size_t index, unsigned replicas) {
     auto& file = files_[index];
     note("set " + file.path + " replicas " + std::to_string(replicas));
-    pool_.post("/v1/files/set", {{"path", file.path}, {"replicas", replicas}});
-    file.replicas = replicas;
+    if (try_post("/v1/files/set", {{"path", file.path}, {"replicas", replicas}}))
+        file.replicas = replicas;
 }
 
 void LossWorld::overwrite(std::size_t index, std::size_t page, std::size_t pages, unsigned value) {

@@ -120,10 +120,12 @@ Status ControlApi::keep_opened(const std::function<Result<std::unique_ptr<Pool>>
         is_opening_ = is_opening;
     };
     set_opening(true);
+    // Also when there is no memory for it.
+    const std::shared_ptr<void> until_done(nullptr, [&](void*) { set_opening(false); });
     auto opened = open();
-    if (opened) keep(std::move(*opened));
-    set_opening(false);
-    return opened ? Status() : opened.error();
+    if (!opened) return opened.error();
+    keep(std::move(*opened));
+    return {};
 }
 
 void ControlApi::keep(std::unique_ptr<Pool> pool) {

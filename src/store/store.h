@@ -212,7 +212,8 @@ class Store {
     Result<CopyPlan> reserve_copies(InodeNo inode, std::uint64_t piece_bytes_max);
     // Takes copies out of their files; where a primary goes, the next copy becomes it, and where
     // there is none the range is lost (`lost_as`; without it only those go that are too many, and
-    // never the last: Invalid). The space stays taken until release_moved. The caller holds the layout locks and has fenced the ranges.
+    // never the last: Invalid). The space stays taken until release_moved. The caller holds the
+    // layout locks and has fenced the ranges.
     using Dropped = store::Dropped;
     Result<std::vector<Dropped>> drop_copies(std::span<const Extent> copies,
                                              std::optional<FailureKind> lost_as);
