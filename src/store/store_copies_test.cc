@@ -237,6 +237,34 @@ TEST(StoreCopies, WhatWasTakenOverIsRememberedUntilEverybodyIsTold) {
     EXPECT_TRUE(pool->taken_over_at_open(inode).empty());
 }
 
+// The copy could not be read when the primary was lost, and is there still when that is healed.
+TEST(StoreCopies, WhatIsHealedDoesNotShareADeviceWithACopyThatWasLeft) {
+    TestPool pool;
+    pool.create(2, kShape);
+    const auto inode = pool.make_file("/f", 100'000);
+    set_replicas(pool, "/f", 2);
+    make_copies(pool, inode);
+    const FileRange page(8192, 12288);
+    const auto primary = pool->extents(inode, page).front();
+    ASSERT_EQ(primary.replica, 0u);
+    ASSERT_TRUE(pool->mark_lost(primary, FailureKind::Poison).ok());
+    lose_device(pool, primary.device);
+    {
+        const auto layout = pool->lock_layout(inode);
+        ASSERT_TRUE(pool->heal(inode, page).ok());
+    }
+    EXPECT_TRUE(pool->all_lost().empty());
+    pool.expect_sound();
+    auto expected = TestPool::pattern(inode, 100'000);
+    std::fill(expected.begin() + 8192, expected.begin() + 12288, 0);
+    EXPECT_EQ(pool.content(inode), expected);
+    ASSERT_TRUE(pool.add("c", kShape).ok());
+    make_copies(pool, inode);
+    expect_equal_copies(pool, inode, 2);
+    pool.reopen();
+    EXPECT_EQ(pool.content(inode), expected);
+}
+
 TEST(StoreCopies, ABadPageIsLostUntilItIsHealed) {
     TestPool pool;
     pool.create(2, kShape);

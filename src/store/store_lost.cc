@@ -142,11 +142,22 @@ Status Store::place_lost_locked(const Inode& node, FileRange range, Change& chan
     base::RangeSet present;
     for (const auto& extent : node.extents.overlapping(inode, range))
         if (extent.replica == 0) present.add(extent.file_range());
+    // A copy that could not be read when the primary was lost, and has been punched: with a new
+    // primary beside it the two might share a device.
+    for (const auto& copy : node.extents.overlapping(inode, range)) {
+        for (const auto part : present.gaps(copy.file_range()))
+            change.operations.push_back(op::RenumberExtent{cut_to(copy, part), 0});
+        present.add(copy.file_range());
+    }
     const auto owner =
         Placement::owner_for_growth(*allocator_, inode, node.attributes.uid, range.length());
     for (const auto gap : present.gaps(range)) {
         std::uint64_t placed = 0;
-        const auto found = Placement(*allocator_).place(owner, gap);
+        std::vector<Piece> found;
+        // A copy may be on its way.
+        for (const auto& [part, taken] : taken_devices_locked(inode, gap, 0, {}))
+            for (const auto& piece : Placement(*allocator_, taken).place(owner, part))
+                found.push_back(piece);
         pieces.insert(pieces.end(), found.begin(), found.end());
         for (const auto& piece : found) {
             placed += piece.length;
