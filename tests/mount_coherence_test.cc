@@ -124,8 +124,10 @@ TEST_F(MountCoherence, WithWritebackTheSizeIsChangedByOneSideAtATime) {
         put_bytes(pool, "/f", std::string(kPage, 9));
         EXPECT_EQ(filer.pread(0), "ok 9");
     }
-    EXPECT_TRUE(eventually([&] { return pool.get("/v1/mounts")["mounts"][0]["open_files"] == 0; }));
     for (const std::uint64_t size : {3 * kPage, 7 * kPage, 2 * kPage}) {
+        // The kernel tells of a close when it has returned.
+        EXPECT_TRUE(
+            eventually([&] { return pool.get("/v1/mounts")["mounts"][0]["open_files"] == 0; }));
         ASSERT_TRUE(resize(size));
         Filer filer(mount / "f", "append");
         EXPECT_EQ(filer.say("size"), "ok " + std::to_string(size));
