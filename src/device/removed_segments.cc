@@ -37,11 +37,7 @@ bool is_removed_name(std::string_view name) {
 Status Device::release_segment(SegmentNo segment, DurableWrite row) {
     auto found = remove_file(segment, row);
     if (!found) return found.error();
-    if (*found) return {};
-    // Somebody else has taken the name away; who maps the file still has its pages.
-    cut_open_file(segment, row);
-    forget_fd(segment);
-    note_uncounted();
+    if (!*found) note_uncounted();
     return {};
 }
 
@@ -53,7 +49,12 @@ void Device::note_uncounted() const {
 Result<bool> Device::remove_file(SegmentNo segment, DurableWrite row) {
     const std::string file = segment_name(segment);
     auto fd = sys::open_at(directory_fd_.get(), file, O_RDWR | O_NONBLOCK);
-    if (!fd && fd.error().code() == Code::NotFound) return false;
+    if (!fd && fd.error().code() == Code::NotFound) {
+        // Perhaps somebody else has taken the name away; who maps the file still has its pages.
+        cut_open_file(segment, row);
+        forget_fd(segment);
+        return false;
+    }
     if (!fd) return fd.error().within("device " + name());
     // Truncation, not the unlink, is what takes the pages away from who has them mapped.
     if (auto cut = medium_.set_size(fd->get(), file, 0, row); !cut)

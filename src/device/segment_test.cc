@@ -360,6 +360,20 @@ TEST_P(SegmentOnEveryPlace, WhoHoldsARemovedSegmentIsCountedByTheNextDaemon) {
     EXPECT_EQ(count_files(home_->path()), files - 1);
 }
 
+// What is written to the next file of that number does not go to the one that is gone.
+TEST_P(SegmentOnEveryPlace, AFileThatSomebodyElseRemovedIsForgottenWhenItIsMadeAnew) {
+    create({0});
+    ASSERT_OK(device_->write(0, Bytes(4096, 0x5a)));
+    fs::remove(home_->file("seg-00000"));
+    ASSERT_OK(device_->create_fresh_segment(SegmentNo(0)));
+    ASSERT_OK(device_->write(0, Bytes(4096, 0x77)));
+    const auto fd = device_->open_segment(SegmentNo(0), Access::Read);
+    ASSERT_OK(fd);
+    Bytes found(4096);
+    EXPECT_EQ(::pread(fd->get(), found.data(), found.size(), 0), 4096);
+    EXPECT_EQ(found, Bytes(4096, 0x77));
+}
+
 TEST_P(SegmentOnEveryPlace, AFileThatSomebodyElseRemovedMakesTheCountIncomplete) {
     create({0});
     EXPECT_TRUE(device_->held_segments().is_complete);
