@@ -64,6 +64,10 @@ class ControlApi {
 
     // NotFound, with what to do, when no pool is open; Busy while one is being opened.
     Result<std::shared_ptr<Pool>> pool() const;
+    // Of what pool() said.
+    static bool is_being_opened(const Result<std::shared_ptr<Pool>>& pool) {
+        return !pool && pool.error().code() == base::Code::Busy;
+    }
     // False once the pool is being closed: a long request ends then, because the close waits for
     // it.
     bool is_open(const Pool* pool) const;

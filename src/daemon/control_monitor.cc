@@ -9,7 +9,7 @@ Health ControlApi::health() const {
     auto open = pool();
     HealthFacts facts;
     facts.has_pool = open.ok();
-    facts.is_opening = !open && open.error().code() == base::Code::Busy;
+    facts.is_opening = is_being_opened(open);
     return judge(open ? health_facts(**open) : facts);
 }
 

@@ -43,7 +43,7 @@ void ControlApi::add_upgrade_route(std::map<std::string, Handler>& routes) {
         if (!successor) return successor.error();
         const auto open = pool();
         // One that is being opened could not be handed over.
-        if (!open && open.error().code() == base::Code::Busy) return open.error();
+        if (is_being_opened(open)) return open.error();
         if (open) RETURN_IF_ERROR((*open)->check_may_hand_over());
         Json answer{{"program", successor->path},
                     {"version", successor->version},
@@ -61,7 +61,8 @@ void ControlApi::add_upgrade_route(std::map<std::string, Handler>& routes) {
 
 Status ControlApi::begin_hand_over() {
     const auto open = pool();
-    if (!open) return open.error().code() == base::Code::Busy ? Status(open.error()) : Status();
+    if (is_being_opened(open)) return open.error();
+    if (!open) return {};
     return (*open)->hold_requests(std::chrono::steady_clock::now() + kRequestPatience);
 }
 

@@ -70,7 +70,7 @@ Result<Json> ControlApi::status() const {
     auto open = pool();
     if (!open) {
         facts["pool"] = nullptr;
-        facts["state"] = open.error().code() == base::Code::Busy ? "opening" : "none";
+        facts["state"] = is_being_opened(open) ? "opening" : "none";
         return facts;
     }
     auto& store = (*open)->store();

@@ -203,7 +203,8 @@ class Pool {
     mutable base::Mutex mutex_{base::LockRank::Pool};
     std::map<std::string, failure::ManagedDevice> devices_ GUARDED_BY(mutex_);
     std::map<std::string, DeviceView> pulled_ GUARDED_BY(mutex_);
-    std::vector<std::weak_ptr<device::Device>> leaving_ GUARDED_BY(mutex_);  // taken out
+    std::vector<std::weak_ptr<device::Device>> taken_out_
+        GUARDED_BY(mutex_);  // in hand perhaps still
 };
 
 }  // namespace refault::daemon

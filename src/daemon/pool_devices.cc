@@ -93,8 +93,8 @@ Status Pool::wait_until_let_go_locked(const DeviceSpec& spec) {
     if (!label) return {};
     const auto is_in_hand = [&] {
         mutex_.assert_held();
-        return std::any_of(leaving_.begin(), leaving_.end(), [&](const auto& leaving) {
-            const auto device = leaving.lock();
+        return std::any_of(taken_out_.begin(), taken_out_.end(), [&](const auto& gone) {
+            const auto device = gone.lock();
             return device && device->label().device == label->device;
         });
     };
@@ -152,8 +152,8 @@ failure::ManagedDevice Pool::take_out_locked(
     std::map<std::string, failure::ManagedDevice>::iterator at, bool is_lost) {
     auto gone = std::move(at->second);
     devices_.erase(at);
-    std::erase_if(leaving_, [](const auto& device) { return device.expired(); });
-    leaving_.push_back(gone.device);
+    std::erase_if(taken_out_, [](const auto& device) { return device.expired(); });
+    taken_out_.push_back(gone.device);
     DeviceView last = view(gone, {});
     last.is_member = false;
     last.is_lost = is_lost;
