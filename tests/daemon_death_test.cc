@@ -7,7 +7,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -371,18 +370,16 @@ TEST_F(DaemonDeath, ADescriptorInFlightKeepsTheNextDaemonFromCallingADeviceSafe)
     NEEDS_PROOF();
     make_file(*pool_, "/one", 1);
     const auto place = place_of(*pool_, "/one", 0);
-    char segment[32];
-    std::snprintf(segment, sizeof segment, "/seg-%05llu", place.offset / (2ull << 20));
+    const auto segment = segment_file(*pool_, place);
     auto ends = sys::seqpacket_pair();
     ASSERT_TRUE(ends);
     {
-        base::UniqueFd fd(::open((shelf_.path(place.device) + segment).c_str(), O_RDONLY));
+        base::UniqueFd fd(::open(segment.c_str(), O_RDONLY));
         const int sent[] = {fd.get()};
         ASSERT_TRUE(sys::send_message(ends->first.get(), std::vector<std::uint8_t>{1}, sent));
     }
     pool_->post("/v1/files/remove", {{"path", "/one"}});
-    EXPECT_TRUE(
-        eventually([&] { return !std::filesystem::exists(shelf_.path(place.device) + segment); }));
+    EXPECT_TRUE(eventually([&] { return !std::filesystem::exists(segment); }));
     pool_->daemon().kill();
     start_again();
     pool_->pull({place.device});

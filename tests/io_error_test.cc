@@ -102,10 +102,7 @@ TEST(Scrub, MakesCopiesEqualThatSomebodyHasChangedBehindTheDaemonsBack) {
     make_file(pool, "/two", 2);
     put_bytes(pool, "/two", std::string(kFileBytes, 'v'));
     const auto copy = place_of(pool, "/two", 0, 1);
-    const auto directory = pool.get("/v1/devices/" + copy.device).value("directory", "");
-    char name[32];
-    std::snprintf(name, sizeof name, "/seg-%05llu", copy.offset / (2ull << 20));
-    const int fd = ::open((directory + name).c_str(), O_WRONLY | O_CLOEXEC);
+    const int fd = ::open(segment_file(pool, copy).c_str(), O_WRONLY | O_CLOEXEC);
     ASSERT_GE(fd, 0);
     ASSERT_EQ(::pwrite(fd, "damage", 6, static_cast<off_t>(copy.offset % (2ull << 20) + 12345)), 6);
     ::close(fd);

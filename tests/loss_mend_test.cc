@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <thread>
 
 #include "tests/loss_support.h"
@@ -134,12 +133,7 @@ TEST(Loss, WhatIsMendedDoesNotGoIntoASegmentThatIsGone) {
     Mapper mapper(pool, "/one", Access::Write);
     for (int i = 0; i < 2 && !::testing::Test::HasFailure(); ++i) {
         const auto place = place_of(pool, "/one", 0);
-        const auto usage = pool.get("/v1/devices/" + place.device);
-        char name[32];
-        std::snprintf(
-            name, sizeof name, "/seg-%05llu",
-            static_cast<unsigned long long>(place.offset) / usage.value("segment_bytes", 1ull));
-        const auto file = usage.value("directory", "") + name;
+        const auto file = segment_file(pool, place);
         ASSERT_EQ(::truncate(file.c_str(), 0), 0);
         ASSERT_EQ(::unlink(file.c_str()), 0);
         EXPECT_TRUE(eventually([&] { return !pool.get("/v1/lost")["lost"].empty(); }));
@@ -169,10 +163,7 @@ TEST(Loss, ASegmentThatIsCutIsNeverReadAsZeros) {
     const auto usage = pool.get("/v1/devices/" + place.device);
     const auto segment_bytes = usage.value("segment_bytes", 1ull);
     ASSERT_EQ(place_of(pool, path(0), 0).offset / segment_bytes, place.offset / segment_bytes);
-    char name[32];
-    std::snprintf(name, sizeof name, "/seg-%05llu",
-                  static_cast<unsigned long long>(place.offset / segment_bytes));
-    ASSERT_EQ(::truncate((usage.value("directory", "") + name).c_str(), 0), 0);
+    ASSERT_EQ(::truncate(segment_file(pool, place).c_str(), 0), 0);
     // Who comes first has it noticed, and waits; who comes later must not find zeros.
     std::atomic<bool> is_over{false};
     std::vector<std::thread> threads;

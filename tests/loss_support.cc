@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <filesystem>
 
 namespace refault::tests {
@@ -40,6 +41,15 @@ Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsign
         }
     }
     return {};
+}
+
+std::string segment_file(Pool& pool, const Place& place) {
+    const auto device = pool.get("/v1/devices/" + place.device);
+    char name[32];
+    std::snprintf(
+        name, sizeof name, "/seg-%05llu",
+        static_cast<unsigned long long>(place.offset) / device.value("segment_bytes", 1ull));
+    return device.value("directory", "") + name;
 }
 
 Json poison(Pool& pool, const Place& place, std::uint64_t length) {

@@ -26,6 +26,9 @@ struct Place {
 // Where a byte of the file lies, by the reverse map.
 Place place_of(Pool& pool, const std::string& path, std::uint64_t offset, unsigned replica = 0);
 
+// The segment's file that has the place.
+std::string segment_file(Pool& pool, const Place& place);
+
 // A whole page, by the daemon.
 void overwrite(Pool& pool, const std::string& path, std::uint64_t offset, char byte);
 

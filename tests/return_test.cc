@@ -20,12 +20,6 @@ namespace {
 
 using Access = Mapper::Access;
 
-std::string segment_of(const Place& place) {
-    char name[32];
-    std::snprintf(name, sizeof name, "seg-%05llu", place.offset / (2ull << 20));
-    return name;
-}
-
 class Returning : public ::testing::Test {
   protected:
     Returning() {
@@ -108,8 +102,7 @@ TEST_F(Returning, ADeviceWhoseOldMemoryIsHeldDoesNotJoin) {
     start();
     make_file(*pool_, "/two", 2);
     const auto place = place_of(*pool_, "/two", 0);
-    base::UniqueFd kept(::open((shelf_.path(place.device) + "/" + segment_of(place)).c_str(),
-                               O_RDONLY | O_CLOEXEC));
+    base::UniqueFd kept(::open(segment_file(*pool_, place).c_str(), O_RDONLY | O_CLOEXEC));
     ASSERT_TRUE(kept);
     shelf_.take(place.device);
     ASSERT_TRUE(is_gone(*pool_, place.device));
@@ -132,15 +125,14 @@ TEST_F(Returning, ADeviceThatWasLostWhileItWasPulledJoins) {
     make_file(*pool_, "/two", 2);
     for (const bool is_cancelled : {true, false}) {
         const auto place = place_of(*pool_, "/two", 0);
-        base::UniqueFd kept(
-            ::open((shelf_.path(place.device) + "/" + segment_of(place)).c_str(), O_RDONLY));
+        base::UniqueFd kept(::open(segment_file(*pool_, place).c_str(), O_RDONLY));
         ASSERT_TRUE(kept);
         pool_->pull({place.device});
         pool_->wait_for_phase(place.device, "unproven");
         if (is_cancelled) pool_->post("/v1/devices/" + place.device + "/cancel", Json::object());
-        kept.reset();
         shelf_.take(place.device);
         ASSERT_TRUE(is_gone(*pool_, place.device));
+        kept.reset();
         if (!is_cancelled) {
             EXPECT_TRUE(eventually([&] {
                 return pool_->get("/v1/removals/" + place.device).value("has_ended", false);
@@ -232,9 +224,7 @@ TEST_F(Returning, WhatIsStoredLaterIsNotReachedThroughAnEarlierLife) {
     make_file(*pool_, "/old", 1);
     put_bytes(*pool_, "/old", std::string(kFileBytes, 'o'));
     const auto place = place_of(*pool_, "/old", 0);
-    char name[32];
-    std::snprintf(name, sizeof name, "/seg-%05llu", place.offset / (2ull << 20));
-    const Keeper keeper(shelf_.path(place.device) + name);
+    const Keeper keeper(segment_file(*pool_, place));
     ASSERT_EQ(keeper.reaches()[0], 'o');
     pool_->pull({place.device});
     // It holds on, so the light stays amber; its memory is gone all the same.
