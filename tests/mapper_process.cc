@@ -21,7 +21,7 @@ Talker::Talker(const std::vector<std::string>& arguments) {
     if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0)
         throw std::runtime_error("pipe");
     auto words = arguments;
-    words[0] = cli::program_directory() + "/" + words[0];
+    if (!words[0].starts_with('/')) words[0] = cli::program_directory() + "/" + words[0];
     std::vector<char*> argv;
     for (auto& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
